@@ -1,0 +1,117 @@
+"""Anthropic Messages and its token counter: how their requests read and are edited. Replies are read in `wire.anthropic_reply`.
+
+The system prompt stands outside the messages; newer clients also put `role: system` messages among them. `max_tokens` is required by the
+provider; we leave its absence to the provider unless a ceiling has to be set.
+
+Source: Anthropic API reference, "Create a Message", "Count tokens in a Message"; types of the Python SDK 2.11 (2026-11).
+"""
+
+from __future__ import annotations
+
+from proxy.wire import jsonio
+from proxy.wire.anthropic_messages import MESSAGE, PROTOCOL, SYSTEM, TOOLS, parse_message, parse_system, parse_tools
+from proxy.wire.anthropic_reply import CountMeter, MessagesMeter
+from proxy.wire.base import Codec, Memos, Meter
+from proxy.wire.call import Call, Edit, Message, Tools
+from proxy.wire.fields import MAX_TOKENS, Fields, guarded
+from proxy.wire.keys import Keys
+from proxy.wire.openai_chat import NO_TOOLS
+
+_INPUTS = ("output_config", "output_format", "prefill")
+# fmt: off
+_KEYS = Keys({
+    "model", "messages", "system", "max_tokens", "tools", "metadata", "stream", "output_config", "output_format", "prefill",
+    "cache_control", "container", "context_management", "diagnostics", "inference_geo", "service_tier", "speed", "stop_sequences",
+    "temperature", "thinking", "tool_choice", "top_k", "top_p", "user_profile_id", "workspace_id", "betas",
+})
+# fmt: on
+
+
+class MessagesCodec(Codec):
+    """POST /v1/messages."""
+
+    protocol = PROTOCOL
+    name = "messages"
+
+    def decode(self, body: bytes, memos: Memos) -> Call:
+        """See `Codec.decode`."""
+        fields = Fields(body, _KEYS, PROTOCOL, memos.prefixes)
+        call = _conversation(fields, memos)
+        call.stream = fields.boolean("stream")
+        call.max_output = fields.integer("max_tokens", 1, MAX_TOKENS)
+        return call
+
+    def rewrite(self, call: Call, edit: Edit) -> bytes:
+        """See `Codec.rewrite`. Usage always comes, so there is none to ask for."""
+        changes: dict[str, bytes] = {}
+        if edit.model is not None and edit.model != call.model:
+            changes["model"] = jsonio.dumps(edit.model)
+        if edit.max_output is not None and edit.max_output != call.max_output:
+            changes["max_tokens"] = b"%d" % edit.max_output
+        return jsonio.splice(call.body, call.members, changes) if changes else call.body
+
+    def meter(self, call: Call) -> Meter:
+        """See `Codec.meter`."""
+        return MessagesMeter()
+
+    def upstream_path(self, call: Call) -> str:
+        """See `Codec.upstream_path`."""
+        return "/v1/messages"
+
+
+class CountTokensCodec(Codec):
+    """POST /v1/messages/count_tokens: the provider counts and charges nothing."""
+
+    protocol = PROTOCOL
+    name = "count_tokens"
+
+    def decode(self, body: bytes, memos: Memos) -> Call:
+        """See `Codec.decode`."""
+        call = _conversation(Fields(body, _KEYS, PROTOCOL, memos.prefixes), memos)
+        call.operation = "count_tokens"
+        return call
+
+    def rewrite(self, call: Call, edit: Edit) -> bytes:
+        """See `Codec.rewrite`; only the model can change."""
+        if edit.model is None or edit.model == call.model:
+            return call.body
+        return jsonio.splice(call.body, call.members, {"model": jsonio.dumps(edit.model)})
+
+    def meter(self, call: Call) -> Meter:
+        """See `Codec.meter`."""
+        return CountMeter()
+
+    def upstream_path(self, call: Call) -> str:
+        """See `Codec.upstream_path`."""
+        return "/v1/messages/count_tokens"
+
+
+def _conversation(fields: Fields, memos: Memos) -> Call:
+    extra = [text for key in _INPUTS if (text := fields.json_text(key))]
+    return Call(
+        operation="chat",
+        model=fields.model(),
+        body=fields.body,
+        system=_system(fields, memos),
+        messages=fields.messages("messages", memos.messages, parse_message, MESSAGE),
+        tools=_tools(fields, memos),
+        extra=(*extra, *fields.unknown()),
+        hints=fields.hints(()),
+        dearer=fields.dearer(),
+        members=fields.members,
+    )
+
+
+def _system(fields: Fields, memos: Memos) -> tuple[Message, ...]:
+    raw = fields.raw("system")
+    if raw is None or raw == b"[]":
+        return ()
+    if raw.startswith(b"["):
+        return fields.messages("system", memos.messages, parse_system, SYSTEM)
+    return (memos.messages.get(SYSTEM + raw, guarded(parse_system, PROTOCOL, "system")),)
+
+
+def _tools(fields: Fields, memos: Memos) -> Tools:
+    raw, more = fields.raw("tools"), fields.offers()
+    listed = NO_TOOLS if raw is None else memos.tools.get(TOOLS + raw, parse_tools)
+    return Tools(listed.specs + more, listed.text, listed.counts) if more else listed

@@ -1,0 +1,112 @@
+"""The one interface that every protocol implements: a codec for requests, a meter for replies.
+
+A codec is stateless and does no I/O. It reads what the house needs, keeps the client's bytes, and edits by splicing: what it does not
+understand goes through untouched. A meter reads one reply as it passes.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from proxy.model import Deny, Usage
+from proxy.wire.call import Call, Edit, Event, Message, ToolCall, Tools
+from proxy.wire.memo import Memo
+from proxy.wire.prefix import Prefixes
+
+PART, TEXT = 160, 60
+"""Bytes that one call, result, media part or tool, and one text, take beside their letters."""
+
+
+def weigh_message(message: Message) -> int:
+    """Return the bytes that the parts of a message take beside their letters: what is cut fine takes many times its JSON."""
+    return TEXT * len(message.texts) + PART * (len(message.tool_calls) + len(message.tool_results) + len(message.media))
+
+
+class Memos:
+    """The memos of one process: messages, tool lists and the latest bodies. Shared by all codecs; cleared at will.
+
+    Args:
+        max_bytes: memory for messages and tools; the bodies may take as much again.
+    """
+
+    __slots__ = ("messages", "prefixes", "tools")
+
+    def __init__(self, max_bytes: int = 12 << 20) -> None:
+        self.messages: Memo[Message] = Memo(max_bytes * 3 // 4, weigh_message)
+        self.tools: Memo[Tools] = Memo(max_bytes // 4, lambda tools: PART * len(tools.specs))
+        self.prefixes = Prefixes(max_bytes)
+
+    def clear(self) -> None:
+        """Forget everything; decisions stay the same."""
+        self.messages.clear()
+        self.tools.clear()
+        self.prefixes.clear()
+
+
+class Meter(ABC):
+    """Reads one successful reply as it passes, buffered or streamed.
+
+    Attributes:
+        usage: what the provider reported so far, or None; `exact` is true on it.
+        texts: pieces of model output seen, for counting when no usage came.
+        pieces: how many stream events carried model output: a floor of the output tokens.
+        tool_calls: complete tool calls of the reply (all choices).
+        finish: the provider's finish or stop reason, if one came.
+        model: the model that the provider says it served.
+        ended: the protocol's own terminal event was seen (streams) or the body was complete (buffered).
+        failed: the stream carried the provider's error event.
+    """
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.texts: list[str] = []
+        self.pieces = 0
+        self.tool_calls: list[ToolCall] = []
+        self.finish = ""
+        self.model = ""
+        self.ended = False
+        self.failed = False
+
+    @abstractmethod
+    def buffered(self, body: bytes) -> None:
+        """Read a whole reply body. A body that is not the protocol's is no error here: usage stays None, and the bound is charged."""
+
+    @abstractmethod
+    def event(self, raw: bytes) -> Event:
+        """Read one whole stream event (terminator included). Never raises: what it does not understand is kind `other`."""
+
+    def cut(self, deny: Deny | None) -> bytes:
+        """Return the events that end an unfinished stream well-formed.
+
+        With a deny of the budget family the ending is the protocol's own `length`; with any other deny, or None for a lost upstream,
+        it is the protocol's error event.
+        """
+        raise NotImplementedError
+
+
+class Codec(ABC):
+    """One protocol operation: how to read its requests, edit them, and meter its replies."""
+
+    protocol: str
+    name: ClassVar[str]
+
+    @abstractmethod
+    def decode(self, body: bytes, memos: Memos) -> Call:
+        """Return the call that `body` is.
+
+        Raises:
+            WireError: not the protocol's JSON: not an object, duplicate or look-alike keys, wrong types of what we rely on.
+        """
+
+    @abstractmethod
+    def rewrite(self, call: Call, edit: Edit) -> bytes:
+        """Return the body with `edit` spliced in; the very same object when nothing changes."""
+
+    @abstractmethod
+    def meter(self, call: Call) -> Meter:
+        """Return a fresh meter for the reply to `call`."""
+
+    @abstractmethod
+    def upstream_path(self, call: Call) -> str:
+        """Return the path below the provider's base URL for `call`, starting with a slash."""

@@ -1,0 +1,156 @@
+"""What a codec makes of a request and of a reply: views over raw bytes that the rest of the house can read without knowing a protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+Operation = Literal["chat", "embeddings", "count_tokens", "models"]
+EventKind = Literal["text", "tool", "usage", "end", "error", "other"]
+Span = tuple[int, int]
+
+
+SHOWN = 200
+"""Longest place that an error names: a key is the caller's text."""
+
+
+class WireError(Exception):
+    """Bytes that are not what the protocol says: `pointer` is a JSON pointer (or a short name) of the place, `message` is for people."""
+
+    def __init__(self, protocol: str, pointer: str, message: str) -> None:
+        pointer = "".join(c if c.isprintable() else "?" for c in pointer[:SHOWN])
+        self.protocol, self.pointer, self.message = protocol, pointer, message
+        super().__init__(f"{protocol} {pointer}: {message}")
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One tool call that a model asked for: `arguments` is the text as sent; `signature` is equal for equal (name, canonical arguments)."""
+
+    id: str
+    name: str
+    arguments: str
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool gave back: the id of its call and a digest (16 bytes) of the content."""
+
+    id: str
+    digest: bytes
+    error: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """An image, audio or document part: `kind` as the protocol's part type, `size` in bytes of its JSON, `detail` where images have one."""
+
+    kind: str
+    size: int
+    detail: str = ""
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(slots=True)
+class Message:
+    """One message of a conversation, parsed once and remembered (see `wire.memo`).
+
+    Everything but `counts` and `opening` is fixed when it is made. Those are caches: tokens by vocabulary name, which the token estimate
+    fills, and a digest of how the texts begin, by sessions. Emptying them changes cost, never a decision. `texts` are all texts that the
+    model reads, arguments of tool calls included.
+    """
+
+    fingerprint: bytes
+    role: str
+    texts: tuple[str, ...]
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_results: tuple[ToolResult, ...] = ()
+    media: tuple[Media, ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
+    opening: bytes = field(default=b"", compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """A tool that the request offers to the model. `kind` is `function`, or the name of a provider's own tool (`web_search`).
+
+    Where servers could read one tool under several names there is a spec for each. `model` is the model that a provider's tool asks.
+    """
+
+    name: str
+    kind: str = "function"
+    model: str = ""
+
+
+@dataclass(slots=True)
+class Tools:
+    """The tools of a request, remembered by their raw bytes like a message; `text` is what the model reads of them."""
+
+    specs: tuple[ToolSpec, ...] = ()
+    text: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Call:
+    """A request as one protocol's codec read it.
+
+    Attributes:
+        operation: what is asked for.
+        model: the model name as the client wrote it.
+        stream: the client wants server-sent events.
+        max_output: the client's ceiling on output tokens for one choice, or None.
+        choices: how many answers it wants (`n`).
+        wants_usage: the client itself asked for usage in the stream (always true where the protocol always sends it).
+        system: the system prompt where the protocol keeps it outside the messages.
+        messages: the conversation, oldest first.
+        tools: what is offered.
+        extra: other texts that count as input (an output schema, the inputs of an embedding).
+        tokens_given: input that came as token ids (embeddings): already counted.
+        hints: session signals of the body, name to value (`metadata.user_id`, `prompt_cache_key`, `user`).
+        dearer: members that can raise the price above the one that is reserved at.
+        members: for each top-level key of the body, the span [start, end) of its value; edits splice there.
+    """
+
+    operation: Operation
+    model: str
+    body: bytes
+    stream: bool = False
+    max_output: int | None = None
+    choices: int = 1
+    wants_usage: bool = True
+    system: tuple[Message, ...] = ()
+    messages: tuple[Message, ...] = ()
+    tools: Tools = field(default_factory=Tools)
+    extra: tuple[str, ...] = ()
+    tokens_given: int = 0
+    hints: Mapping[str, str] = field(default_factory=dict)
+    dearer: tuple[str, ...] = ()
+    members: Mapping[str, Span] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Edit:
+    """What must change in a body before it goes upstream; None or False leaves that part as it is."""
+
+    model: str | None = None
+    max_output: int | None = None
+    ask_usage: bool = False
+    max_output_key: str = ""
+
+
+@dataclass(slots=True)
+class Event:
+    """One event of a stream: its bytes as they came, what it is, and the texts it carries.
+
+    `text` is model output of any kind (answer, refusal, reasoning, tool arguments); `tool` names the tool whose call starts here, or
+    several, one a line.
+    """
+
+    raw: bytes
+    kind: EventKind
+    text: str = ""
+    tool: str = ""

@@ -1,0 +1,325 @@
+"""Replies of OpenAI Chat Completions: usage, texts and tool calls, from a whole body or from stream events as they pass.
+
+Only the fields that we use are decoded. What does not decode is still metered: an event that is JSON but not of the expected shape
+counts as text as it stands. Usage with impossible numbers is clamped and marked inexact, so that the engine charges its own bound.
+
+Source: OpenAI API reference, "The chat completion chunk object"; types of the Python SDK 3.52 (2026-11).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import msgspec
+
+from proxy.model import Deny, Reason, Usage
+from proxy.wire import jsonio, refusals
+from proxy.wire.base import Meter
+from proxy.wire.call import Event, ToolCall
+from proxy.wire.sse import data_of
+
+_NOTHING = msgspec.Raw(b"")
+MAX_COUNT = 10**12
+MAX_CHOICES, MAX_CALLS, MAX_MODEL = 128, 1024, 256
+CUT_SHORT = frozenset({Reason.BUDGET_EXCEEDED, Reason.REQUEST_TOO_COSTLY})
+DONE = b"data: [DONE]\n\n"
+
+
+class _InDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+
+class _OutDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int
+    completion_tokens: int | None = None
+    total_tokens: int | None = None
+    prompt_tokens_details: _InDetails | None = None
+    completion_tokens_details: _OutDetails | None = None
+
+
+class _Function(msgspec.Struct):
+    name: str | None = None
+    arguments: str | None = None
+    input: str | None = None
+
+
+class _Call(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    function: _Function | None = None
+    custom: _Function | None = None
+
+
+class _Audio(msgspec.Struct):
+    transcript: str | None = None
+
+
+class _Output(msgspec.Struct):
+    content: str | list[Any] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    tool_calls: list[_Call] | None = None
+    function_call: _Function | None = None
+    audio: _Audio | None = None
+
+
+class _Choice(msgspec.Struct):
+    index: int | None = None
+    delta: _Output | None = None
+    message: _Output | None = None
+    finish_reason: str | None = None
+
+
+class _Reply(msgspec.Struct):
+    id: Any = None
+    created: Any = None
+    model: Any = None
+    choices: list[_Choice] | None = None
+    usage: msgspec.Raw = _NOTHING
+    error: msgspec.Raw = _NOTHING
+
+
+class Loose(msgspec.Struct):
+    """What is read of a reply whose other parts are of no interest, or are not as expected."""
+
+    model: Any = None
+    usage: msgspec.Raw = _NOTHING
+
+
+_reply_decoder = msgspec.json.Decoder(_Reply)
+_usage_decoder = msgspec.json.Decoder(_Usage)
+_loose_decoder = msgspec.json.Decoder(Loose)
+BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+@dataclass(slots=True)
+class _Started:
+    """A tool call of which pieces still come."""
+
+    id: str = ""
+    name: str = ""
+    pieces: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Answer:
+    """One choice while it streams: `at` maps an index to the call that it stands for now."""
+
+    calls: list[_Started] = field(default_factory=list)
+    at: dict[int, _Started] = field(default_factory=dict)
+    finished: bool = False
+
+
+def loose(body: bytes) -> Loose:
+    """Return model and usage of a reply, as far as they can be read."""
+    try:
+        return _loose_decoder.decode(body)
+    except BROKEN:
+        return Loose()
+
+
+def usage_of(raw: bytes | msgspec.Raw) -> Usage | None:
+    """Return the usage object `raw` as ours, None when it is none. Impossible numbers are clamped and make it inexact."""
+    if len(raw) < 5:  # absent, null, {}
+        return None
+    try:
+        found = _usage_decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    inside = found.prompt_tokens_details or _InDetails()
+    outside = found.completion_tokens_details or _OutDetails()
+    given = (found.prompt_tokens, found.completion_tokens, inside.cached_tokens, inside.cache_write_tokens, outside.reasoning_tokens)
+    prompt, output, read, write, reasoning = (_bounded(value) for value in given)
+    if reasoning > output and found.total_tokens == prompt + output + reasoning:
+        output += reasoning  # some servers report reasoning beside the completion instead of inside it
+    fits = read + write <= prompt and reasoning <= output and all(value is None or 0 <= value <= MAX_COUNT for value in given)
+    read = min(read, prompt)
+    write = min(write, prompt - read)
+    return Usage(prompt - read - write, output, read, write, 0, min(reasoning, output), fits)
+
+
+def _bounded(value: int | None) -> int:
+    return max(0, min(value or 0, MAX_COUNT))
+
+
+class ChatMeter(Meter):
+    """Reads one reply. Usage of an unfinished stream is not exact until its last chunk or `[DONE]` came.
+
+    `finish` is set only while every choice seen has finished, so that it says that the stream may end here.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._answers: dict[int, _Answer] = {}
+        self._id: Any = None
+        self._created: Any = None
+        self._newest: Usage | None = None
+        self._reason = ""
+
+    def buffered(self, body: bytes) -> None:
+        """See `Meter.buffered`."""
+        self.ended = True
+        try:
+            reply = _reply_decoder.decode(body)
+        except BROKEN:
+            self.texts.append(body.decode("utf-8", "replace"))
+            self._head(loose(body))
+            return
+        self._head(reply)
+        self.failed = len(reply.error) > 4 and not reply.choices
+        for position, choice in enumerate(reply.choices or ()):
+            answer = self._answers.setdefault(position, _Answer())
+            if choice.message is not None:
+                self._output(answer, choice.message)
+            self._close(answer)
+            self.finish = choice.finish_reason or self.finish
+
+    def _head(self, reply: _Reply | Loose) -> None:
+        if isinstance(reply.model, str):
+            self.model = reply.model[:MAX_MODEL]
+        self.usage = usage_of(reply.usage)
+
+    def event(self, raw: bytes) -> Event:
+        """See `Meter.event`."""
+        data = data_of(raw)
+        try:
+            chunk = _reply_decoder.decode(data)
+        except BROKEN:
+            return self._odd(raw, data)
+        if len(chunk.error) > 4:
+            self.failed = True
+            return Event(raw, "error")
+        if self._id is None:
+            self._id, self._created = chunk.id, chunk.created
+        if isinstance(chunk.model, str):
+            self.model = chunk.model[:MAX_MODEL]
+        choices = chunk.choices or ()
+        text = tools = ""
+        speaks = False
+        for choice in choices:
+            answer = self._answer(choice.index or 0)
+            if choice.delta is not None:
+                said, named = self._output(answer, choice.delta)
+                speaks = speaks or bool(said and not (choice.delta.tool_calls or choice.delta.function_call))
+                text += said
+                tools = f"{tools}\n{named}" if tools and named else tools or named
+            if choice.finish_reason is not None:
+                self._reason = choice.finish_reason
+                self._close(answer)
+        if self._reason:
+            self.finish = self._reason if self._all_finished() else ""
+        reported = len(chunk.usage) > 4 and self._report(usage_of(chunk.usage), not choices)
+        if text or tools:
+            self.pieces += 1
+            return Event(raw, "text" if speaks else "tool", text, tools)
+        return Event(raw, "usage" if reported and not choices else "other")
+
+    def _answer(self, index: int) -> _Answer:
+        """Return the choice of that number; past what anybody can ask for, all share the last, so that no provider fills memory."""
+        found = self._answers.get(index)
+        if found is None:
+            if len(self._answers) >= MAX_CHOICES:
+                return next(reversed(self._answers.values()))
+            found = self._answers[index] = _Answer()
+        return found
+
+    def _all_finished(self) -> bool:
+        return all(answer.finished for answer in self._answers.values())
+
+    def _odd(self, raw: bytes, data: bytes) -> Event:
+        if data.strip() == b"[DONE]":
+            for answer in self._answers.values():
+                self._close(answer)
+            self.ended, self.usage = True, self._newest
+            return Event(raw, "end")
+        if not data.startswith(b"{"):
+            return Event(raw, "other")
+        text = data.decode("utf-8", "replace")
+        self.texts.append(text)
+        self.pieces += 1
+        self._report(usage_of(loose(data).usage), False)
+        return Event(raw, "text", text)
+
+    def _report(self, usage: Usage | None, last: bool) -> bool:
+        """Take the newest usage. While a choice is open it may still grow, so it is exact only then when nothing can follow."""
+        if usage is None:
+            return False
+        self._newest = usage
+        done = last or self._all_finished()
+        self.usage = usage if done else replace(usage, exact=False)
+        return True
+
+    def _output(self, answer: _Answer, output: _Output) -> tuple[str, str]:
+        """Keep one choice's output; return its text and the names of the tools whose calls start in it."""
+        content = output.content
+        pieces = [
+            output.reasoning_content or "",
+            output.reasoning or "",
+            content if isinstance(content, str) else jsonio.readable(content) if content else "",
+            output.refusal or "",
+            (output.audio and output.audio.transcript) or "",
+        ]
+        names = []
+        for call in output.tool_calls or ():
+            function = call.function or call.custom or _Function()
+            names.append(_gather(answer, call.index, call.id or "", function))
+            pieces.append(function.arguments or function.input or "")
+        if output.function_call is not None:
+            names.append(_gather(answer, -1, "", output.function_call))
+            pieces.append(output.function_call.arguments or "")
+        text = "".join(pieces)
+        tools = "\n".join(name for name in names if name) if names else ""
+        if text or tools:
+            self.texts.append(tools + text)
+        return text, tools
+
+    def _close(self, answer: _Answer) -> None:
+        answer.finished = True
+        for call in answer.calls:
+            arguments = "".join(call.pieces)
+            self.tool_calls.append(ToolCall(call.id, call.name, arguments, jsonio.signature(call.name, arguments)))
+        answer.calls.clear()
+        answer.at.clear()
+
+    def cut(self, deny: Deny | None) -> bytes:
+        """See `Meter.cut`."""
+        if deny is None or deny.reason not in CUT_SHORT:
+            return refusals.refuse("openai", deny or refusals.LOST, "", streaming=True).body + DONE
+        still_open = [index for index, answer in self._answers.items() if not answer.finished]
+        if self._answers and not still_open:
+            return DONE
+        chunk = {
+            "id": self._id or "chatcmpl-cut",
+            "object": "chat.completion.chunk",
+            "created": self._created or 0,
+            "model": self.model,
+            "choices": [{"index": index, "delta": {}, "finish_reason": "length"} for index in still_open or [0]],
+            "fleetgate": refusals.decision(deny),
+        }
+        return b"data: %b\n\n" % jsonio.dumps(chunk) + DONE
+
+
+def _gather(answer: _Answer, index: int | None, id: str, function: _Function) -> str:
+    """Add one piece of a tool call; return the tool's name as far as it comes with this piece.
+
+    Some servers give no index, and some number every call 0: then a new id starts a new call.
+    """
+    name = (function.name or "").replace("\n", " ")
+    key = 0 if index is None else index
+    call = answer.at.get(key)
+    if call is None or (id and call.id and id != call.id) or (index is None and name):
+        if len(answer.calls) < MAX_CALLS:
+            answer.calls.append(_Started())
+            answer.at[key] = answer.calls[-1]
+        call = answer.calls[-1]
+    call.id = call.id or id
+    call.name += name
+    call.pieces.append(function.arguments or function.input or "")
+    return name

@@ -1,0 +1,172 @@
+"""The part of a body that was seen before, found without splitting it.
+
+A turn's body mostly is the last turn's body up to its last message, then what is new. So the latest bodies are kept, and a new one that
+begins with the same bytes up to the end of a message is read from there on: the known messages are cut out of the middle of the text
+before it is split. The comparison is exact, byte by byte; a sample of the bytes only finds what to compare with. Dropping all of it
+changes cost, never a reading.
+
+Why the rest reads the same: up to the end of a message the two bodies are the same bytes, so a parser stands at the same place in both,
+inside the top-level array of messages, behind an item. Taking items out there leaves it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from proxy.wire import jsonio
+from proxy.wire.call import Message
+from proxy.wire.memo import OVERHEAD
+
+MIN_BODY = 4096
+"""Bytes below which splitting costs less than looking."""
+_STRIDE = 64
+_LEVELS = 3
+_BUCKET = 16
+_LOOK = 64
+_BACK = 4
+_COST = 2  # the messages that a kept body keeps alive take about as much again
+_MAX_SPACE = 64
+_SPACE = b" \t\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A body that was read: `opening` is the offset behind the array's bracket, `ends` pairs of (offset behind a message, how many)."""
+
+    body: bytes
+    opening: int
+    ends: tuple[tuple[int, int], ...]
+    messages: tuple[Message, ...]
+
+    @property
+    def cost(self) -> int:
+        """Bytes of memory, by estimate: the messages stay alive with it, and short ones take far more than their JSON."""
+        return _COST * len(self.body) + OVERHEAD * len(self.messages)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """What of a body is known: bytes [opening, resume) hold `messages`. `more`: a comma followed. `source`: where it is known from,
+    which the new body replaces."""
+
+    opening: int
+    resume: int
+    messages: tuple[Message, ...]
+    more: bool
+    source: _Kept
+
+
+class Prefixes:
+    """The latest bodies, bounded. One loop's: not safe for several threads.
+
+    Args:
+        max_bytes: how much memory to use, by estimate.
+    """
+
+    __slots__ = ("_kept", "_max", "_size", "hits")
+
+    def __init__(self, max_bytes: int = 24 << 20) -> None:
+        self._max = max_bytes
+        self._kept: dict[tuple[str, bytes], list[_Kept]] = {}
+        self._size = 0
+        self.hits = 0
+
+    def find(self, protocol: str, body: bytes) -> Cut | None:
+        """Return the longest known beginning of `body`, None when there is none."""
+        top = len(body).bit_length() - 1
+        for level in range(top, top - _LEVELS, -1):
+            for kept in reversed(self._kept.get((protocol, _sample(body, level)), ())):
+                for end, count in kept.ends:
+                    if _shares(body, kept.body, end):
+                        return self._cut(body, kept, end, count)
+        return None
+
+    def _cut(self, body: bytes, kept: _Kept, end: int, count: int) -> Cut | None:
+        position = jsonio.skip(body, end)
+        follows = body[position : position + 1]
+        if follows not in (b",", b"]"):
+            return None
+        self.hits += 1
+        more = follows == b","
+        return Cut(kept.opening, position + more, kept.messages[:count], more, kept)
+
+    def keep(
+        self,
+        protocol: str,
+        body: bytes,
+        messages: tuple[Message, ...],
+        place: tuple[int, int],
+        tail: Sequence[int],
+        cut: Cut | None = None,
+    ) -> None:
+        """Remember a body that was read.
+
+        Args:
+            protocol: whose reading the messages are.
+            body: all of it.
+            messages: what its messages say.
+            place: offsets of the array's opening bracket and behind its closing one.
+            tail: lengths of its last messages, as many as are at hand, oldest first.
+            cut: what `find` said of it.
+        """
+        opening, closing = place
+        ends = _ends(body, closing - 1, len(messages), tail)
+        new = _Kept(body, opening + 1, ends, messages)
+        if not ends or new.cost > self._max // 4:
+            return
+        level = ends[-1][0].bit_length() - 1
+        key = (protocol, _sample(body, level))
+        bucket = self._kept.pop(key, [])
+        over = cut.source if cut is not None else None
+        others = [old for old in bucket if old is not over]
+        self._kept[key] = [*others[1 - _BUCKET :], new]
+        self._size += new.cost
+        if self._size > self._max:
+            self._trim()
+
+    def _trim(self) -> None:
+        """Count again (what was replaced is still in the estimate) and drop the oldest keys until a quarter is free."""
+        self._size = sum(kept.cost for bucket in self._kept.values() for kept in bucket)
+        while self._size > self._max * 3 // 4:
+            oldest = next(iter(self._kept))
+            self._size -= sum(kept.cost for kept in self._kept.pop(oldest))
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._kept.clear()
+        self._size = 0
+
+
+def _sample(body: bytes, level: int) -> bytes:
+    """Return some of the first 2^`level` bytes: at most 512 where there are many, since each is a look into cold memory."""
+    return body[: 1 << level : _STRIDE << max(0, level - 15)]
+
+
+def _shares(body: bytes, known: bytes, end: int) -> bool:
+    """Tell whether both begin with the same `end` bytes. The last few are looked at first: conversations differ late, not early."""
+    return body.startswith(known[end - _LOOK : end], end - _LOOK) and body.startswith(memoryview(known)[:end])
+
+
+def _ends(body: bytes, closing: int, count: int, tail: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Return where the last message ends and where one a few messages earlier does (clients often touch the last ones again)."""
+    last = end = _back(body, closing)
+    steps = 0
+    for length in reversed(tail[-_BACK:]):
+        comma = _back(body, end - length)
+        if comma < 0 or body[comma - 1 : comma] != b",":
+            break
+        end = _back(body, comma - 1)
+        steps += 1
+    if last < 0 or end < _LOOK:
+        return ()
+    return ((last, count), (end, count - steps)) if steps else ((last, count),)
+
+
+def _back(body: bytes, position: int) -> int:
+    """Return the offset behind the last byte before `position` that is no space; -1 when that is unreasonably far."""
+    if position > 0 and body[position - 1] not in _SPACE:
+        return position
+    start = max(0, position - _MAX_SPACE)
+    rest = body[start:position].rstrip(_SPACE)
+    return start + len(rest) if rest else -1

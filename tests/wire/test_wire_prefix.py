@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.wire.anthropic import MessagesCodec
+from proxy.wire.base import Codec, Memos
+from proxy.wire.call import Call, WireError
+from proxy.wire.openai_chat import ChatCodec
+from proxy.wire.prefix import MIN_BODY, Prefixes
+
+codecs = st.sampled_from([ChatCodec(), MessagesCodec()])
+_messages = st.lists(
+    st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant"]), "content": st.sampled_from(["a", "zwölf", "], [", "x" * 90])}),
+    min_size=1,
+    max_size=7,
+)
+
+
+def body_of(messages: list[dict[str, Any]], indent: int | None = None, tools: str = "t") -> bytes:
+    head = {"role": "system", "content": "rules " * 900}
+    tail = {"model": "m", "tools": [{"type": "custom", "name": tools, "custom": {"name": tools}}], "user": "u", "n": 1}
+    return json.dumps({"max_tokens": 5, "messages": [head, *messages], **tail}, indent=indent, ensure_ascii=False).encode()
+
+
+def outcome(codec: Codec, body: bytes, memos: Memos) -> Call | str:
+    try:
+        return codec.decode(body, memos)
+    except WireError:
+        return "refused"
+
+
+@given(codecs, _messages, _messages, st.sampled_from([None, 1]), st.sampled_from(["t", "other"]))
+def test_a_longer_turn_reads_as_if_it_were_the_first(
+    codec: Codec, old: list[dict[str, Any]], new: list[dict[str, Any]], indent: int | None, tools: str
+) -> None:
+    memos = Memos()
+    first = codec.decode(body_of(old, indent), memos)
+    hits = memos.prefixes.hits
+    longer = body_of(old + new, indent, tools)
+    second = codec.decode(longer, memos)
+    assert memos.prefixes.hits == hits + 1
+    assert second == codec.decode(longer, Memos())
+    assert second.messages[: len(old) + 1] == first.messages
+    assert codec.decode(longer, memos) == second
+
+
+@settings(max_examples=400)
+@given(codecs, _messages, _messages, st.data())
+def test_no_damage_anywhere_makes_a_difference(
+    codec: Codec, old: list[dict[str, Any]], new: list[dict[str, Any]], data: st.DataObject
+) -> None:
+    memos = Memos()
+    codec.decode(body_of(old), memos)
+    body = body_of(old + new)
+    place = data.draw(st.integers(5300, len(body)))
+    gone = data.draw(st.integers(0, 30))
+    added = data.draw(
+        st.sampled_from(
+            [b"", b",", b"]", b"}", b'"', b" ", b'"messages":[],', b"{},", b'"model":"x",', b"\xff", b"[", b"\\u0041", b"1", b"\x01", b"\n"]
+        )
+    )
+    damaged = body[:place] + added + body[place + gone :]
+    assert outcome(codec, damaged, memos) == outcome(codec, damaged, Memos())
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        b",]",
+        b"\x01,{}]",
+        b" \x01]",
+        b"\x0b,{}]",
+        b"\n\t ,{}]",
+        b"]",
+        b"",
+        b"}",
+        b',"x"]',
+        b',]"',
+        b" ,  ]",
+        b'],"messages":[{}]',
+        b'],"mess\\u0061ges":[{}]',
+    ],
+)
+def test_what_follows_the_known_part_is_read_as_strictly(tail: bytes) -> None:
+    memos, codec = Memos(), ChatCodec()
+    known = body_of([{"role": "user", "content": "hi"}])
+    codec.decode(known, memos)
+    start = known.index(b'], "model"')
+    for rest in (b', "model": "m"}', b"}", b""):
+        body = known[:start] + tail + rest
+        assert outcome(codec, body, memos) == outcome(codec, body, Memos())
+    assert (memos.prefixes.hits > 0) == (tail[:1] in b",] \n" and tail != b" \x01]")
+
+
+def test_a_turn_that_touches_the_last_messages_again_is_found() -> None:
+    memos, codec = Memos(), MessagesCodec()
+    turns = [{"role": "user", "content": str(i)} for i in range(9)]
+    codec.decode(body_of([*turns[:-1], turns[-1] | {"mark": True}]), memos)
+    again = body_of([*turns, {"role": "user", "content": "new"}])
+    assert codec.decode(again, memos) == codec.decode(again, Memos())
+    assert memos.prefixes.hits == 1
+
+
+def test_protocols_never_share_a_prefix() -> None:
+    memos = Memos()
+    body = body_of([{"role": "user", "content": [{"type": "tool_use", "id": "1", "name": "f", "input": {}}]}])
+    ChatCodec().decode(body, memos)
+    assert MessagesCodec().decode(body, memos).messages[1].tool_calls[0].name == "f"
+    assert memos.prefixes.hits == 0
+
+
+def test_small_bodies_are_not_worth_it() -> None:
+    memos = Memos()
+    body = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
+    assert len(body) < MIN_BODY
+    ChatCodec().decode(body, memos)
+    ChatCodec().decode(body, memos)
+    assert memos.prefixes.hits == 0
+
+
+def test_it_stays_bounded_and_keeps_the_newest() -> None:
+    prefixes = Prefixes(max_bytes=200_000)
+    bodies = [b'{"messages":[' + b'"%b"' % (b"%05d" % i * 1000) + b"]}" for i in range(100)]
+    for body in bodies:
+        prefixes.keep("openai", body, (), (12, len(body) - 1), [5002])
+    found = [prefixes.find("openai", body) is not None for body in bodies]
+    assert found[-1]
+    assert sum(found) < 20
+    prefixes.clear()
+    assert prefixes.find("openai", bodies[-1]) is None
+    large = b'{"messages":["' + b"x" * 60_000 + b'"]}'
+    prefixes.keep("openai", large, (), (12, len(large) - 1), [60_002])
+    assert prefixes.find("openai", large) is None
+
+
+def test_a_body_padded_with_spaces_is_not_walked() -> None:
+    prefixes = Prefixes()
+    for raw in (b'{"messages":["' + b"x" * 5000 + b'"' + b" " * 100 + b"]}", b'{"messages":["a"' + b" " * 5000 + b',"b"]}'):
+        prefixes.keep("openai", raw, (), (12, len(raw) - 1), [3])
+        assert prefixes.find("openai", raw) is None or raw.endswith(b'"b"]}')
+
+
+def test_many_conversations_with_one_beginning() -> None:
+    memos, codec = Memos(), ChatCodec()
+    for i in range(40):
+        codec.decode(body_of([{"role": "user", "content": f"question {i}"}]), memos)
+    hits = memos.prefixes.hits
+    for i in range(40):
+        body = body_of([{"role": "user", "content": f"question {i}"}, {"role": "user", "content": "more"}])
+        assert codec.decode(body, memos) == codec.decode(body, Memos())
+    assert memos.prefixes.hits > hits

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+
+from proxy.wire.registry import ROUTES, find
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "protocol", "name"),
+    [
+        ("POST", "/v1/chat/completions", "openai", "chat"),
+        ("POST", "/v1/embeddings", "openai", "embeddings"),
+        ("POST", "/v1/messages", "anthropic", "messages"),
+        ("POST", "/v1/messages/count_tokens", "anthropic", "count_tokens"),
+        ("GET", "/v1/models", "openai", "models"),
+    ],
+)
+def test_the_metered_routes(method: str, path: str, protocol: str, name: str) -> None:
+    codec = find(method, path, {})
+    assert codec is not None
+    assert (codec.protocol, codec.name) == (protocol, name)
+    assert find(method, path, {}) is codec
+
+
+def test_the_headers_show_the_dialect_of_the_models() -> None:
+    codec = find("GET", "/v1/models", {"anthropic-version": "2026-10-21"})
+    assert codec is not None
+    assert codec.protocol == "anthropic"
+    chat = find("POST", "/v1/chat/completions", {"anthropic-version": "2026-10-21"})
+    assert chat is ROUTES["POST", "/v1/chat/completions"]
+
+
+@pytest.mark.parametrize("path", [path for _, path in ROUTES])
+@pytest.mark.parametrize("change", ["{}/", "/{}", "{}//", "{}?x=1", "{}%2f", "{}/x", "{} ", "{}\0"])
+def test_nothing_that_looks_like_a_route_is_one(path: str, change: str) -> None:
+    for method in ("GET", "POST"):
+        assert find(method, change.format(path), {}) is None
+        assert find(method, path.replace("v1", "v%31"), {}) is None
+        assert find(method, path.upper(), {}) is None
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_other_methods_are_refused(method: str, path: str) -> None:
+    for other in {"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "post", "get"} - {method}:
+        assert find(other, path, {"anthropic-version": "x"}) is None
