@@ -1,0 +1,193 @@
+"""The exchange: one client request and its one reply, and all that became known of it.
+
+Mutable, and owned by one task. Fields that a stage gives are slots without a default: reading one before its stage ran is an
+AttributeError, which the engine turns into a refusal, never a guess.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from proxy.engine.ports import Client, Clock, Sink, Transport
+from proxy.engine.stage import Plan
+from proxy.model import NO_LOOP, Deny, Finding, Grant, LoopSignal, Nanos, Principal, Route, Target, Usage
+from proxy.wire.base import Codec, Meter
+from proxy.wire.call import Call
+
+Release = Callable[["Exchange"], Awaitable[None]]
+Count = Callable[["Exchange"], int]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one exchange. Bytes and seconds."""
+
+    max_body: int = 32 << 20
+    max_reply: int = 64 << 20
+    first_byte_s: float = 300.0
+    idle_s: float = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """One immutable snapshot of everything that files configure. An exchange finishes on the snapshot that it started with."""
+
+    version: str
+    plan: Plan
+    transport: Transport
+    sinks: tuple[Sink, ...]
+    limits: Limits = Limits()
+    count: Count = lambda ex: ex.meter.pieces if ex.meter is not None else 0
+    """A floor of the output tokens seen so far in a stream; asked only when its pieces outnumber the hold."""
+
+
+class Exchange:
+    """See the module. `id` sorts by time and is the request id and the decision id."""
+
+    __slots__ = (
+        "agent",
+        "asked_model",
+        "body",
+        "call",
+        "client",
+        "clock",
+        "codec",
+        "cost",
+        "decisions",
+        "defers",
+        "deny",
+        "findings",
+        "grant",
+        "headers",
+        "held_output",
+        "id",
+        "look_at",
+        "loop",
+        "marks",
+        "max_output",
+        "meter",
+        "method",
+        "named_agent",
+        "outcome",
+        "parent",
+        "path",
+        "peer",
+        "principal",
+        "protocol",
+        "query",
+        "reply_body",
+        "reply_headers",
+        "route",
+        "rt",
+        "run",
+        "sent",
+        "served",
+        "session",
+        "session_source",
+        "sizes",
+        "started",
+        "status",
+        "t0_ns",
+        "target",
+        "upstream_status",
+        "usage",
+        "wall",
+    )
+
+    # given by the edge
+    id: str
+    rt: Runtime
+    clock: Clock
+    client: Client
+    protocol: str
+    """The dialect that refusals speak: the codec's, or the likeliest one where no route matched."""
+    codec: Codec
+    """Not set for a path that nobody meters."""
+    method: str
+    path: str
+    """Below any `/agent/{id}` prefix, without the query."""
+    query: str
+    headers: Mapping[str, str]
+    """Case-insensitive."""
+    named_agent: str | None
+    """The agent that the path prefix names."""
+    peer: str
+    t0_ns: int
+    wall: float
+
+    # given by stages
+    principal: Principal
+    agent: str
+    grant: Grant
+    body: bytes
+    call: Call
+    session: str
+    session_source: str
+    run: str
+    parent: str
+    route: Route
+    max_output: int | None
+    """The output ceiling to send upstream where it differs from the client's own, else None."""
+    held_output: int
+    """How many output tokens the hold covers, over all choices; 0 when nothing is generated."""
+    look_at: int
+    """The number of stream pieces at which the output is counted against the hold next."""
+
+    def __init__(self, rt: Runtime, clock: Clock, client: Client, protocol: str) -> None:
+        self.rt, self.clock, self.client, self.protocol = rt, clock, client, protocol
+        self.wall, self.t0_ns = clock.now(), clock.ns()
+        self.id = new_id(self.wall)
+        self.named_agent: str | None = None
+        self.peer = self.query = ""
+        self.asked_model = ""
+        self.session = self.session_source = self.run = self.parent = ""
+        self.loop: LoopSignal = NO_LOOP
+        self.findings: list[Finding] = []
+        self.decisions: list[tuple[str, str]] = []
+        self.defers: list[tuple[str, Release]] = []
+        self.marks: dict[str, int] = {}
+        self.deny: Deny | None = None
+        self.sent = False
+        self.started = False
+        self.served = False
+        self.target: Target | None = None
+        self.meter: Meter | None = None
+        self.usage: Usage | None = None
+        self.cost = Nanos(0)
+        self.outcome = ""
+        self.status = 0
+        self.upstream_status = 0
+        self.max_output = None
+        self.held_output = self.look_at = 0
+        self.reply_body = b""
+        self.reply_headers: list[tuple[str, str]] = []
+        self.sizes = [0, 0]
+
+    def defer(self, name: str, release: Release) -> None:
+        """Have `release(self)` run when the exchange closes, last deferred first. Call it just *before* the acquire is awaited."""
+        self.defers.append((name, release))
+
+    def note(self, stage: str, words: str) -> None:
+        """Keep what `stage` decided and why, in words, for `fleetgate explain`. Facts only: no secret, no prompt text."""
+        self.decisions.append((stage, words))
+
+    def find(self, rule: str, detail: str = "") -> None:
+        """Add a finding; it shows in `x-fleetgate-findings` and on the record."""
+        self.findings.append(Finding(rule, detail))
+
+    def mark(self, name: str) -> None:
+        """Remember when `name` happened, in ns since the start."""
+        self.marks[name] = self.clock.ns() - self.t0_ns
+
+
+_random = random.Random(secrets.randbits(256))  # noqa: S311  ids are names, not secrets; the system's source costs a system call each
+os.register_at_fork(after_in_child=lambda: _random.seed(secrets.randbits(256)))
+
+
+def new_id(wall: float) -> str:
+    """Return an id of 32 hex digits that sorts by time: 48 bits of milliseconds, then 80 random bits."""
+    return f"{int(wall * 1000) & 0xFFFFFFFFFFFF:012x}{_random.getrandbits(80):020x}"

@@ -1,0 +1,162 @@
+"""The few doors between the engine and the world. Everything behind them can be replaced: by a test script, or by another library."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from proxy.model import Target
+
+if TYPE_CHECKING:
+    from proxy.engine.record import Record
+
+
+class UpstreamError(Exception):
+    """The provider could not be asked, or its answer broke off.
+
+    Attributes:
+        kind: `connect` (nothing was sent), `timeout`, `cut` (the connection ended inside a reply), `protocol` (not HTTP),
+            `too_large` (a reply over the bound).
+        status: an HTTP status if one was seen, else 0.
+        retryable: whether another target may be tried: true only when this one surely did no work.
+    """
+
+    def __init__(self, kind: Literal["connect", "timeout", "cut", "protocol", "too_large"], message: str, status: int = 0) -> None:
+        self.kind, self.status, self.retryable = kind, status, kind == "connect"
+        super().__init__(message)
+
+
+class StoreError(Exception):
+    """Shared state cannot be read or written: the exchange is denied with `store_unavailable`."""
+
+
+class ClientGone(Exception):
+    """The client closed its side; nobody is there to answer."""
+
+
+class BodyTooLarge(Exception):
+    """The request body is over the limit."""
+
+
+class BodyTimeout(Exception):
+    """The request body did not arrive in time."""
+
+
+@dataclass(slots=True)
+class UpstreamRequest:
+    """What the engine asks of the transport. `path` stands below the provider's base URL; `headers` are the client's, filtered."""
+
+    target: Target
+    method: str
+    path: str
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+    stream: bool
+
+
+class UpstreamReply(Protocol):
+    """A reply whose head has arrived.
+
+    `close()` is safe at any time and drops the connection unless the body has arrived to its end; whoever waits for the body then gets an
+    UpstreamError.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body, decoded from any content encoding.
+
+        Raises:
+            UpstreamError: cut, timeout, or over `limit` bytes.
+        """
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives, decoded from any content encoding; raises UpstreamError as `read` does."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        ...
+
+
+class Transport(Protocol):
+    """Asks providers. Knows their base URLs and keys, which nobody else sees."""
+
+    async def send(self, request: UpstreamRequest) -> UpstreamReply:
+        """Return the reply once its head is here.
+
+        Raises:
+            UpstreamError: no connection, no reply in time, or not HTTP.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close all connections."""
+        ...
+
+
+class Client(Protocol):
+    """The client's side of one exchange."""
+
+    async def read(self, limit: int) -> bytes:
+        """Return the request body, expanded if it came compressed.
+
+        Raises:
+            BodyTooLarge: over `limit` bytes as sent or expanded.
+            BodyTimeout: it did not arrive in time.
+            ClientGone: the client went away.
+        """
+        ...
+
+    async def send(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
+        """Send a whole reply. Raises ClientGone."""
+        ...
+
+    async def start(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
+        """Begin a reply of unknown length. Raises ClientGone."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Send a piece of the body, waiting while the client is slow. Raises ClientGone."""
+        ...
+
+    async def end(self) -> None:
+        """Finish a reply that was begun. Raises ClientGone."""
+        ...
+
+
+class Clock(Protocol):
+    """Time, injected so that tests own it."""
+
+    def now(self) -> float:
+        """UTC seconds since the epoch."""
+        ...
+
+    def ns(self) -> int:
+        """Monotonic nanoseconds for durations."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    now = staticmethod(time.time)
+    ns = staticmethod(time.perf_counter_ns)
+
+
+class Sink(Protocol):
+    """Takes finished records: ledger, metrics, log. Must not block; what it cannot do at once it queues, bounded."""
+
+    name: str
+
+    def record(self, record: Record) -> None:
+        """Take one record."""
+        ...
+
+    async def close(self) -> None:
+        """Write out what is queued."""
+        ...

@@ -1,0 +1,144 @@
+"""The record: what remains of an exchange. One a request, whatever became of it; the ledger, the metrics, the log and `explain` read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from proxy.model import Usage
+
+if TYPE_CHECKING:
+    from proxy.engine.exchange import Exchange
+
+
+@dataclass(slots=True)
+class Record:
+    """One finished exchange. Nobody changes one; it is not frozen because that would double the cost of making it.
+
+    Attributes:
+        id: the request id (sorts by time).
+        time: when it started, UTC seconds.
+        agent, team, version, file_digest, policy_digest, key_id: who, and under which policy; empty when it never got that far.
+        session, session_source, run, parent: correlation.
+        protocol, operation, stream: what was asked, in which dialect.
+        model_asked, model, provider: the name that the client wrote, the one that served, and who served it.
+        route, route_why, difficulty: where it went and why.
+        status: the HTTP status that the client got (0: it was gone before any).
+        upstream_status: the provider's, 0 when none came.
+        outcome: `ok`, `denied`, `upstream_error`, `client_gone` or `error`.
+        reason, rule, message, remedy: of the refusal or the cut, else empty.
+        input_tokens .. reasoning_tokens: as in `model.Usage`; usage_exact false when they are a bound.
+        cost: nano-dollars charged. price: where the price came from.
+        loop: level;rule;count of the loop signal.
+        findings: (rule, detail) pairs. decisions: (stage, words) pairs in order.
+        marks: name to ns since the start: body, admitted, sent, head, first_byte, last_byte, closed.
+        bytes_in, bytes_out: body bytes from and to the client.
+        config: version of the configuration snapshot.
+    """
+
+    id: str
+    time: float
+    agent: str = ""
+    team: str = ""
+    version: str = ""
+    file_digest: str = ""
+    policy_digest: str = ""
+    key_id: str = ""
+    session: str = ""
+    session_source: str = ""
+    run: str = ""
+    parent: str = ""
+    protocol: str = ""
+    operation: str = ""
+    stream: bool = False
+    model_asked: str = ""
+    model: str = ""
+    provider: str = ""
+    route: str = ""
+    route_why: str = ""
+    difficulty: float | None = None
+    status: int = 0
+    upstream_status: int = 0
+    outcome: str = ""
+    reason: str = ""
+    rule: str = ""
+    message: str = ""
+    remedy: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    reasoning_tokens: int = 0
+    usage_exact: bool = True
+    cost: int = 0
+    price: str = ""
+    loop: str = ""
+    findings: tuple[tuple[str, str], ...] = ()
+    decisions: tuple[tuple[str, str], ...] = ()
+    marks: dict[str, int] = field(default_factory=dict)
+    bytes_in: int = 0
+    bytes_out: int = 0
+    config: str = ""
+
+
+def record_of(ex: Exchange) -> Record:
+    """Return the record of a closed exchange. Fields that no stage gave stay empty."""
+    grant, call, route = getattr(ex, "grant", None), getattr(ex, "call", None), getattr(ex, "route", None)
+    principal, deny, usage = getattr(ex, "principal", None), ex.deny, ex.usage or Usage()
+    target = ex.target if ex.target is not None else (route.targets[0] if route and route.targets else None)
+    return Record(
+        id=ex.id,
+        time=ex.wall,
+        agent=getattr(ex, "agent", ""),
+        team=grant.team if grant else "",
+        version=grant.version if grant else "",
+        file_digest=grant.file_digest if grant else "",
+        policy_digest=grant.digest if grant else "",
+        key_id=principal.key_id if principal else "",
+        session=ex.session,
+        session_source=ex.session_source,
+        run=ex.run,
+        parent=ex.parent,
+        protocol=ex.protocol,
+        operation=call.operation if call else ex.codec.name if hasattr(ex, "codec") else "",
+        stream=call.stream if call else False,
+        model_asked=ex.asked_model,
+        model=target.model if target else "",
+        provider=target.provider if target else "",
+        route=_route_reason(ex),
+        route_why=route.why if route else "",
+        difficulty=route.difficulty if route else None,
+        status=ex.status,
+        upstream_status=ex.upstream_status,
+        outcome=ex.outcome or "error",
+        reason=str(deny.reason) if deny else "upstream_error" if ex.outcome == "upstream_error" else "",
+        rule=deny.rule if deny else "",
+        message=deny.message if deny else "",
+        remedy=deny.remedy if deny else "",
+        input_tokens=usage.input,
+        output_tokens=usage.output,
+        cache_read_tokens=usage.cache_read,
+        cache_write_tokens=usage.cache_write,
+        cache_write_1h_tokens=usage.cache_write_1h,
+        reasoning_tokens=usage.reasoning,
+        usage_exact=usage.exact,
+        cost=ex.cost,
+        price=target.price.source if target and target.price else "",
+        loop=ex.loop.header() if ex.loop.level != "none" else "",
+        findings=tuple((f.rule, f.detail) for f in ex.findings),
+        decisions=tuple(ex.decisions),
+        marks=ex.marks,
+        bytes_in=ex.sizes[0],
+        bytes_out=ex.sizes[1],
+        config=ex.rt.version,
+    )
+
+
+def _route_reason(ex: Exchange) -> str:
+    route = getattr(ex, "route", None)
+    if route is None:
+        return ""
+    if ex.target is not None and route.targets and ex.target != route.targets[0]:
+        return "fallback"
+    return str(route.reason)

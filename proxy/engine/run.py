@@ -1,0 +1,349 @@
+"""Running one exchange from its first stage to its record.
+
+    admit: every stage's request hook, in order; the first refusal ends it
+    ask:   the first target that answers
+    move:  the reply to the client, buffered or streamed
+    close: usage and cost, releases, one record to every sink
+
+Nothing in here knows a protocol, a policy or a price: codecs, stages and the injected `settle` do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from proxy.engine.exchange import Exchange, Release
+from proxy.engine.ports import ClientGone, StoreError, UpstreamError, UpstreamReply, UpstreamRequest
+from proxy.engine.pump import pump
+from proxy.engine.record import record_of
+from proxy.engine.reply import forwarded, ours, upstream_headers, upstream_query
+from proxy.engine.stage import Hook, Tap
+from proxy.model import Deny, Nanos, Reason, Target, Usage
+from proxy.wire.call import Edit
+from proxy.wire.refusals import refuse
+
+log = logging.getLogger("fleetgate.engine")
+
+Settle = Callable[[Exchange], tuple[Usage, Nanos]]
+ANOTHER = frozenset({408, 429, 500, 502, 503, 504, 529})
+"""Upstream statuses after which the next target of a route is tried: the provider did no billable work."""
+
+
+class Engine:
+    """Runs exchanges. One a process; configuration reaches it only through each exchange's runtime snapshot.
+
+    Args:
+        settle: computes usage and cost of a finished exchange (pure; never raises for odd usage).
+        on_lost: is told each time that a hold could not be released, which no refusal shows.
+    """
+
+    def __init__(self, settle: Settle, on_lost: Callable[[], None] = lambda: None) -> None:
+        self._settle, self._on_lost = settle, on_lost
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.inflight = 0
+        self._quiet = asyncio.Event()
+        self._replies: set[UpstreamReply] = set()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` on its own, tracked: `drain` waits for it."""
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def idle(self, seconds: float) -> bool:
+        """Wait until no exchange runs, at most `seconds`; return whether that came about."""
+        if self.inflight:
+            self._quiet.clear()
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._quiet.wait()
+            except TimeoutError:
+                return False
+        return True
+
+    def cut_short(self) -> None:
+        """Break off every reply that is still coming: clients get their protocol's own ending, and pay for what passed."""
+        for reply in list(self._replies):
+            reply.close()
+
+    def _left(self) -> None:
+        self.inflight -= 1
+        if not self.inflight:
+            self._quiet.set()
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for spawned work, at most `seconds`."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=seconds)
+
+    async def handle(self, ex: Exchange) -> None:
+        """Run `ex` to its end. Raises nothing but the cancellation of its own task; leaves one record."""
+        self.inflight += 1
+        try:
+            await self._run(ex)
+        except ClientGone:
+            ex.outcome = "client_gone"
+        except asyncio.CancelledError:
+            ex.outcome = "client_gone"
+            raise
+        except Exception:
+            log.exception("exchange %s failed", ex.id)
+            await self._fault(ex)
+        finally:
+            self._left()
+            self._close(ex)
+
+    async def turn_away(self, ex: Exchange, deny: Deny) -> None:
+        """Refuse `ex` before any stage: a path that nobody meters. Leaves a record like any other end."""
+        self.inflight += 1
+        try:
+            await self._refuse(ex, deny)
+        except ClientGone:
+            pass
+        finally:
+            self._left()
+            self._close(ex)
+
+    async def _run(self, ex: Exchange) -> None:
+        deny = await self.admit(ex)
+        if deny is None:
+            ex.mark("admitted")
+            found = await self._ask(ex)
+            if isinstance(found, Deny):
+                deny = found
+            else:
+                target, reply = found
+                self._replies.add(reply)
+                try:
+                    deny = await self._move(ex, target, reply)
+                finally:
+                    self._replies.discard(reply)
+                    reply.close()
+        if deny is not None:
+            await self._refuse(ex, deny)
+
+    async def admit(self, ex: Exchange) -> Deny | None:
+        """Run the request hooks in order and return the first refusal that is not a dry run."""
+        return await self._hooks(ex, ex.rt.plan.request)
+
+    async def _hooks(self, ex: Exchange, hooks: tuple[tuple[str, Hook], ...]) -> Deny | None:
+        for name, hook in hooks:
+            try:
+                deny = await hook(ex)
+            except StoreError as e:
+                log.error("exchange %s: stage %s: %s", ex.id, name, e)
+                deny = _store_down(name)
+            except ClientGone:
+                raise
+            except Exception:
+                log.exception("exchange %s: stage %s failed", ex.id, name)
+                deny = _failed(name)
+            if deny is None:
+                continue
+            if deny.shadow:
+                ex.find(f"shadow/{deny.reason}", deny.rule)
+                ex.note(name, f"would refuse (shadow): {deny.message} [{deny.rule}]")
+                continue
+            ex.note(name, f"refused: {deny.message} [{deny.rule}]")
+            return deny
+        return None
+
+    # --- asking -----------------------------------------------------------------------------------------------------------------
+
+    async def _ask(self, ex: Exchange) -> tuple[Target, UpstreamReply] | Deny:
+        """Return the first target that answers with its reply, or why none did."""
+        targets = ex.route.targets
+        for i, target in enumerate(targets):
+            last = i == len(targets) - 1
+            before = (ex.target, ex.sent)
+            ex.target, ex.sent, ex.upstream_status = target, True, 0
+            ex.mark("sent")
+            try:
+                reply = await ex.rt.transport.send(_upstream_request(ex, target))
+            except UpstreamError as e:
+                if e.kind == "connect":
+                    ex.target, ex.sent = before  # this one did no work; what an earlier one may have done stays charged
+                ex.note("upstream", f"{target.provider} could not be asked: {e}")
+                if not last and (e.retryable or target.local):
+                    continue
+                return _unreachable(target.provider, e)
+            ex.mark("head")
+            ex.upstream_status = reply.status
+            if reply.status in ANOTHER and not last:
+                ex.note("upstream", f"{target.provider} answered {reply.status}; trying the next target")
+                reply.close()
+                continue
+            return target, reply
+        return Deny(Reason.UPSTREAM_ERROR, "No provider is left to ask.", rule="route")
+
+    # --- moving -----------------------------------------------------------------------------------------------------------------
+
+    async def _move(self, ex: Exchange, target: Target, reply: UpstreamReply) -> Deny | None:
+        kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if not 200 <= reply.status < 300:
+            return await self._forward_error(ex, target, reply, kind)
+        if ex.call.stream and kind == "text/event-stream":
+            return await self._stream(ex, reply)
+        return await self._buffered(ex, target, reply, kind)
+
+    async def _forward_error(self, ex: Exchange, target: Target, reply: UpstreamReply, kind: str) -> Deny | None:
+        """Pass the provider's own error on untouched, unless it is none of the protocol's."""
+        if kind != "application/json" or reply.status < 400:
+            return _foreign(target.provider, reply.status, kind)
+        try:
+            body = await reply.read(ex.rt.limits.max_reply)
+        except UpstreamError as e:
+            return _unreachable(target.provider, e)
+        ex.outcome = "upstream_error"
+        ex.note("upstream", f"{target.provider} answered {reply.status}; its error is passed on as it is")
+        self._settled(ex)
+        await self._send(ex, reply.status, forwarded(reply.headers), body)
+        return None
+
+    async def _buffered(self, ex: Exchange, target: Target, reply: UpstreamReply, kind: str) -> Deny | None:
+        try:
+            ex.reply_body = await reply.read(ex.rt.limits.max_reply)
+        except UpstreamError as e:
+            return _unreachable(target.provider, e)
+        ex.mark("last_byte")
+        meter = ex.meter = ex.codec.meter(ex.call)
+        meter.buffered(ex.reply_body)
+        if not ex.reply_body.lstrip().startswith(b"{"):
+            return _foreign(target.provider, reply.status, kind)
+        ex.served = True
+        deny = await self._hooks(ex, ex.rt.plan.reply)
+        if deny is not None:
+            return deny
+        self._settled(ex)
+        await self._send(ex, reply.status, forwarded(reply.headers), ex.reply_body)
+        ex.outcome = "ok"
+        return None
+
+    async def _stream(self, ex: Exchange, reply: UpstreamReply) -> Deny | None:
+        meter = ex.meter = ex.codec.meter(ex.call)
+        taps: list[Tap] = [tap for make in ex.rt.plan.taps if (tap := make(ex)) is not None]
+        ex.served = ex.started = True
+        ex.status = reply.status
+        await ex.client.start(reply.status, [*forwarded(reply.headers), *ours(ex)])
+        cut = await pump(ex, reply, meter, taps, drop_usage=not ex.call.wants_usage)
+        ex.mark("last_byte")
+        self._settled(ex)
+        if cut is None:
+            ex.outcome = "upstream_error" if meter.failed else "ok"
+        else:
+            ex.deny = cut
+            ex.note("reply", f"cut: {cut.message}")
+            ex.outcome = _outcome(cut)
+            ending = meter.cut(cut)
+            ex.sizes[1] += len(ending)
+            await ex.client.write(ending)
+        await ex.client.end()
+        return None
+
+    # --- ending -----------------------------------------------------------------------------------------------------------------
+
+    async def _refuse(self, ex: Exchange, deny: Deny) -> None:
+        ex.deny = deny
+        ex.outcome = _outcome(deny)
+        self._settled(ex)
+        answer = refuse(ex.protocol, deny, ex.id)
+        await self._send(ex, answer.status, list(answer.headers), answer.body)
+
+    async def _fault(self, ex: Exchange) -> None:
+        ex.outcome = "error"
+        deny = Deny(Reason.INTERNAL, "Fleetgate failed while it handled this request.", rule="engine", remedy="See the server log.")
+        if ex.deny is None:
+            ex.deny = deny
+        try:
+            if not ex.started:
+                answer = refuse(ex.protocol, deny, ex.id)
+                await self._send(ex, answer.status, list(answer.headers), answer.body)
+            elif ex.meter is not None and ex.call.stream:
+                await ex.client.write(ex.meter.cut(deny))
+                await ex.client.end()
+        except ClientGone:
+            pass
+
+    async def _send(self, ex: Exchange, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        ex.started, ex.status = True, status
+        ex.sizes[1] += len(body)
+        await ex.client.send(status, [*headers, *ours(ex)], body)
+
+    def _settled(self, ex: Exchange) -> None:
+        """Fix usage and cost and start the releases; safe to call again.
+
+        Runs before the last bytes go out, so that a client's next request finds its budget settled.
+        """
+        if ex.usage is None:
+            try:
+                ex.usage, ex.cost = self._settle(ex)
+            except Exception:
+                log.exception("exchange %s: its usage cannot be told; its holds are charged in full", ex.id)
+        if ex.defers:
+            defers, ex.defers = ex.defers, []
+            self.spawn(self._release(ex, defers))
+
+    async def _release(self, ex: Exchange, defers: list[tuple[str, Release]]) -> None:
+        for name, release in reversed(defers):
+            try:
+                await release(ex)
+            except Exception:
+                self._on_lost()
+                log.exception("exchange %s: the %s hold could not be released; it expires and is charged in full", ex.id, name)
+
+    def _close(self, ex: Exchange) -> None:
+        ex.mark("closed")
+        self._settled(ex)
+        record = record_of(ex)
+        for sink in ex.rt.sinks:
+            try:
+                sink.record(record)
+            except Exception:
+                log.exception("exchange %s: sink %s failed", ex.id, sink.name)
+
+
+def _upstream_request(ex: Exchange, target: Target) -> UpstreamRequest:
+    call = ex.call
+    edit = Edit(
+        model=target.upstream_model if target.upstream_model != call.model else None,
+        max_output=ex.max_output,
+        ask_usage=call.stream and not call.wants_usage,
+        max_output_key="max_tokens" if target.local else "max_completion_tokens",
+    )
+    path, query = ex.codec.upstream_path(call), upstream_query(ex.query)
+    return UpstreamRequest(
+        target=target,
+        method=ex.method,
+        path=f"{path}?{query}" if query else path,
+        headers=upstream_headers(ex.headers),
+        body=ex.codec.rewrite(call, edit) if ex.method != "GET" else b"",
+        stream=call.stream,
+    )
+
+
+def _outcome(deny: Deny) -> str:
+    return "upstream_error" if deny.reason in (Reason.UPSTREAM_ERROR, Reason.UPSTREAM_TIMEOUT) else "denied"
+
+
+def _store_down(stage: str) -> Deny:
+    message = "Shared state cannot be reached, so nothing can be spent."
+    return Deny(Reason.STORE_UNAVAILABLE, message, rule=stage, remedy="Try again.", retry_after_s=2)
+
+
+def _failed(stage: str) -> Deny:
+    message = f"Fleetgate failed in its {stage} stage and refuses to guess."
+    return Deny(Reason.INTERNAL, message, rule=stage, remedy="See the server log.")
+
+
+def _foreign(provider: str, status: int, kind: str) -> Deny:
+    message = f"{provider} answered {status} with {kind or 'no content type'}, which is not the protocol's."
+    return Deny(Reason.UPSTREAM_ERROR, message, rule="upstream", remedy="Try again; if it stays, check the provider's base_url.")
+
+
+def _unreachable(provider: str, e: UpstreamError) -> Deny:
+    reason = Reason.UPSTREAM_TIMEOUT if e.kind == "timeout" else Reason.UPSTREAM_ERROR
+    remedy = "Try again; if it stays, check the provider."
+    return Deny(reason, f"{provider}: {e}.", rule="upstream", remedy=remedy, retry_after_s=2 if e.kind == "connect" else None)
