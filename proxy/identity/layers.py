@@ -1,0 +1,91 @@
+"""One layer: what one file says about one agent, as clauses and limits that each know where they are written.
+
+A layer is filled while its file is read (`agents_md`, `aliases`) and only read after that (`grants`). It decides nothing: which
+layers hold together, and that they intersect, is `grants`' business. Values reach a layer checked; nothing here fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from proxy.globs import allower
+from proxy.model import BudgetRule, Clause, Limit, Reason, Source
+from proxy.money import nanos
+
+Unit = Literal["usd", "tokens", "requests"]
+Kind = Literal["models", "tools"]
+UNITS: dict[str, Unit] = {"usd": "usd", "tokens": "tokens", "llm_calls": "requests"}
+
+
+def tool_name(pattern: str) -> str:
+    """Return the tool that `pattern` speaks of: `Bash(git diff:*)` is about `Bash`; what is in the brackets is about its arguments."""
+    return pattern.partition("(")[0].strip() if pattern.endswith(")") and not pattern.startswith("(") else pattern
+
+
+def _compile(kind: Kind, allow: Sequence[str] | None, deny: Sequence[str]) -> Callable[[str], bool]:
+    """Return the predicate of both lists; tool patterns with arguments match by their tool's name."""
+    if kind == "models":
+        return allower(allow, deny)
+    return allower(None if allow is None else map(tool_name, allow), map(tool_name, deny))
+
+
+@dataclass(slots=True)
+class Layer:
+    """What one file says about one agent.
+
+    Attributes:
+        budgets: rules whose name is only the key (`session/usd`) and whose scope is empty: both are made when the agent is known.
+        loops: warn, block, act: (value, where) by name.
+        texts: default_model, fallback, team, version, description: (text, where); the nearest layer's word is taken.
+        data: the `policy.data` values: (text, where).
+        unused: keys that are accepted and not enforced in this version.
+        warnings: what the reader of the file should know.
+    """
+
+    file: str
+    digest: str = ""
+    shadow: bool = False
+    models: list[Clause] = field(default_factory=list)
+    tools: list[Clause] = field(default_factory=list)
+    max_input: list[Limit] = field(default_factory=list)
+    max_output: list[Limit] = field(default_factory=list)
+    max_turns: list[Limit] = field(default_factory=list)
+    budgets: list[BudgetRule] = field(default_factory=list)
+    loops: dict[str, tuple[int | str, Source]] = field(default_factory=dict)
+    local_ok: tuple[bool, Source] | None = None
+    texts: dict[str, tuple[str, Source]] = field(default_factory=dict)
+    fallback: tuple[str, ...] = ()
+    data: dict[str, tuple[str, Source]] = field(default_factory=dict)
+    review_by: tuple[str, Source] | None = None
+    unused: list[Source] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def limit(self, limits: list[Limit], value: float, source: Source) -> None:
+        """Add an upper bound to `limits`, one of this layer's lists."""
+        limits.append(Limit(int(value), source, self.shadow))
+
+    def amount(self, window: str, key: str, value: float, source: Source, how: tuple[str, tuple[float, ...]] = ("deny", ())) -> None:
+        """Add the budget `value` per `window`; `key` is usd, tokens or llm_calls, `how` is (on_exceed, warn_at)."""
+        limit = nanos(value) if key == "usd" else int(value)
+        rule = BudgetRule(f"{window}/{key}", (), UNITS[key], limit, window, source, how[1], how[0], shadow=self.shadow)
+        self.budgets.append(rule)
+
+    def turns(self, value: float, source: Source) -> None:
+        """Add the most model turns of a session: a limit on the history, and a counted budget that a client cannot forget."""
+        self.limit(self.max_turns, value, source)
+        rule = BudgetRule("session/max_turns", (), "requests", int(value), "session", source, reason=Reason.STEP_LIMIT, shadow=self.shadow)
+        self.budgets.append(rule)
+
+    def restrict(
+        self, kind: Kind, allow: Sequence[str] | None, deny: Sequence[str], source: Source, deny_source: Source | None = None
+    ) -> None:
+        """Add a clause on models or tools; `source` is where its allow-list is written, or both lists where `deny_source` is None."""
+        if allow is None and not deny:
+            return
+        names = None if allow is None else tuple(allow)
+        denied_at = deny_source or source
+        place = source if allow is not None else denied_at
+        clause = Clause(names, tuple(deny), place, self.shadow, _compile(kind, allow, deny), denied_at)
+        (self.models if kind == "models" else self.tools).append(clause)

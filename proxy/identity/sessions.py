@@ -1,0 +1,128 @@
+"""Which session, run and parent a call belongs to: correlation from what clients send anyway, never authority.
+
+Order: our own header; the headers of known clients; the body's own signals; else a hash of what stays the same in a conversation. A
+session id is always namespaced by the agent that proved itself, so a forged one reaches no other agent's counters. Values from outside
+are bounded: what is longer than 128 characters, or has control characters, counts by its hash. Nothing here can fail or refuse.
+
+Not a signal: `traceparent` (one per connection in some clients), `previous_response_id` (another every turn), and the end user that
+OpenAI's `user` or Anthropic's plain `metadata.user_id` names (one person has many conversations, and a budget per session would
+never start anew).
+
+Source: names in the body as seen on the wire from each client, autumn 2026; those of headers are in `headers`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from proxy.identity.headers import Present, present
+from proxy.wire.call import Call, Message
+
+BODY: tuple[str, ...] = (
+    "metadata.session_id",
+    "litellm_session_id",
+    "session_id",
+    "client_metadata.session_id",
+    "conversation",
+    "prompt_cache_key",
+)
+"""Session signals of the body by the codec's name for them, after Claude Code's `metadata.user_id`."""
+
+MAX_VALUE = 128
+HASHED_TEXT = 2048
+"""How much of each text the last-resort hash reads: conversations differ early, and a prompt may be megabytes."""
+
+_legacy_user = re.compile(r"user_[0-9a-zA-Z]*_account_[0-9a-zA-Z-]*_session_([0-9a-fA-F-]{8,64})")
+
+
+class _ClaudeUser(msgspec.Struct):
+    session_id: str = ""
+
+
+_claude_user = msgspec.json.Decoder(_ClaudeUser)
+
+
+def session_of(headers: Mapping[str, str], call: Call, agent: str, now: float, found: Present | None = None) -> tuple[str, str]:
+    """Return (session id, which signal gave it) of `call` by `agent` at `now` (UTC seconds). The id is `agent/...`."""
+    value = source = ""
+    for name, shown in (found or present(headers)).sessions:
+        if value := bounded(headers[name]):
+            source = bounded(shown)
+            break
+    if not value and call.hints:
+        value, source = _from_body(call.hints)
+    if not value:
+        value, source = _derived(call, agent, now), "derived"
+    if "/" in value:  # agent `a` in session `b/c` must not be agent `a/b` in session `c`
+        value = _hash(value)
+    return f"{agent}/{value}", source
+
+
+def run_of(headers: Mapping[str, str], session: str, found: Present | None = None) -> tuple[str, str]:
+    """Return (run, parent). A call that names no run is a run of its session; a named one never has a slash, so the two never meet."""
+    found = found or present(headers)
+    run = bounded(headers[found.run]) if found.run is not None else ""
+    if "/" in run:
+        run = _hash(run)
+    for name in found.parents:
+        parent = bounded(headers[name])
+        if parent:
+            return run or session, parent
+    return run or session, ""
+
+
+def bounded(value: str) -> str:
+    """Return `value` without outer space; long, or with anything that is not printable, as its hash."""
+    value = value.strip()
+    return value if len(value) <= MAX_VALUE and value.isprintable() else _hash(value)
+
+
+def _hash(value: str) -> str:
+    return hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _from_body(hints: Mapping[str, str]) -> tuple[str, str]:
+    user = hints.get("metadata.user_id", "")
+    if user and (value := bounded(_claude_session(user))):
+        return value, "metadata.user_id"
+    for name in BODY:
+        value = bounded(hints.get(name, ""))
+        if value:
+            return value, name
+    return "", ""
+
+
+def _claude_session(user: str) -> str:
+    """Return the session inside Claude Code's user id (a JSON text, or the older `user_..._session_...`), or nothing."""
+    if user.startswith("{"):
+        try:
+            return _claude_user.decode(user.encode("utf-8", "replace")).session_id
+        except (msgspec.DecodeError, RecursionError):
+            return ""
+    match = _legacy_user.fullmatch(user) if len(user) < 512 else None
+    return match.group(1) if match else ""
+
+
+def _derived(call: Call, agent: str, now: float) -> str:
+    """Return the hash of the agent, the UTC day, the system prompt and the first user message."""
+    seen = [f"{agent}\0{int(now // 86400)}\0".encode()]
+    for message in call.system:
+        seen.append(message.opening or _opening(message))
+    for message in call.messages:
+        seen.append(message.opening or _opening(message))
+        if message.role == "user":
+            break
+    return hashlib.blake2b(b"".join(seen), digest_size=16).hexdigest()
+
+
+def _opening(message: Message) -> bytes:
+    """Return the digest of how a message's texts begin, and keep it: raw bytes change when a client moves its cache marks, texts do not."""
+    seen = hashlib.blake2b(digest_size=16)
+    for text in message.texts:
+        seen.update(f"\0{message.role}\0{len(text)}\0{text[:HASHED_TEXT]}".encode("utf-8", "surrogatepass"))
+    message.opening = seen.digest()
+    return message.opening

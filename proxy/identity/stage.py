@@ -1,0 +1,146 @@
+"""The stages of identity: who calls (from headers alone, before the body is read), and which session the call belongs to.
+
+`IdentityStage` refuses what it cannot place: no key, a key that does not hold, two keys, an agent that the key may not name, an agent
+that no file defines. A stranger costs us one hash and no body. `SessionStage` never refuses.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import ClassVar, Literal
+
+from proxy.engine.exchange import Exchange
+from proxy.engine.stage import Stage
+from proxy.globs import is_glob, matcher
+from proxy.identity.directory import Directory
+from proxy.identity.fields import MAX_ID, SLUG
+from proxy.identity.headers import AGENT_HEADER, Present, present, values
+from proxy.identity.keys import KeyRing, Presented, presented_key
+from proxy.identity.sessions import run_of, session_of
+from proxy.model import Deny, Principal, Reason
+
+ANYBODY = Principal("*", "open")
+CARRIERS = "Authorization: Bearer, x-api-key, x-goog-api-key, api-key or ?key="
+
+
+class IdentityStage(Stage):
+    """Proves the principal and settles on one agent of the directory.
+
+    Args:
+        directory: the agents of this snapshot.
+        ring: gives the keys that hold now.
+        mode: `keys`, or `open` where anybody on the host may be any agent.
+    """
+
+    name: ClassVar[str] = "identity"
+    needs: ClassVar[frozenset[str]] = frozenset({"headers"})
+    gives: ClassVar[frozenset[str]] = frozenset({"principal", "agent", "grant"})
+
+    def __init__(self, directory: Directory, ring: Callable[[], KeyRing], mode: Literal["keys", "open"]) -> None:
+        self._directory, self._ring, self._open = directory, ring, mode == "open"
+        self._matches: dict[str, Callable[[str], bool]] = {}
+        self._where = ", ".join(directory.where) or "AGENTS.md"
+
+    async def request(self, ex: Exchange) -> Deny | None:
+        """Set `principal`, `agent` and `grant`, or refuse."""
+        found = present(ex.headers)
+        principal = ANYBODY if self._open else self._prove(ex, found)
+        if isinstance(principal, Deny):
+            return principal
+        ex.principal = principal
+        named = self._named(ex, found)
+        if isinstance(named, Deny):
+            return named
+        agent = self._choose(principal, named)
+        if isinstance(agent, Deny):
+            return agent
+        grant = self._directory.agents.get(agent)
+        if grant is None:
+            return self._unknown(agent)
+        ex.agent, ex.grant = agent, grant
+        ex.note("identity", f"agent {agent} by {'open mode' if self._open else 'key ' + principal.key_id}")
+        return None
+
+    def _prove(self, ex: Exchange, found: Present) -> Principal | Deny:
+        key = presented_key(ex.headers, ex.query, found)
+        if key is None:
+            remedy = f"Send an agent's key as {CARRIERS}; make one with `fleetgate keys create AGENT`."
+            return Deny(Reason.UNAUTHENTICATED, "The request carries no key.", "auth.mode: keys", remedy)
+        if isinstance(key, Presented):
+            remedy = f"Send one key, in one of {CARRIERS}."
+            return Deny(Reason.UNAUTHENTICATED, "The request carries two different keys.", "auth.mode: keys", remedy)
+        principal = self._ring().find(key, ex.wall)
+        if principal is None:
+            message = "The key is not one of ours: it was never made here, was revoked, or has expired."
+            return Deny(Reason.UNAUTHENTICATED, message, "auth.mode: keys", "Make a new key with `fleetgate keys create AGENT`.")
+        return principal
+
+    def _named(self, ex: Exchange, found: Present) -> str | Deny | None:
+        """Return the agent that the request names by header or path, None if none."""
+        header = ex.headers[found.agent] or None if found.agent is not None else None
+        if len(ex.headers) > found.count and len(set(values(ex.headers, AGENT_HEADER))) > 1:
+            return Deny(Reason.UNKNOWN_AGENT, f"The header {AGENT_HEADER} is there twice.", "identity", "Name the agent once.")
+        if header and ex.named_agent and header != ex.named_agent:
+            message = f"The path and the header {AGENT_HEADER} name two different agents."
+            return Deny(Reason.UNKNOWN_AGENT, message, "identity", "Name the agent once.")
+        named = header or ex.named_agent
+        if named is None:
+            return None
+        if len(named) > MAX_ID or not re.fullmatch(SLUG, named):
+            return Deny(
+                Reason.UNKNOWN_AGENT, "The agent's name is not a name that an agent can have.", "identity", "Name it as its file does."
+            )
+        return named
+
+    def _choose(self, principal: Principal, named: str | None) -> str | Deny:
+        """Return the agent that `principal` acts as. A key for one agent cannot name another; a fleet key must name one of its own."""
+        pattern = principal.agent
+        if not is_glob(pattern):
+            if named is None or named == pattern:
+                return pattern
+            message = f"The key is for agent {pattern} and cannot act as {named}."
+            return Deny(Reason.UNKNOWN_AGENT, message, f"key {principal.key_id}", f"Use a key for {named}, or leave the name out.")
+        if named is None:
+            return self._only(principal)
+        matches = self._matches.get(pattern)
+        if matches is None:
+            matches = self._matches[pattern] = matcher((pattern,))
+        if matches(named):
+            return named
+        message = f"The key is for agents {pattern}, which {named} is not."
+        return Deny(Reason.UNKNOWN_AGENT, message, f"key {principal.key_id}", f"Name an agent that {pattern} covers.")
+
+    def _only(self, principal: Principal) -> str | Deny:
+        """Return the one agent there is in open mode, or say how to name one."""
+        if self._open and len(self._directory.agents) == 1:
+            return next(iter(self._directory.agents))
+        remedy = f"Name one with the header {AGENT_HEADER}, or put /agent/NAME before the path of the base URL."
+        if not self._open:
+            message = f"The key is for several agents ({principal.agent}) and the request names none."
+            return Deny(Reason.UNKNOWN_AGENT, message, f"key {principal.key_id}", remedy)
+        if not self._directory.agents:
+            message = f"No agent is defined in {self._where}."
+            return Deny(Reason.UNKNOWN_AGENT, message, "auth.mode: open", "Give a file there front matter with a name.")
+        message = "There are several agents and the request names none."
+        return Deny(Reason.UNKNOWN_AGENT, message, "auth.mode: open", remedy)
+
+    def _unknown(self, agent: str) -> Deny:
+        message = f"No file defines agent {agent}."
+        return Deny(Reason.UNKNOWN_AGENT, message, f"agents: {self._where}", f"Define it in {self._where} (front matter `name: {agent}`).")
+
+
+class SessionStage(Stage):
+    """Ties the call to a session, a run and a parent."""
+
+    name: ClassVar[str] = "session"
+    needs: ClassVar[frozenset[str]] = frozenset({"call", "agent"})
+    gives: ClassVar[frozenset[str]] = frozenset({"session"})
+
+    async def request(self, ex: Exchange) -> Deny | None:
+        """Set `session`, `session_source`, `run` and `parent`."""
+        found = present(ex.headers)
+        ex.session, ex.session_source = session_of(ex.headers, ex.call, ex.agent, ex.wall, found)
+        ex.run, ex.parent = run_of(ex.headers, ex.session, found)
+        ex.note("session", f"{ex.session} from {ex.session_source}")
+        return None

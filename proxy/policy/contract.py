@@ -1,0 +1,137 @@
+"""The rules of an agent's contract, as pure functions of its grant and one call.
+
+Each returns None or the Deny that says which rule refused, where it is written, and what to do. Where an enforced rule and a shadow one
+both refuse, the enforced one is returned. Nothing here raises or waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from proxy.model import Clause, Deny, Grant, Limit, Reason
+from proxy.wire.call import Call, Message, ToolSpec
+
+AUTO = "auto"
+"""The model name that leaves the choice to routing, which then keeps to `Grant.may_use`."""
+SHOWN = 80
+"""Longest piece of a caller's name that a message repeats."""
+
+
+def firmest(denies: Iterable[Deny | None]) -> Deny | None:
+    """Return the first enforced refusal, else the first shadow one, else None."""
+    dry: Deny | None = None
+    for deny in denies:
+        if deny is not None:
+            if not deny.shadow:
+                return deny
+            dry = dry or deny
+    return dry
+
+
+def check_model(grant: Grant, model: str) -> Deny | None:
+    """Return the refusal of `model`, the name that the client asked for. `auto` is nobody's name: routing picks an allowed one."""
+    if model == AUTO:
+        return None
+    for clause in grant.models:
+        if not clause.allows(model):
+            break
+    else:
+        return None
+    return firmest(None if c.allows(model) else _no_model(grant, c, model) for c in grant.models)
+
+
+def _no_model(grant: Grant, clause: Clause, model: str) -> Deny:
+    rule, why = _ruling(clause, model)
+    usable = grant.default_model if grant.default_model and grant.may_use(grant.default_model) else ""
+    remedy = f"Ask for {usable}." if usable else f"Ask for a model that the rule allows: {_few(clause.allow)}." if clause.allow else ""
+    message = f"Agent {grant.agent} may not use model {_shown(model)}: {why}."
+    return Deny(Reason.MODEL_NOT_ALLOWED, message, rule, remedy or f"Ask whoever keeps {clause.source.file}.", clause.shadow)
+
+
+def check_tools(grant: Grant, tools: Sequence[ToolSpec]) -> Deny | None:
+    """Return the refusal of the first tool offered to the model that a rule does not let pass, or that would ask a forbidden model."""
+    found = [_no_tool(grant, c, t.name) for c in grant.tools for t in tools if not c.allows(t.name)]
+    found += [_no_model(grant, c, t.model) for t in tools if t.model for c in grant.models if not c.allows(t.model)]
+    return firmest(found)
+
+
+def _no_tool(grant: Grant, clause: Clause, tool: str) -> Deny:
+    rule, why = _ruling(clause, tool)
+    message = f"Agent {grant.agent} may not offer tool {_shown(tool)}: {why}."
+    remedy = f"Take {_shown(tool)} out of the request's tools, or allow it in {clause.source.file}."
+    return Deny(Reason.TOOL_NOT_ALLOWED, message, rule, remedy, clause.shadow)
+
+
+def _ruling(clause: Clause, name: str) -> tuple[str, str]:
+    """Return (where the rule is written, why `name` does not pass). A denied name is one that the allow-list alone would pass."""
+    source = clause.source
+    if clause.allow is None:
+        return str(clause.deny_source or source), f"{_few(clause.deny)} is denied"
+    if clause.deny and clause.deny_source is not None and _would_pass(clause, name):
+        return str(clause.deny_source), f"{_few(clause.deny)} is denied"
+    return str(source), f"only {_few(clause.allow)} is allowed" if clause.allow else "the rule allows none"
+
+
+def _would_pass(clause: Clause, name: str) -> bool:
+    """Return whether the allow-list could have let `name` pass, so that it was the deny-list that refused. For messages only."""
+    return clause.allow is not None and any(p in ("*", name) or (p.endswith("*") and name.startswith(p[:-1])) for p in clause.allow)
+
+
+def _few(patterns: Sequence[str] | None) -> str:
+    listed = list(patterns or ())
+    text = ", ".join(listed[:5])
+    return f"{text} and {len(listed) - 5} more" if len(listed) > 5 else text
+
+
+def _shown(name: str) -> str:
+    """Return a caller's name fit for a message: printable and short."""
+    text = "".join(c if c.isprintable() else "?" for c in name[:SHOWN])
+    return text + "..." if len(name) > SHOWN else text or "(no name)"
+
+
+def output_ceiling(grant: Grant, asked: int | None) -> Limit | None:
+    """Return the enforced limit that must replace the request's own ceiling `asked` (None: it has none), or None where that may stay."""
+    for limit in grant.max_output:
+        if not limit.shadow and (asked is None or asked > limit.value):
+            return limit
+    return None
+
+
+def dry_ceiling(grant: Grant, asked: int | None) -> Limit | None:
+    """Return the shadow limit that would have lowered the request's ceiling."""
+    for limit in grant.max_output:
+        if limit.shadow and (asked is None or asked > limit.value):
+            return limit
+    return None
+
+
+def turns(messages: Sequence[Message]) -> int:
+    """Return how many turns the model has taken in this history.
+
+    A message of the assistant is a turn; tool calls that follow one another without an answer between them belong to one (some
+    protocols send each as an item of its own).
+    """
+    count, before = 0, False
+    for message in messages:
+        mine = message.role in ("assistant", "model")
+        if mine and not (before and message.tool_calls):
+            count += 1
+        before = mine
+    return count
+
+
+def check_turns(grant: Grant, call: Call) -> Deny | None:
+    """Return the refusal of one more turn when the history already holds as many as the agent may take."""
+    if not grant.max_turns:
+        return None
+    least = min(limit.value for limit in grant.max_turns)
+    if len(call.messages) < least:
+        return None
+    taken = turns(call.messages)
+    return firmest(_enough(grant, limit, taken) for limit in grant.max_turns if taken >= limit.value)
+
+
+def _enough(grant: Grant, limit: Limit, taken: int) -> Deny:
+    message = f"The conversation has {taken} turns of the model; agent {grant.agent} may take {limit.value} in one session."
+    remedy = f"Finish with what is known, start a new session, or raise the limit in {limit.source.file}."
+    return Deny(Reason.STEP_LIMIT, message, str(limit.source), remedy, limit.shadow)

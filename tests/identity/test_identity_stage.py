@@ -1,0 +1,155 @@
+"""Identity from headers alone: who gets in as which agent, and what the others are told."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import pytest
+from multidict import CIMultiDict
+
+from proxy.engine.exchange import Exchange
+from proxy.engine.ports import Client
+from proxy.identity.directory import Directory
+from proxy.identity.keys import KeyEntry, KeyRing, hash_key
+from proxy.identity.stage import IdentityStage, SessionStage
+from proxy.model import Deny, Principal, Reason
+from proxy.wire.call import Call, Message
+
+KEYS = {"fg-a": "team/a", "fg-gone": "gone", "fg-team": "team/*", "fg-all": "*"}
+RING = KeyRing([*(KeyEntry(agent, hash_key(key)) for key, agent in KEYS.items()), KeyEntry("team/a", hash_key("fg-old"), expires=5.0)])
+
+
+class Clock:
+    """Stands at ten."""
+
+    def now(self) -> float:
+        return 10.0
+
+    def ns(self) -> int:
+        return 0
+
+
+def directory(tmp_path: Path, *names: str) -> Directory:
+    (tmp_path / "AGENTS.md").write_text("---\nagents:\n" + "".join(f"  - {{name: {n}}}\n" for n in names) + "---\n" if names else "# prose")
+    found = Directory.load(tmp_path, ["AGENTS.md"], None)
+    assert found.errors == ()
+    return found
+
+
+def exchange(headers: dict[str, str], query: str = "", named: str | None = None) -> Exchange:
+    ex = Exchange(cast(Any, None), Clock(), cast(Client, None), "openai")
+    ex.headers, ex.query, ex.named_agent = CIMultiDict(headers), query, named
+    return ex
+
+
+def run(
+    found: Directory, headers: dict[str, str], named: str | None = None, mode: Literal["keys", "open"] = "keys"
+) -> tuple[Deny | None, Exchange]:
+    ex = exchange(headers, named=named)
+    return asyncio.run(IdentityStage(found, lambda: RING, mode).request(ex)), ex
+
+
+def bearer(key: str, **more: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}", **{k.replace("_", "-"): v for k, v in more.items()}}
+
+
+@pytest.mark.parametrize(
+    ("headers", "named", "agent", "key_agent"),
+    [
+        (bearer("fg-a"), None, "team/a", "team/a"),
+        (bearer("fg-a", x_fleetgate_agent="team/a"), None, "team/a", "team/a"),
+        (bearer("fg-a"), "team/a", "team/a", "team/a"),
+        (bearer("fg-team", x_fleetgate_agent="team/b"), None, "team/b", "team/*"),
+        (bearer("fg-team"), "team/b", "team/b", "team/*"),
+        (bearer("fg-all", x_fleetgate_agent="team/b"), "team/b", "team/b", "*"),
+    ],
+)
+def test_a_key_gets_in_as_its_agent(tmp_path: Path, headers: dict[str, str], named: str | None, agent: str, key_agent: str) -> None:
+    found = directory(tmp_path, "team/a", "team/b")
+    deny, ex = run(found, headers, named)
+    assert deny is None
+    assert (ex.agent, ex.grant) == (agent, found.agents[agent])
+    assert ex.principal == Principal(key_agent, hash_key(headers["Authorization"][7:])[:8])
+    assert ex.decisions == [("identity", f"agent {agent} by key {ex.principal.key_id}")]
+
+
+@pytest.mark.parametrize(
+    ("headers", "named", "reason", "words"),
+    [
+        ({}, None, Reason.UNAUTHENTICATED, "carries no key"),
+        ({"x-api-key": "fg-a", "api-key": "fg-team"}, None, Reason.UNAUTHENTICATED, "two different keys"),
+        (bearer("fg-nope"), None, Reason.UNAUTHENTICATED, "not one of ours"),
+        (bearer("fg-old"), None, Reason.UNAUTHENTICATED, "has expired"),
+        (bearer("fg-gone"), None, Reason.UNKNOWN_AGENT, "No file defines agent gone."),
+        (bearer("fg-a", x_fleetgate_agent="team/b"), None, Reason.UNKNOWN_AGENT, "for agent team/a and cannot act as team/b"),
+        (bearer("fg-a"), "team/b", Reason.UNKNOWN_AGENT, "for agent team/a and cannot act as team/b"),
+        (bearer("fg-team", x_fleetgate_agent="team/a"), "team/b", Reason.UNKNOWN_AGENT, "two different agents"),
+        (bearer("fg-team"), None, Reason.UNKNOWN_AGENT, "several agents (team/*) and the request names none"),
+        (bearer("fg-team", x_fleetgate_agent="other"), None, Reason.UNKNOWN_AGENT, "The key is for agents team/*, which other is not."),
+        (bearer("fg-team", x_fleetgate_agent="team/z"), None, Reason.UNKNOWN_AGENT, "No file defines agent team/z."),
+        (bearer("fg-all", x_fleetgate_agent="<b>" * 90), None, Reason.UNKNOWN_AGENT, "not a name that an agent can have"),
+        (bearer("fg-all", x_fleetgate_agent="*"), None, Reason.UNKNOWN_AGENT, "not a name that an agent can have"),
+    ],
+)
+def test_everybody_else_is_told_why(tmp_path: Path, headers: dict[str, str], named: str | None, reason: Reason, words: str) -> None:
+    deny, ex = run(directory(tmp_path, "team/a", "team/b"), headers, named)
+    assert deny is not None
+    assert deny.reason is reason
+    assert words in deny.message
+    assert deny.remedy.endswith(".")
+    assert deny.rule
+    assert "fg-" not in deny.message + deny.remedy + deny.rule
+    assert not hasattr(ex, "grant")
+
+
+def test_an_unknown_agent_is_told_where_to_define_it(tmp_path: Path) -> None:
+    deny, _ = run(directory(tmp_path, "team/a"), bearer("fg-gone"))
+    assert deny is not None
+    assert deny.remedy == "Define it in AGENTS.md (front matter `name: gone`)."
+
+
+@pytest.mark.parametrize(
+    ("names", "headers", "agent", "words"),
+    [
+        (("a",), {}, "a", ""),
+        (("a",), bearer("whatever"), "a", ""),
+        (("a", "b"), {"x-fleetgate-agent": "b"}, "b", ""),
+        (("a", "b"), {}, "", "There are several agents and the request names none."),
+        (("a",), {"x-fleetgate-agent": "b"}, "", "No file defines agent b."),
+        ((), {}, "", "No agent is defined in AGENTS.md."),
+    ],
+)
+def test_open_mode(tmp_path: Path, names: tuple[str, ...], headers: dict[str, str], agent: str, words: str) -> None:
+    deny, ex = run(directory(tmp_path, *names), headers, mode="open")
+    if agent:
+        assert deny is None
+        assert (ex.agent, ex.principal.key_id) == (agent, "open")
+    else:
+        assert deny is not None
+        assert (deny.reason, deny.message) == (Reason.UNKNOWN_AGENT, words)
+
+
+def test_the_ring_is_asked_anew_each_time(tmp_path: Path) -> None:
+    rings = [KeyRing([]), RING]
+    stage = IdentityStage(directory(tmp_path, "team/a"), lambda: rings[0], "keys")
+    assert asyncio.run(stage.request(exchange(bearer("fg-a")))) is not None
+    rings.pop(0)
+    assert asyncio.run(stage.request(exchange(bearer("fg-a")))) is None
+
+
+def test_the_session_stage_sets_what_correlates() -> None:
+    ex = exchange({"x-fleetgate-session": "s", "x-fleetgate-run": "r", "x-fleetgate-parent": "p"})
+    ex.agent, ex.call = "a", Call("chat", "m", b"", messages=(Message(b"", "user", ("hi",)),))
+    assert asyncio.run(SessionStage().request(ex)) is None
+    assert (ex.session, ex.session_source, ex.run, ex.parent) == ("a/s", "x-fleetgate-session", "r", "p")
+    assert ex.decisions == [("session", "a/s from x-fleetgate-session")]
+
+
+def test_an_agent_named_twice_by_header_is_refused_whatever_comes_first(tmp_path: Path) -> None:
+    for names, refused in ((("team/a", "team/b"), True), (("team/b", "team/a"), True), (("team/a", "team/a"), False)):
+        ex = exchange({})
+        ex.headers = CIMultiDict([("Authorization", "Bearer fg-team"), *(("x-fleetgate-agent", name) for name in names)])
+        deny = asyncio.run(IdentityStage(directory(tmp_path, "team/a", "team/b"), lambda: RING, "keys").request(ex))
+        assert (deny is not None and "twice" in deny.message) is refused
