@@ -1,0 +1,91 @@
+"""What bounds a call's cost, and how much output still fits into what is left of its budgets. Pure."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from proxy.budget.port import Balance, Claim
+from proxy.model import Price
+from proxy.money import MILLION, dearest
+
+_MOST_PRICES = 10_000
+
+
+@dataclass(slots=True)
+class Cost:
+    """What bounds a call: the most prompt tokens and the price, for each target."""
+
+    parts: tuple[tuple[int, Price], ...]
+
+    @property
+    def input_tokens(self) -> int:
+        """The most prompt tokens, whoever serves."""
+        if len(self.parts) == 1:
+            return self.parts[0][0]
+        return max((tokens for tokens, _ in self.parts), default=0)
+
+    def usd(self, output_tokens: int) -> int:
+        """Return the most nanos that the call can cost with `output_tokens` of output, whoever serves."""
+        return max([_dearest(tokens, output_tokens, price) for tokens, price in self.parts], default=0)
+
+    def tokens(self, output_tokens: int) -> int:
+        """Return the most tokens, in and out."""
+        return self.input_tokens + output_tokens
+
+    def output_for(self, unit: str, amount: int) -> int:
+        """Return how many output tokens fit when `amount` of `unit` is left; negative when not even the prompt fits."""
+        if unit == "tokens":
+            return amount - self.input_tokens
+        if unit != "usd":
+            return FITS_ALL if amount > 0 else -1
+        return min((_output_for(tokens, price, amount) for tokens, price in self.parts), default=FITS_ALL)
+
+
+_flat: dict[int, tuple[Price, int, int]] = {}
+"""Prices without steps by identity, with their dearest rates in and out: what most models have, and asked of every call."""
+
+
+def _dearest(input_tokens: int, output_tokens: int, price: Price) -> int:
+    """Return `money.dearest`, faster where the price has no steps."""
+    known = _flat.get(id(price))
+    if known is None or known[0] is not price:
+        kinds = (price.input, price.cache_read, price.cache_write, price.cache_write_1h)
+        if any(steps is not None and len(steps) > 1 for steps in (*kinds, price.output)):
+            return dearest(input_tokens, output_tokens, price)
+        if len(_flat) >= _MOST_PRICES:
+            _flat.clear()
+        known = _flat[id(price)] = (price, max(steps[0][1] for steps in kinds if steps), price.output[0][1])
+    return -((input_tokens * known[1] + output_tokens * known[2]) // -MILLION)
+
+
+FITS_ALL = 1 << 40
+"""More output than any model gives: this claim does not bound it."""
+
+
+def _output_for(tokens: int, price: Price, nanos: int) -> int:
+    base = dearest(tokens, 0, price)
+    if base > nanos:
+        return -1
+    per_million = max((value for start, value in price.output if start <= tokens), default=0)
+    if per_million == 0:
+        return FITS_ALL
+    least = (nanos - base) * MILLION // per_million  # the base was rounded up: the rounding may hold some tokens more
+    steps = range(least, least + MILLION // per_million + 2)
+    return steps.start - 1 + bisect.bisect_right(steps, nanos, key=lambda output: dearest(tokens, output, price))
+
+
+def fit(claims: Sequence[Claim], balances: Sequence[Balance], cost: Cost) -> tuple[int, int]:
+    """Return the most output tokens that fit into what is left of every claim, and the index of the tightest claim.
+
+    The amount is negative when not even the prompt fits, and at least `FITS_ALL` when nothing bounds it.
+    """
+    best, tightest = FITS_ALL, -1
+    for index, (claim, (spent, held)) in enumerate(zip(claims, balances, strict=True)):
+        if claim.limit is None:
+            continue
+        output = cost.output_for(claim.unit, claim.limit - spent - held)
+        if output < best:
+            best, tightest = output, index
+    return best, tightest

@@ -1,0 +1,108 @@
+"""The store that budgets need, whatever holds it: memory, one SQLite file, later a cluster.
+
+Decides nothing about who pays; it keeps counters and holds. Every verb is atomic and ordered: a verb submitted before another by the
+same process is seen by it. A store that cannot answer raises `StoreError`, never guesses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, Protocol
+
+from proxy.model import BudgetRule
+
+Unit = Literal["usd", "tokens", "requests", "concurrency"]
+
+TOMBSTONE_S = 120.0
+"""How long a settled hold is remembered, so that a doubled reserve cannot stand up again. Later settles find nothing to change."""
+
+
+class Claim(NamedTuple):
+    """What one call wants of one counter. A tuple, because every call makes some.
+
+    Attributes:
+        counter: the counter's key, window included: a new window is a new counter.
+        unit: what it counts; `concurrency` is never spent, it only counts while held.
+        limit: the counter may never exceed this, or None to count only (rules that warn, or run dry).
+        amount: the most that the call can use, in nanos for `usd`.
+        expires: when a counter that nobody touched may be forgotten, UTC seconds.
+        rule: the rule that asked, for whoever explains a refusal. Stores do not look at it.
+        resets_at: when the window ends, UTC seconds, or None.
+        target: which target of the route the claim stands for, as (provider, model); None when it holds whoever serves.
+    """
+
+    counter: str
+    unit: Unit
+    limit: int | None
+    amount: int
+    expires: float
+    rule: BudgetRule | None = None
+    resets_at: float | None = None
+    target: tuple[str, str] | None = None
+
+
+Balance = tuple[int, int]
+"""What is spent and what is held of one counter."""
+
+
+@dataclass(slots=True)
+class Held:
+    """The hold stands. `balances` are those of its claims, in order, this hold included."""
+
+    balances: tuple[Balance, ...]
+
+
+@dataclass(slots=True)
+class Exceeded:
+    """Nothing is held: claim number `index` does not fit. `balances` are those of all claims, in order."""
+
+    index: int
+    balances: tuple[Balance, ...]
+
+
+class BudgetStore(Protocol):
+    """Counters and holds. All amounts are non-negative integers; `now` is UTC seconds.
+
+    For every claim with a limit: spent + held ≤ limit, at all times, as long as no call is settled at more than it held. (A provider
+    that bills more than the bound has spent the money: that is charged in full, and the counter then refuses.)
+    """
+
+    async def reserve(self, hold_id: str, claims: Sequence[Claim], now: float, hold_expires: float) -> Held | Exceeded:
+        """Hold all of `claims` or none. Of a hold that stands already with the same claims, return its balances and change nothing.
+
+        Raises:
+            StoreError: no answer, the hold was settled before, or one of that id stands with other claims.
+        """
+        ...
+
+    async def extend(self, hold_id: str, amounts: Mapping[str, int], now: float, hold_expires: float | None = None) -> Held | Exceeded:
+        """Hold `amounts` (by unit) more on each of the hold's counters, all or none, and perhaps for longer.
+
+        Raises:
+            StoreError: no answer, or no such hold.
+        """
+        ...
+
+    async def settle(self, hold_id: str, amounts: Mapping[str, int], now: float, refund: Collection[str] = ()) -> bool:
+        """End the hold: `amounts` (by unit) become spent, the rest is free. Counters in `refund` are charged nothing.
+
+        Returns whether this call ended it; late and doubled calls change nothing. An unknown id is remembered as settled.
+        """
+        ...
+
+    async def release(self, hold_id: str, now: float) -> bool:
+        """End the hold at no charge: nothing was sent."""
+        ...
+
+    async def balances(self, counters: Sequence[str]) -> dict[str, Balance]:
+        """Return what is spent and held of each of `counters`; (0, 0) for one that nobody touched."""
+        ...
+
+    async def sweep(self, now: float) -> int:
+        """Settle in full every hold whose time is over (its process died), forget what expired, return how many holds it ended."""
+        ...
+
+    async def close(self) -> None:
+        """Finish what was submitted, then let go of the storage."""
+        ...

@@ -1,0 +1,269 @@
+"""Which budgets a call touches, and when their windows end. Pure: `now` is an argument.
+
+A rule sees a call when every dimension of its scope matches; a dimension that the call has no value for (no run, say) does not match.
+`*` makes one counter for each value, any other pattern selects and shares one. Windows of the calendar are UTC. Values that come from
+clients go into counter keys only when short and plain, else as a digest.
+
+Thousands of rules cost no more than the few that can match: rules are found by their first literal dimension, and what team, agent and
+key decide is remembered for each combination of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from proxy import globs
+from proxy.budget.port import Claim
+from proxy.model import BudgetRule
+
+DIMENSIONS = ("fleet", "team", "agent", "session", "run", "model", "provider", "key")
+CALENDAR = ("minute", "hour", "day", "week", "month")
+WINDOWS = (*CALENDAR, "session", "run", "total")
+SESSION_S = 86_400.0
+"""A session's or run's counter is forgotten this long after its last call."""
+GRACE_S = 86_400.0
+"""A calendar counter is kept this long after its window, for late settles and for people who look."""
+FOREVER = 253_402_300_799.0
+"""The end of the year 9999: counters without a window never expire."""
+
+_STATIC = ("fleet", "team", "agent", "key")
+_INDEXED = ("agent", "team", "key")
+_TARGET = frozenset({"model", "provider"})
+_PLAIN = re.compile(r"[A-Za-z0-9._:/@+-]{1,96}")
+_REMEMBERED = 10_000
+
+Amounts = Mapping[str, int]
+
+
+@dataclass(slots=True)
+class Facts:
+    """What a call is, for matching. `targets` are the (provider, model) pairs that may serve it."""
+
+    team: str
+    agent: str
+    key: str
+    session: str
+    run: str
+    targets: tuple[tuple[str, str], ...] = ()
+    fleet: str = "fleet"
+
+
+def window_of(rule: BudgetRule, now: float) -> tuple[str, float | None]:
+    """Return the name of the window of `rule` that holds `now`, and when it ends (UTC seconds; None when no clock ends it)."""
+    return calendar(rule.window, now) if rule.window in CALENDAR else (rule.window, None)
+
+
+def calendar(window: str, now: float) -> tuple[str, float]:
+    """Return name and end of the calendar window that holds `now`; weeks start on Monday."""
+    at = datetime.fromtimestamp(now, UTC)
+    if window == "minute":
+        start = at.replace(second=0, microsecond=0)
+        return start.strftime("%Y-%m-%dT%H:%M"), (start + timedelta(minutes=1)).timestamp()
+    if window == "hour":
+        start = at.replace(minute=0, second=0, microsecond=0)
+        return start.strftime("%Y-%m-%dT%H"), (start + timedelta(hours=1)).timestamp()
+    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
+    if window == "day":
+        return midnight.strftime("%Y-%m-%d"), (midnight + timedelta(days=1)).timestamp()
+    if window == "week":
+        start = midnight - timedelta(days=midnight.weekday())
+        return start.strftime("%G-W%V"), (start + timedelta(days=7)).timestamp()
+    start = midnight.replace(day=1)
+    return start.strftime("%Y-%m"), (start + timedelta(days=32)).replace(day=1).timestamp()
+
+
+def safe(value: str) -> str:
+    """Return `value` as it may stand in a counter's key: itself when short and plain, else its digest."""
+    if _PLAIN.fullmatch(value):
+        return value
+    return "#" + hashlib.blake2b(value.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def matcher(pattern: str) -> Callable[[str], bool] | None:
+    """Return what decides whether a value matches `pattern`, or None for `*`, which every value does."""
+    if pattern == "*":
+        return None
+    return globs.matcher((pattern,))
+
+
+class _Rule:
+    """One rule, split into what team, agent and key decide and what each call decides."""
+
+    __slots__ = ("dynamic", "rule", "static", "static_each", "target_bound")
+
+    def __init__(self, rule: BudgetRule) -> None:
+        self.rule = rule
+        scope = list(rule.scope)
+        named = {dimension for dimension, _ in scope}
+        if rule.window in ("session", "run") and rule.window not in named:
+            scope.append((rule.window, "*"))
+        parts = [(dimension, matcher(pattern)) for dimension, pattern in scope]
+        self.static = [(d, m) for d, m in parts if d in _STATIC]
+        self.static_each = [d for d, m in self.static if m is None and d != "fleet"]
+        self.dynamic = [(d, m) for d, m in parts if d not in _STATIC]
+        self.target_bound = any(d in _TARGET for d, _ in self.dynamic)
+
+    def prefix(self, facts: Facts) -> str | None:
+        """Return the start of the counter's key when team, agent and key match, else None."""
+        for dimension, match in self.static:
+            value = getattr(facts, dimension)
+            if not value or (match is not None and not match(value)):
+                return None
+        each = "".join([f",{d}={safe(getattr(facts, d))}" for d in self.static_each])
+        return f"{self.rule.name}|{self.rule.unit}|{each[1:]}"
+
+    def suffix(self, facts: Facts, target: tuple[str, str] | None) -> str | None:
+        """Return what session, run and target add to the key when they match, else None."""
+        found = ""
+        for dimension, match in self.dynamic:
+            if dimension in _TARGET:
+                value = "" if target is None else target[dimension == "model"]
+            else:
+                value = facts.session if dimension == "session" else facts.run
+            if not value or (match is not None and not match(value)):
+                return None
+            if match is None:
+                found += f",{dimension}={safe(value)}"
+        return found
+
+
+Matching = tuple[tuple[_Rule, str], ...]
+_FIXED, _SESSION, _OPEN = range(3)
+"""What a call adds to a rule's counter key: nothing, its session, or whatever its rule asks for."""
+_Row = tuple[int, _Rule, int | None, str, str, float | None, float | None]
+_claim = tuple.__new__
+"""Making a claim without its named-tuple wrapper takes half the time, and every call makes several."""
+
+
+class Plan:
+    """The rules that one caller's calls touch, with all of their claims that the calls themselves do not decide.
+
+    Keys of counters are written once for each calendar window, not once a call. `money` and `watched` are the indices of the claims on
+    dollars with a limit, and of those whose rule has something to say; they and `words` hold when every rule makes one claim
+    (`regular`, and the call has a session).
+    """
+
+    __slots__ = ("_from", "_matching", "_rows", "_until", "money", "regular", "watched", "words")
+
+    def __init__(self, matching: Matching) -> None:
+        self._matching, self._rows = matching, list[_Row]()
+        self._from = self._until = 0.0
+        rules = [compiled.rule for compiled, _ in matching]
+        self.regular = all(_kind(compiled) != _OPEN for compiled, _ in matching)
+        self.money = [i for i, rule in enumerate(rules) if rule.unit == "usd" and enforced(rule)]
+        self.watched = [i for i, rule in enumerate(rules) if talks(rule)]
+        self.words = held_by(rules)
+
+    def __len__(self) -> int:
+        return len(self._matching)
+
+    def _arrange(self, now: float) -> None:
+        """Write the keys of the windows that hold `now`, and remember until when they stand."""
+        self._rows, self._from, self._until = [], now, FOREVER
+        for compiled, prefix in self._matching:
+            rule = compiled.rule
+            name, resets_at, expires = rule.window, None, FOREVER
+            if rule.window in CALENDAR:
+                name, resets_at = calendar(rule.window, now)
+                expires = resets_at + GRACE_S
+                self._until = min(self._until, resets_at)
+            touched = rule.window in ("session", "run") or (rule.unit == "concurrency" and resets_at is None)
+            limit, kind = rule.limit if enforced(rule) else None, _kind(compiled)
+            head, tail = (f"{prefix}|{name}", "") if kind == _FIXED else (prefix, f"|{name}")
+            self._rows.append((kind, compiled, limit, head, tail, None if touched else expires, resets_at))
+
+    def claims(self, facts: Facts, now: float, amounts: Amounts) -> list[Claim]:
+        """Return what a call with `facts` that can use at most `amounts` (by unit) claims; units not in `amounts` are not claimed."""
+        if not self._from <= now < self._until:
+            self._arrange(now)
+        found: list[Claim] = []
+        session, later = "", now + SESSION_S
+        for kind, compiled, limit, head, tail, expires, resets_at in self._rows:
+            rule = compiled.rule
+            unit = rule.unit
+            amount = amounts.get(unit)
+            if amount is None:
+                continue
+            if kind == _SESSION:
+                if not facts.session:
+                    continue
+                session = session or f",session={safe(facts.session)}"
+                head = f"{head}{session}{tail}"
+            elif kind == _OPEN:
+                made = _claim(Claim, (tail, unit, limit, amount, later if expires is None else expires, rule, resets_at, None))
+                found += _open(compiled, facts, head, made)
+                continue
+            found.append(_claim(Claim, (head, unit, limit, amount, later if expires is None else expires, rule, resets_at, None)))
+        return found
+
+
+def _kind(compiled: _Rule) -> int:
+    if not compiled.dynamic:
+        return _FIXED
+    return _SESSION if compiled.dynamic == [("session", None)] else _OPEN
+
+
+def _open(compiled: _Rule, facts: Facts, prefix: str, made: Claim) -> list[Claim]:
+    """Return the claims of a rule that looks at run, targets or certain sessions; `made` has all but the counter, and its end."""
+    found: dict[str, Claim] = {}
+    for target in dict.fromkeys(facts.targets) if compiled.target_bound else (None,):
+        suffix = compiled.suffix(facts, target)
+        if suffix is not None:
+            counter = f"{prefix}{suffix}{made.counter}"
+            # two targets of one counter: it is owed whoever of them serves
+            found[counter] = made._replace(counter=counter, target=None if counter in found else target)
+    return list(found.values())
+
+
+def enforced(rule: BudgetRule) -> bool:
+    """Return whether `rule` may refuse; others only count."""
+    return not rule.shadow and rule.on_exceed != "warn"
+
+
+def talks(rule: BudgetRule) -> bool:
+    """Return whether `rule` may leave a finding."""
+    return rule.shadow or rule.on_exceed == "warn" or bool(rule.warn_at)
+
+
+def held_by(rules: Iterable[BudgetRule | None]) -> str:
+    """Return the words that say which rules hold a call."""
+    return f"reserved in {', '.join(dict.fromkeys([rule.name for rule in rules if rule is not None]))}"
+
+
+class RuleSet:
+    """Rules, arranged so that those of a call are found without trying all."""
+
+    __slots__ = ("_by_literal", "_others", "_plans")
+
+    def __init__(self, rules: Iterable[BudgetRule]) -> None:
+        self._by_literal: dict[tuple[str, str], list[_Rule]] = {}
+        self._others: list[_Rule] = []
+        self._plans: dict[tuple[str, str, str], Plan] = {}
+        for rule in rules:
+            compiled = _Rule(rule)
+            scope = dict(rule.scope)
+            literal = next(((d, scope[d]) for d in _INDEXED if d in scope and not globs.is_glob(scope[d])), None)
+            (self._others if literal is None else self._by_literal.setdefault(literal, [])).append(compiled)
+
+    def matching(self, facts: Facts) -> Matching:
+        """Return the rules that team, agent and key of `facts` let match, each with the start of its counter's key."""
+        near = [r for d in _INDEXED for r in self._by_literal.get((d, getattr(facts, d)), ())]
+        return tuple([(r, prefix) for r in (*near, *self._others) if (prefix := r.prefix(facts)) is not None])
+
+    def plan(self, facts: Facts) -> Plan:
+        """Return the plan of the caller in `facts`, remembered."""
+        who = (facts.team, facts.agent, facts.key)
+        found = self._plans.get(who)
+        if found is None:
+            if len(self._plans) >= _REMEMBERED:
+                self._plans.clear()
+            found = self._plans[who] = Plan(self.matching(facts))
+        return found
+
+    def claims(self, facts: Facts, now: float, amounts: Amounts) -> list[Claim]:
+        """Return what `Plan.claims` does for the caller in `facts`."""
+        return self.plan(facts).claims(facts, now, amounts)

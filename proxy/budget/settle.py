@@ -1,0 +1,125 @@
+"""What a finished exchange used and cost: the provider's own numbers where they can be true, else a bound of what passed.
+
+Pure arithmetic over the exchange; changes nothing. Never raises for odd numbers: usage that no such reply can have is replaced by the
+bound and marked inexact, so that no provider can refund a budget by lying about it, or empty one by a slip.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from proxy.budget.estimate import bound, count_floor, count_output
+from proxy.engine.exchange import Exchange
+from proxy.model import FREE, Nanos, Target, Usage
+from proxy.money import cost
+from proxy.wire.base import Meter
+
+DEFAULT_MAX_OUTPUT = 16_384
+"""What an answer without any ceiling is taken to be at most, for one choice."""
+ABSURD = 10
+"""Usage this many times above the bound, and above any context window, is a slip of the provider's."""
+LARGEST_CONTEXT = 2_000_000
+NOTHING = Usage()
+_HIDDEN = ("o1", "o3", "o4", "gpt-5", "codex", "gemini-2.5", "gemini-3", "grok-4", "computer-use")
+
+
+def settle_usage(ex: Exchange) -> tuple[Usage, Nanos]:
+    """Return what `ex` used and what that costs at the price of the target that served it.
+
+    Nothing when nothing was sent, when the provider answered with an error, or when the call generates nothing to pay for.
+    """
+    target = ex.target
+    if not ex.sent or target is None or ex.upstream_status >= 300 or not paid(ex):
+        return NOTHING, Nanos(0)
+    usage = _usage(ex, target)
+    price = target.price if target.price is not None else FREE
+    return usage, cost(usage, price)
+
+
+def paid(ex: Exchange) -> bool:
+    """Return whether the operation of `ex` costs tokens at all: counting tokens and listing models do not."""
+    return ex.call.operation in ("chat", "embeddings")
+
+
+def tokenizer_of(target: Target) -> str:
+    """Return the family or model name that says how `target` counts."""
+    return target.upstream_model if target.tokenizer == "o200k_base" else target.tokenizer
+
+
+def hides_reasoning(model: str) -> bool:
+    """Return whether `model` may bill reasoning that its stream does not show: what passed then bounds nothing."""
+    return model.lower().rpartition("/")[2].startswith(_HIDDEN)
+
+
+def floor_output(ex: Exchange) -> int:
+    """Return a floor of the output tokens that passed so far: the plain count of the text, without ratio, slack or what is in flight.
+
+    All of the text is counted again each time (counts of parts do not add up), so ask at growing distances, not at every event.
+    """
+    target, meter = ex.target, ex.meter
+    return 0 if target is None or meter is None else count_floor(meter, tokenizer_of(target))
+
+
+def _usage(ex: Exchange, target: Target) -> Usage:
+    meter = ex.meter
+    if meter is None:
+        return _unseen(ex, target)
+    reported = meter.usage
+    if reported is None:
+        return _passed(ex, target, meter)
+    if not _sane(reported, ex, target):
+        ex.note("settle", "the provider's usage cannot be true; charged what was seen instead")
+        return _passed(ex, target, meter)
+    whole = bool(meter.ended or meter.finish)
+    if whole and reported.exact:
+        return reported
+    return _at_least(reported, _passed(ex, target, meter), whole)
+
+
+def _at_least(reported: Usage, seen: Usage, whole: bool) -> Usage:
+    """Return the greater of both in each direction. What a provider said of the prompt before its stream broke off stands."""
+    missing = seen.input - reported.total_input if whole or not reported.total_input else 0
+    output = max(reported.output, seen.output)
+    return replace(reported, input=reported.input + max(0, missing), output=output, exact=False)
+
+
+def _unseen(ex: Exchange, target: Target) -> Usage:
+    """Nothing of the reply came: it may have used all that was held."""
+    return Usage(input=bound(ex.call, tokenizer_of(target)), output=_ceiling(ex), exact=False)
+
+
+def _passed(ex: Exchange, target: Target, meter: Meter) -> Usage:
+    seen = bool(meter.ended or meter.pieces or meter.texts or (ex.call.stream and ex.started))
+    if not seen:
+        return _unseen(ex, target)
+    return Usage(input=bound(ex.call, tokenizer_of(target)), output=_output(ex, target, meter), exact=False)
+
+
+def _output(ex: Exchange, target: Target, meter: Meter) -> int:
+    """Return a bound of the output behind what was seen; all that was held where a model thinks out of sight."""
+    if ex.call.operation != "chat":
+        return 0
+    if hides_reasoning(target.upstream_model):
+        return _ceiling(ex)
+    return count_output(meter, tokenizer_of(target), _ceiling(ex))
+
+
+def _ceiling(ex: Exchange) -> int:
+    """Return the most output that the call could get: what was held, else its own ceiling, else the default."""
+    if ex.held_output or ex.call.operation != "chat":
+        return ex.held_output
+    own = ex.max_output if ex.max_output is not None else ex.call.max_output
+    return (DEFAULT_MAX_OUTPUT if own is None else own) * max(1, ex.call.choices)
+
+
+def _sane(usage: Usage, ex: Exchange, target: Target) -> bool:
+    """Return whether such a reply can have used that: no prompt is nothing, no text comes from nothing, no slip is a million dollars."""
+    parts = (usage.input, usage.output, usage.cache_read, usage.cache_write, usage.cache_write_1h, usage.reasoning)
+    if min(parts) < 0:
+        return False
+    said = ex.call.operation == "chat" and ex.meter is not None and any(ex.meter.texts)
+    if usage.exact and (not usage.total_input or (said and not usage.output)):
+        return False
+    if usage.total <= LARGEST_CONTEXT:
+        return True
+    return usage.total <= ABSURD * (bound(ex.call, tokenizer_of(target)) + _ceiling(ex))

@@ -1,0 +1,267 @@
+"""The rows of counters and holds in the SQLite file, as one writer sees them: cached, and written in one statement.
+
+Each statement lets go of the interpreter lock and must win it back from a busy loop, so few statements matter more than small ones. What
+was read or written stays in a `Book`. A batch of verbs runs on it, and one insert into a view whose trigger does the rest writes all that
+changed, as one transaction. The trigger first compares a version number that every writer of the file raises: if another process was
+faster, nothing is written and the batch runs again behind a lock, on rows that are read anew. So the cache never decides on old numbers.
+A hold or counter that a reserve names and nobody knows is taken for new without looking: if it is not, its insert fails, with the same end.
+
+Who edits these tables by hand must raise the version too, or do it while nothing runs.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from proxy.budget.book import Book, Counter, Hold, Part
+from proxy.budget.port import Exceeded
+from proxy.engine.ports import StoreError
+
+MOST_COUNTERS = 20_000
+"""Cached counters above which all are forgotten: they are read again when they are needed."""
+
+_VIEW = "CREATE TEMP VIEW budget_batch AS SELECT 0 AS version, '' AS begun, '' AS counters, '' AS made, '' AS changed"
+_TRIGGER = """
+CREATE TEMP TRIGGER budget_write INSTEAD OF INSERT ON budget_batch BEGIN
+  SELECT RAISE(ABORT, 'stale') WHERE (SELECT value FROM counters WHERE name = 'budget') IS NOT NEW.version;
+  UPDATE counters SET value = value + 1 WHERE name = 'budget';
+  INSERT INTO budget_counters(counter, spent, held, expires)
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(NEW.begun);
+  INSERT INTO budget_counters(counter, spent, held, expires)
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(NEW.counters) WHERE true
+    ON CONFLICT(counter) DO UPDATE SET spent = excluded.spent, held = excluded.held, expires = excluded.expires;
+  INSERT INTO budget_holds(id, parts, expires) SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(NEW.made);
+  INSERT INTO budget_holds(id, parts, expires) SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(NEW.changed) WHERE true
+    ON CONFLICT(id) DO UPDATE SET parts = excluded.parts, expires = excluded.expires;
+END
+"""
+_WRITE = "INSERT INTO budget_batch(version, begun, counters, made, changed) VALUES (?, ?, ?, ?, ?)"
+_VERSION = "SELECT value FROM counters WHERE name = 'budget'"
+_READ = """
+SELECT json_array((SELECT value FROM counters WHERE name = 'budget'),
+  (SELECT json_group_array(json_array(counter, spent, held, expires)) FROM budget_counters
+    WHERE counter IN (SELECT value FROM json_each(?1))),
+  (SELECT json_group_array(json_array(id, parts, expires)) FROM budget_holds WHERE id IN (SELECT value FROM json_each(?2))))
+"""
+_OVER = "SELECT json_group_array(id) FROM budget_holds WHERE expires <= ? AND parts IS NOT NULL"
+
+Run = Callable[[Book], Any]
+T = TypeVar("T")
+
+
+class Verb:
+    """One verb: the holds and counters that it names, whether its hold is a new one, and what to do."""
+
+    __slots__ = ("counters", "hold_ids", "new", "run")
+
+    def __init__(self, run: Run, hold_ids: Sequence[str] = (), counters: Sequence[str] = (), *, new: bool = False) -> None:
+        self.run, self.hold_ids, self.counters, self.new = run, hold_ids, counters, new
+
+
+class Stale(Exception):
+    """Another process wrote since: what is cached is old."""
+
+
+class Rows:
+    """The rows behind `db`. Owned by one thread.
+
+    Attributes:
+        book: what is cached of them.
+    """
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        db.execute(_VIEW)
+        db.execute(_TRIGGER)
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop the cache."""
+        self.book, self._version, self._stored, self._guessed = Book(), -1, set[str](), set[str]()
+
+    def commit(self, verbs: Sequence[Verb]) -> list[Any]:
+        """Run `verbs` in one transaction and return each one's result, a `StoreError` among them where one cannot be done.
+
+        Raises:
+            StoreError: nothing was done.
+        """
+        try:
+            return self._run(verbs, self._unknown(verbs))
+        except Stale:
+            self.forget()
+        except sqlite3.IntegrityError:
+            self._drop()
+        return self._locked(lambda: self._surely(verbs))
+
+    def _surely(self, verbs: Sequence[Verb]) -> list[Any]:
+        """Run `verbs` behind the lock, on rows that are all read anew."""
+        named = _named(verb.counters for verb in verbs), _named(verb.hold_ids for verb in verbs)
+        try:
+            return self._run(verbs, named)
+        except Stale:
+            self.forget()
+        return self._run(verbs, named)
+
+    def _drop(self) -> None:
+        """Drop what the last batch touched: something that was taken for new is not."""
+        book = self.book
+        for key in book.dirty_counters | self._guessed:
+            book.counters.pop(key, None)
+        for hold_id in book.dirty_holds:
+            book.holds.pop(hold_id, None)
+            self._stored.discard(hold_id)
+        self._clear()
+
+    def sweep(self, now: float) -> int:
+        """Settle what expired in full, delete what nobody needs, and return how many holds that ended."""
+
+        def work() -> int:
+            self.forget()
+            over = msgspec.json.decode(self._db.execute(_OVER, (now,)).fetchone()[0])
+            self._load((), over)
+            ended = sum([self.book.settle(hold_id, None, now) for hold_id in over])
+            if over:
+                self._write()
+            self._db.execute("DELETE FROM budget_holds WHERE expires <= ? AND parts IS NULL", (now,))
+            self._db.execute("DELETE FROM budget_counters WHERE expires <= ? AND held = 0", (now,))
+            self._db.execute("UPDATE counters SET value = value + 1 WHERE name = 'budget'")
+            self.forget()
+            return ended
+
+        return self._locked(work)
+
+    def _locked(self, work: Callable[[], T]) -> T:
+        """Run `work` in a transaction that no other process can come between."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            result = work()
+            self._db.execute("COMMIT")
+            return result
+        except BaseException:
+            self.forget()
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise
+
+    def _run(self, verbs: Sequence[Verb], unknown: tuple[Collection[str], Collection[str]]) -> list[Any]:
+        counters, hold_ids = unknown
+        fresh = bool(counters or hold_ids)
+        if fresh:
+            self._load(counters, hold_ids)
+        results = [_result(verb.run, self.book) for verb in verbs]
+        refused = _named(v.hold_ids for v, result in zip(verbs, results, strict=True) if v.new and isinstance(result, Exceeded))
+        if refused and self._read((), refused):  # not new at all: no write would prove it
+            raise Stale
+        if self.book.dirty_holds:
+            self._write()
+        elif not fresh and not refused and self._db.execute(_VERSION).fetchone() != (self._version,):
+            raise Stale
+        self._clear()
+        if len(self.book.counters) > MOST_COUNTERS:
+            self.forget()
+        return results
+
+    def _unknown(self, verbs: Sequence[Verb]) -> tuple[list[str], list[str]]:
+        """Return the counters and holds that `verbs` name and that have to be read.
+
+        What a reserve names and nobody knows is taken for new: most often it is, and else the write fails.
+        """
+        book, made = self.book, set[str]()
+        counters: list[str] = []
+        hold_ids: list[str] = []
+        for verb in verbs:
+            unknown = [key for key in verb.counters if key not in book.counters]
+            if verb.new:
+                made.update(verb.hold_ids)
+                self._guessed.update(unknown)
+            else:
+                counters += unknown
+                hold_ids += [i for i in verb.hold_ids if i not in book.holds and i not in made]
+        self._guessed.difference_update(counters)
+        if self._version < 0 and not counters and not hold_ids:
+            counters, self._guessed = list(self._guessed), set()
+        return counters, hold_ids
+
+    def _load(self, counters: Collection[str], hold_ids: Collection[str]) -> None:
+        """Read the rows of `counters` and `hold_ids`, and of the counters of those holds."""
+        holds = self._read(counters, hold_ids)
+        behind: set[str] = set()
+        for hold_id, text, expires in holds:
+            self._stored.add(hold_id)
+            if text is None:
+                self.book.settled[hold_id] = expires
+                continue
+            parts = msgspec.json.decode(text, type=list[tuple[str, str, int, int | None]])
+            found: list[Part] = [(key, unit, limit, amount) for key, unit, amount, limit in parts]  # type: ignore[misc]
+            self.book.holds[hold_id] = Hold(found, expires)
+            behind.update([part[0] for part in found])
+        if behind := behind - self.book.counters.keys():
+            self._read(behind, ())
+        for key in counters:
+            self.book.counters.setdefault(key, Counter())
+        self._guessed.difference_update(self.book.counters)
+
+    def _read(self, counters: Collection[str], hold_ids: Collection[str]) -> list[Any]:
+        (text,) = self._db.execute(_READ, (_json(list(counters)), _json(list(hold_ids)))).fetchone()
+        version, rows, holds = msgspec.json.decode(text)
+        if self._version < 0:
+            self._version = version
+        elif version != self._version:
+            raise Stale
+        self.book.counters.update([(key, Counter(spent, held, expires)) for key, spent, held, expires in rows])
+        return list(holds)
+
+    def _write(self) -> None:
+        """Write what changed, if nobody wrote since it was read."""
+        book = self.book
+        begun, counters, made, changed = list[Any](), list[Any](), list[Any](), list[Any]()
+        for key in book.dirty_counters:
+            counter = book.counters[key]
+            (begun if key in self._guessed else counters).append((key, counter.spent, counter.held, counter.expires))
+        for hold_id in book.dirty_holds:
+            (changed if hold_id in self._stored else made).append(self._row(hold_id))
+        try:
+            self._db.execute(_WRITE, (self._version, *map(_json, (begun, counters, made, changed))))
+        except sqlite3.IntegrityError as e:
+            if str(e) == "stale":
+                raise Stale from None
+            raise
+        self._version += 1
+        self._guessed -= book.dirty_counters
+        self._stored.update(book.dirty_holds)
+        self._clear()
+
+    def _clear(self) -> None:
+        """Forget what changed; what was guessed and not written is not known, nor is a settled hold worth keeping."""
+        book = self.book
+        for key in self._guessed:
+            book.counters.pop(key, None)
+        self._stored.difference_update(book.settled)
+        for clear in (self._guessed, book.dirty_counters, book.dirty_holds, book.settled):
+            clear.clear()
+
+    def _row(self, hold_id: str) -> tuple[str, list[Any] | None, float]:
+        settled = self.book.settled.get(hold_id)
+        if settled is not None:
+            return hold_id, None, settled
+        hold = self.book.holds[hold_id]
+        return hold_id, [(key, unit, amount, limit) for key, unit, limit, amount in [part[:4] for part in hold.parts]], hold.expires
+
+
+def _result(run: Run, book: Book) -> Any:
+    try:
+        return run(book)
+    except StoreError as e:
+        return e
+
+
+def _named(names: Iterable[Iterable[str]]) -> list[str]:
+    return [name for some in names for name in some]
+
+
+def _json(value: Any) -> str:
+    return msgspec.json.encode(value).decode()

@@ -1,0 +1,73 @@
+"""The tables that the stores keep in the SQLite file, and how a connection to it is opened.
+
+The number in `PRAGMA user_version` says which steps a file has seen; opening it runs those that are missing, in one transaction. A file
+from a newer version is refused rather than guessed at. Other parts keep tables of their own in the same file and create them themselves.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+STEPS: tuple[tuple[str, ...], ...] = (
+    (
+        "CREATE TABLE budget_counters (counter TEXT PRIMARY KEY, spent INTEGER NOT NULL, held INTEGER NOT NULL, expires REAL NOT NULL)"
+        " WITHOUT ROWID",
+        "CREATE TABLE budget_holds (id TEXT PRIMARY KEY, parts TEXT, expires REAL NOT NULL) WITHOUT ROWID",
+        "CREATE INDEX budget_holds_by_expiry ON budget_holds(expires)",
+        "CREATE TABLE keys (id TEXT PRIMARY KEY, agent TEXT NOT NULL, sha256 TEXT NOT NULL UNIQUE, expires REAL, created REAL NOT NULL)"
+        " WITHOUT ROWID",
+        "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+        "INSERT INTO counters VALUES ('keys', 0)",
+    ),
+    ("INSERT INTO counters VALUES ('budget', 0)",),
+)
+"""What brings a file from version n to n + 1. Never change a step that was released; add one."""
+
+
+OLDEST = (3, 38, 0)
+"""The first SQLite whose JSON operators our statements may use."""
+
+
+def connect(path: Path, busy_s: float) -> sqlite3.Connection:
+    """Return a connection to the file at `path`, created and brought up to date as needed. Transactions are the caller's.
+
+    Raises:
+        ValueError: the file cannot be opened or written, is no database, or is from a newer version.
+    """
+    if sqlite3.sqlite_version_info < OLDEST:
+        raise ValueError(f"store sqlite: needs SQLite {'.'.join(map(str, OLDEST))} or newer, this Python has {sqlite3.sqlite_version}")
+    try:
+        db = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
+    except sqlite3.Error as e:
+        raise ValueError(f"store sqlite:{path}: {e}; the folder must exist and be writable") from None
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        _upgrade(db, path)
+    except sqlite3.Error as e:
+        db.close()
+        raise ValueError(f"store sqlite:{path}: {e}") from None
+    except ValueError:
+        db.close()
+        raise
+    return db
+
+
+def _upgrade(db: sqlite3.Connection, path: Path) -> None:
+    if _version(db) == len(STEPS):
+        return
+    db.execute("BEGIN IMMEDIATE")
+    version = _version(db)  # again: another process may have been faster
+    if version > len(STEPS):
+        db.execute("ROLLBACK")
+        raise ValueError(f"store sqlite:{path}: written by a newer version (schema {version}, this one knows {len(STEPS)})")
+    for step in STEPS[version:]:
+        for statement in step:
+            db.execute(statement)
+    db.execute(f"PRAGMA user_version = {len(STEPS)}")
+    db.execute("COMMIT")
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])

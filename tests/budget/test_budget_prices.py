@@ -1,0 +1,88 @@
+"""Prices from the table and from files."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from proxy.budget.prices import price_from, price_of
+from proxy.config import ConfigError, parse_yaml
+from proxy.model import Usage
+from proxy.money import cost
+
+NOW = datetime(2026, 11, 20, tzinfo=UTC).timestamp()
+USD = 10**9
+
+
+@pytest.mark.parametrize(
+    ("hint", "model", "source", "rates"),
+    [
+        ("openai", "gpt-4o", "openai/gpt-4o", (2.5, 10, 1.25, None)),
+        ("https://api.openai.com/v1", "gpt-4o-2024-08-06", "openai/gpt-4o", (2.5, 10, 1.25, None)),
+        ("api.anthropic.com", "claude-opus-4-8", "anthropic/claude-opus-4-8", (5, 25, 0.5, 6.25)),
+        ("our-gateway", "claude-sonnet-4-6", "anthropic/claude-sonnet-4-6", (3, 15, 0.3, 3.75)),
+        ("our-gateway", "openai/gpt-4o", "openai/gpt-4o", (2.5, 10, 1.25, None)),
+        ("http://127.0.0.1:9000/v1", "gpt-4o", "openai/gpt-4o", (2.5, 10, 1.25, None)),
+        ("gemini", "gemini-2.5-flash", "google/gemini-2.5-flash", (0.3, 2.5, 0.03, None)),
+    ],
+)
+def test_the_table_is_found_by_name_address_or_model(hint: str, model: str, source: str, rates: tuple[float | None, ...]) -> None:
+    price = price_of(hint, model, NOW)
+    assert price is not None
+    assert price.source == f"genai-prices {source}"
+    found = (price.input, price.output, price.cache_read, price.cache_write)
+    assert found == tuple(None if rate is None else ((0, round(rate * USD)),) for rate in rates)
+
+
+def test_long_prompts_have_their_own_step() -> None:
+    price = price_of("google", "gemini-2.5-pro", NOW)
+    assert price is not None
+    assert price.input == ((0, 1_250_000_000), (200_000, 2_500_000_000))
+
+
+def test_a_price_is_that_of_its_day() -> None:
+    before, after = (price_of("anthropic", "claude-sonnet-4-6", datetime(2026, month, 1, tzinfo=UTC).timestamp()) for month in (3, 4))
+    assert before is not None
+    assert after is not None
+    assert (len(before.input), len(after.input)) == (2, 1), "the long-context tier ended on 2026-03-13"
+
+
+@pytest.mark.parametrize(("hint", "model"), [("stub", "strong-model"), ("openai", "no-such-model"), ("local", "qwen3:8b"), ("", "")])
+def test_what_nobody_priced_has_no_price(hint: str, model: str) -> None:
+    assert price_of(hint, model, NOW) is None
+
+
+def test_cached_tokens_are_charged_once_at_their_own_rate() -> None:
+    price = price_of("anthropic", "claude-opus-4-8", NOW)
+    assert price is not None
+    usage = Usage(input=1000, output=100, cache_read=10_000, cache_write=2000, cache_write_1h=500)
+    assert cost(usage, price) == 1000 * 5000 + 100 * 25_000 + 10_000 * 500 + 2000 * 6250 + 500 * 10_000
+
+
+def test_a_price_of_ones_own() -> None:
+    doc = parse_yaml("price: {input: 0.05, output: 1, cache_read: 0.0000004}", "fleetgate.yaml")
+    price = price_from(doc, ("price",), doc.value["price"])
+    assert (price.input, price.output) == (((0, 50_000_000),), ((0, 10**9),))
+    assert (price.cache_read, price.cache_write) == (((0, 400),), None)
+    assert price.source == "fleetgate.yaml:1"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("price: 5", "USD per million tokens"),
+        ("price: {input: 1}", "no output price"),
+        ("price: {}", "no input and no output price"),
+        ("price: {input: 1, outptu: 2}", "did you mean output?"),
+        ("price: {input: -1, output: 2}", "0 or more"),
+        ("price: {input: free, output: 2}", "0 or more"),
+        ("price: {input: true, output: 2}", "0 or more"),
+        ("price: {input: 2000000, output: 2}", "0 or more"),
+    ],
+)
+def test_a_price_that_is_none_is_refused_with_its_line(text: str, words: str) -> None:
+    doc = parse_yaml("\n" + text, "fleetgate.yaml")
+    with pytest.raises(ConfigError, match=r"fleetgate\.yaml:2") as caught:
+        price_from(doc, ("price",), doc.value["price"])
+    assert words in str(caught.value)
