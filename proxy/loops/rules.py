@@ -1,0 +1,65 @@
+"""Counts how often an agent repeated its last step: the same tool calls, with the same arguments, one after the other.
+
+A step is one assistant message that calls tools; parallel calls in it are one step together. The count is read from the end of the
+conversation and stops at the first step that differs or at a turn of the human, so it costs what the repeat is long, not what the
+conversation is. Pure; it does not look at what the tools answered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from proxy.model import NO_LOOP, LoopLimits, LoopSignal
+from proxy.wire.call import Message
+
+RULE = "identical"
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """The run of equal steps at the end of a conversation: how many there are, and which tools they call (empty when none)."""
+
+    count: int = 0
+    tools: tuple[str, ...] = ()
+
+
+NO_REPEAT = Repeat()
+
+
+def repeats(messages: Sequence[Message]) -> Repeat:
+    """Return the run of identical steps that ends `messages`.
+
+    A message that was sent twice (all of its call ids were seen once) counts once; ids that come again and again are no ids, as of servers
+    that number every call 0. Only a turn of the human ends the run: results of tools
+    do not, whichever role carries them, nor do words of the assistant, since reworded thoughts around one call are how loops look.
+    """
+    step: tuple[bytes, ...] = ()
+    tools: tuple[str, ...] = ()
+    count = 0
+    ids: dict[str, int] = {}
+    for message in reversed(messages):
+        calls = message.tool_calls
+        if calls:
+            fresh = [call for call in calls if not call.id or ids.get(call.id, 0) != 1]
+            ids.update({call.id: ids.get(call.id, 0) + 1 for call in calls if call.id})
+            if not fresh:
+                continue
+            signature = tuple(sorted(call.signature for call in fresh)) if len(fresh) > 1 else (fresh[0].signature,)
+            if not count:
+                step, tools = signature, tuple(dict.fromkeys(call.name for call in fresh))
+            elif signature != step:
+                break
+            count += 1
+        elif message.role == "user" and not message.tool_results:
+            break
+    return Repeat(count, tools) if count else NO_REPEAT
+
+
+def judge(repeat: Repeat, limits: LoopLimits) -> LoopSignal:
+    """Return what `repeat` means under `limits`; only `act: block` ever goes above a warning."""
+    if repeat.count >= limits.block and limits.act == "block":
+        return LoopSignal("block", RULE, repeat.count)
+    if repeat.count >= min(limits.warn, limits.block):
+        return LoopSignal("warn", RULE, repeat.count)
+    return NO_LOOP

@@ -1,0 +1,142 @@
+"""Which provider serves a model name: the ordered rules of `models`, compiled once.
+
+Decides the target of one model for one protocol, and explains in words why there is none. It does not decide whether the agent may use
+the model (the grant does) or which of several models is asked (`proxy.routing.rules`). A model name is client input: names over
+`MAX_NAME` match nothing, and what was resolved is remembered within a bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from proxy import globs
+from proxy.model import FREE, Price, Target
+
+AUTO = "auto"
+"""The model name that leaves the choice to us. No rule of `models` may have it: the policy lets it pass and trusts what we choose."""
+MAX_NAME = 256
+SHOWN = 80
+"""Longest piece of a caller's model name that a message repeats."""
+REMEMBERED = 1024
+"""Resolved (model, protocol) pairs kept; past that all are forgotten at once, which costs a few microseconds each to find again."""
+
+PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
+"""Where a client of each protocol calls, for hints."""
+
+
+class Rule(Protocol):
+    """What the table needs of a rule of `models`."""
+
+    @property
+    def pattern(self) -> str:
+        """Name or glob."""
+        ...
+
+    @property
+    def provider(self) -> str:
+        """Name of the provider."""
+        ...
+
+    @property
+    def upstream_model(self) -> str | None:
+        """The provider's name for it, None for the name asked."""
+        ...
+
+    @property
+    def price(self) -> Mapping[str, float] | None:
+        """Dollars per million tokens that override the price table."""
+        ...
+
+
+class Upstream(Protocol):
+    """What the table needs of a provider."""
+
+    @property
+    def protocols(self) -> Sequence[str]:
+        """What it speaks."""
+        ...
+
+    @property
+    def local(self) -> bool:
+        """Whether it runs on the operator's own machines."""
+        ...
+
+
+PriceOf = Callable[[str, str, Mapping[str, float] | None], Price | None]
+"""`(provider, upstream model, override)` to a price, or None when nothing names one."""
+
+
+class ModelTable:
+    """The rules of `models` over the providers, with prices and tokenizers bound.
+
+    Args:
+        rules: in order; the first whose pattern matches wins.
+        providers: by name; a rule's provider that is missing here serves nothing.
+        price_of: see `PriceOf`; asked with the name that the provider knows. Local servers are free unless the rule has a price.
+        tokenizer_of: the vocabulary's name for that name.
+    """
+
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        providers: Mapping[str, Upstream],
+        price_of: PriceOf,
+        tokenizer_of: Callable[[str], str],
+    ) -> None:
+        self._rules = tuple((globs.matcher((rule.pattern,)), rule) for rule in rules)
+        self._providers = dict(providers)
+        self._price_of, self._tokenizer_of = price_of, tokenizer_of
+        self._known: dict[tuple[str, str], Target | None] = {}
+
+    def rule(self, model: str) -> Rule | None:
+        """Return the first rule that matches `model`."""
+        if not 0 < len(model) <= MAX_NAME:
+            return None
+        return next((rule for matches, rule in self._rules if matches(model)), None)
+
+    def target(self, model: str, protocol: str) -> Target | None:
+        """Return where `model` is served in `protocol`, or None when nobody serves it."""
+        key = (model, protocol)
+        if key in self._known:
+            return self._known[key]
+        found = self._resolve(model, protocol)
+        if len(model) <= MAX_NAME:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[key] = found
+        return found
+
+    def _resolve(self, model: str, protocol: str) -> Target | None:
+        rule = self.rule(model)
+        provider = self._providers.get(rule.provider) if rule is not None else None
+        if rule is None or provider is None or protocol not in provider.protocols:
+            return None
+        upstream = rule.upstream_model or model
+        return Target(
+            provider=rule.provider,
+            model=model,
+            upstream_model=upstream,
+            protocol=protocol,
+            price=FREE if provider.local and rule.price is None else self._price_of(rule.provider, upstream, rule.price),
+            local=provider.local,
+            tokenizer=self._tokenizer_of(upstream),
+        )
+
+    def explain_missing(self, model: str, protocol: str) -> str:
+        """Return in words why `target(model, protocol)` is None, and what to do instead."""
+        if not 0 < len(model) <= MAX_NAME:
+            return f"a model name has 1 to {MAX_NAME} characters"
+        rule, model = self.rule(model), model[:SHOWN]
+        if rule is None:
+            return f"no rule of `models` matches {model!r}; known: {', '.join(r.pattern for _, r in self._rules[:20])}"
+        provider = self._providers.get(rule.provider)
+        if provider is None:
+            return f"{model!r} matches `{rule.pattern}`, whose provider {rule.provider} is not configured"
+        spoken = " and ".join(provider.protocols)
+        instead = next((f"; call {PATHS[p]} instead" for p in provider.protocols if p in PATHS), "")
+        return f"{model!r} matches `{rule.pattern}`, served by {rule.provider}, which speaks {spoken} and not {protocol}{instead}"
+
+    def names(self) -> tuple[str, ...]:
+        """Return the patterns without wildcards, which are models that surely exist, in order."""
+        return tuple(dict.fromkeys(rule.pattern for _, rule in self._rules if not set(rule.pattern) & set("*?")))

@@ -1,0 +1,129 @@
+"""Chooses the route of an exchange: the model that was asked for, or a simpler local one, and the fallbacks behind it.
+
+Needs the call and the grant, gives the route. Refuses only what nobody serves (`model_not_allowed`, saying why and where to call
+instead) and `auto` without a default model; whether the agent may use the model that it asked for is the policy's decision, and whether
+a target has a price is the budget's. In shadow mode simple requests are scored and reported, and go where they were going.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+from proxy.engine.exchange import Exchange
+from proxy.engine.stage import Stage
+from proxy.model import Deny, Grant, Reason, Route, RouteReason, Target
+from proxy.routing.models import AUTO, ModelTable
+from proxy.routing.rules import Difficulty, difficulty, simple
+from proxy.wire.openai_other import ModelsCodec
+
+Mode = Literal["off", "shadow", "enforce"]
+
+
+class RoutingStage(Stage):
+    """See the module.
+
+    Args:
+        table: the models that are served.
+        mode: whether requests are scored, and whether the score decides.
+        simple_to: the model for simple requests.
+        threshold: a difficulty below this is simple.
+        listing: for each protocol the provider that is asked for its list of models.
+    """
+
+    name = "routing"
+    needs = frozenset({"call", "grant"})
+    gives = frozenset({"route"})
+
+    def __init__(
+        self,
+        table: ModelTable,
+        mode: Mode = "off",
+        simple_to: str | None = None,
+        threshold: float = 0.35,
+        listing: Mapping[str, Target] | None = None,
+    ) -> None:
+        self._table, self._mode, self._simple_to, self._threshold = table, mode, simple_to, threshold
+        self._listing = listing or {}
+
+    async def request(self, ex: Exchange) -> Deny | None:
+        """Set `ex.route`, or refuse when nothing serves the model."""
+        call, protocol = ex.call, ex.protocol
+        ex.asked_model = call.model
+        if call.operation == "models":
+            return self._list(ex)
+        score = difficulty(call) if self._mode != "off" and call.operation == "chat" else None
+        local = self._local(ex, score, protocol)
+        targets = [] if local is None else [local]
+        model: str | None = call.model
+        if model == AUTO:
+            default = ex.grant.default_model
+            model = default if default is not None and ex.grant.may_use(default) else None
+            if model is None and local is None:
+                return _no_default(ex.grant)
+        asked = None if model is None else self._table.target(model, protocol)
+        if asked is not None and asked not in targets:
+            targets.append(asked)
+        elif asked is None and model is not None:
+            return Deny(
+                Reason.MODEL_NOT_ALLOWED,
+                self._table.explain_missing(model, protocol),
+                rule="models",
+                remedy="ask for a model that is served, or add a rule to `models` in the configuration",
+            )
+        if ex.grant.fallback and call.operation == "chat":
+            self._add_fallbacks(targets, ex.grant, protocol)
+        ex.route = _route(tuple(targets), local, score)
+        ex.note("routing", f"{ex.route.reason}: {targets[0].provider} {targets[0].model}; {ex.route.why}".rstrip("; "))
+        return None
+
+    def _list(self, ex: Exchange) -> Deny | None:
+        target = self._listing.get(ex.protocol)
+        if target is None:
+            message = f"no provider of this configuration speaks {ex.protocol}, so there are no models to list"
+            return Deny(Reason.MODEL_NOT_ALLOWED, message, rule="providers", remedy="add a provider that does")
+        ex.route = Route((target,))
+        return None
+
+    async def reply(self, ex: Exchange) -> Deny | None:
+        """Take out of a list of models those that the agent may not use."""
+        if isinstance(ex.codec, ModelsCodec):
+            ex.reply_body = ex.codec.filter(ex.reply_body, ex.grant.may_use)
+        return None
+
+    def _local(self, ex: Exchange, score: Difficulty | None, protocol: str) -> Target | None:
+        """Return the target for simple requests if this is one that may go there; in shadow mode report it and return None."""
+        grant, model = ex.grant, self._simple_to
+        if score is None or model is None or model == ex.call.model or not grant.local_ok:
+            return None
+        if not simple(ex.call, score.score, self._threshold) or not grant.may_use(model):
+            return None
+        target = self._table.target(model, protocol)
+        if target is None or self._mode == "enforce":
+            return target
+        ex.find("routing/would-go-local", f"difficulty {score.score:.2f} is below {self._threshold:g}: {model}")
+        return None
+
+    def _add_fallbacks(self, targets: list[Target], grant: Grant, protocol: str) -> None:
+        for model in grant.fallback:
+            target = self._table.target(model, protocol)
+            if target is not None and target not in targets and grant.may_use(model):
+                targets.append(target)
+
+
+def _route(targets: tuple[Target, ...], local: Target | None, score: Difficulty | None) -> Route:
+    reason: RouteReason = "requested" if local is None else "local"
+    if score is None:
+        return Route(targets, reason)
+    return Route(targets, reason, f"difficulty {score.score:.2f}: {', '.join(score.reasons)}", score.score)
+
+
+def _no_default(grant: Grant) -> Deny:
+    model = grant.default_model
+    return Deny(
+        Reason.MODEL_NOT_ALLOWED,
+        f"`{AUTO}` was asked for, and agent {grant.agent} "
+        + ("has no default model" if model is None else f"may not use its default model {model}"),
+        rule="routing.auto",
+        remedy="name a model, or set policy.models.default in the agent's file to one that it may use",
+    )

@@ -1,0 +1,137 @@
+"""Which provider serves which model name, and what is said when none does."""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy import globs
+from proxy.model import FREE, Price
+from proxy.routing.models import MAX_NAME, REMEMBERED, ModelTable
+
+PRICE = Price(((0, 1),), ((0, 2),))
+
+
+@dataclass(frozen=True)
+class Rule:
+    pattern: str
+    provider: str
+    upstream_model: str | None = None
+    price: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True)
+class Upstream:
+    protocols: tuple[str, ...]
+    local: bool = False
+
+
+RULES = (
+    Rule("gpt-4o", "openai", "gpt-4o-2024-11-20"),
+    Rule("gpt-*", "openai"),
+    Rule("claude-?-*", "anthropic"),
+    Rule("local/qwen3", "local", "qwen3:8b"),
+    Rule("local/dear", "local", None, {"input": 1, "output": 1}),
+    Rule("lost", "nowhere"),
+)
+PROVIDERS = {"openai": Upstream(("openai",)), "anthropic": Upstream(("anthropic",)), "local": Upstream(("openai",), local=True)}
+
+
+class Asked:
+    """A price table that remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.of: list[tuple[str, str, Mapping[str, float] | None]] = []
+
+    def __call__(self, provider: str, model: str, override: Mapping[str, float] | None) -> Price | None:
+        self.of.append((provider, model, override))
+        return PRICE
+
+
+def table(price_of: Asked | None = None) -> ModelTable:
+    return ModelTable(RULES, PROVIDERS, price_of or Asked(), lambda model: f"vocabulary of {model}")
+
+
+@pytest.mark.parametrize(
+    ("model", "protocol", "provider", "upstream"),
+    [
+        ("gpt-4o", "openai", "openai", "gpt-4o-2024-11-20"),
+        ("gpt-4o-mini", "openai", "openai", "gpt-4o-mini"),
+        ("claude-4-opus", "anthropic", "anthropic", "claude-4-opus"),
+        ("local/qwen3", "openai", "local", "qwen3:8b"),
+    ],
+)
+def test_the_first_rule_that_matches_wins(model: str, protocol: str, provider: str, upstream: str) -> None:
+    found = table().target(model, protocol)
+    assert found is not None
+    assert (found.provider, found.model, found.upstream_model, found.protocol) == (provider, model, upstream, protocol)
+    assert found.tokenizer == f"vocabulary of {upstream}"
+
+
+@pytest.mark.parametrize(
+    ("model", "protocol", "words"),
+    [
+        (
+            "gpt-4o",
+            "anthropic",
+            "'gpt-4o' matches `gpt-4o`, served by openai, which speaks openai and not anthropic; call /v1/chat/completions",
+        ),
+        (
+            "claude-4-x",
+            "openai",
+            "'claude-4-x' matches `claude-?-*`, served by anthropic, which speaks anthropic and not openai; call /v1/messages",
+        ),
+        ("gemini", "openai", "no rule of `models` matches 'gemini'; known: gpt-4o, gpt-*, claude-?-*, local/qwen3, local/dear, lost"),
+        ("lost", "openai", "'lost' matches `lost`, whose provider nowhere is not configured"),
+        ("", "openai", "a model name has 1 to 256 characters"),
+        ("gpt-" + "x" * MAX_NAME, "openai", "a model name has 1 to 256 characters"),
+    ],
+)
+def test_says_why_nobody_serves_a_model(model: str, protocol: str, words: str) -> None:
+    assert table().target(model, protocol) is None
+    assert table().explain_missing(model, protocol).startswith(words)
+
+
+def test_local_servers_are_free_unless_a_rule_has_a_price() -> None:
+    asked = Asked()
+    models = table(asked)
+    free, dear, paid = (models.target(name, "openai") for name in ("local/qwen3", "local/dear", "gpt-5"))
+    assert free is not None
+    assert dear is not None
+    assert paid is not None
+    assert (free.price, free.local, dear.price, dear.local, paid.local) == (FREE, True, PRICE, True, False)
+    assert asked.of == [("local", "local/dear", {"input": 1, "output": 1}), ("openai", "gpt-5", None)]
+
+
+def test_remembers_what_it_resolved_within_a_bound() -> None:
+    asked = Asked()
+    models = table(asked)
+    for _ in range(3):
+        models.target("gpt-5", "openai")
+    assert len(asked.of) == 1
+    for n in range(3 * REMEMBERED):
+        models.target(f"no-{n}", "openai")
+        assert len(models._known) <= REMEMBERED
+    models.target("x" * 100_000, "openai")
+    assert max(len(model) for model, _ in models._known) < 20
+
+
+def test_names_are_the_rules_without_wildcards() -> None:
+    assert table().names() == ("gpt-4o", "local/qwen3", "local/dear", "lost")
+
+
+@given(st.text("ab*?", max_size=8), st.text("ab\n", max_size=10))
+def test_patterns_match_as_globs_do(pattern: str, name: str) -> None:
+    assert globs.matcher((pattern,))(name) == fnmatch.fnmatchcase(name, pattern)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "fits"), [("a[b]", "a[b]", True), ("a[b]", "ab", False), ("a.b", "axb", False), ("A", "a", False)]
+)
+def test_all_but_star_and_question_mark_stand_for_themselves(pattern: str, name: str, fits: bool) -> None:
+    assert globs.matcher((pattern,))(name) is fits

@@ -1,0 +1,213 @@
+"""The route that an exchange gets."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from proxy.engine.exchange import Exchange
+from proxy.engine.ports import SystemClock
+from proxy.model import Clause, Deny, Grant, Price, Reason, Route, Source, Target
+from proxy.routing.models import ModelTable
+from proxy.routing.stage import Mode, RoutingStage
+from proxy.wire.call import Call, Message, Operation, Tools, ToolSpec
+from proxy.wire.openai_chat import ChatCodec
+from proxy.wire.openai_other import ModelsCodec
+
+PRICE = Price(((0, 1),), ((0, 2),))
+PROVIDERS = {
+    "cloud": SimpleNamespace(protocols=("openai",), local=False),
+    "other": SimpleNamespace(protocols=("anthropic",), local=False),
+    "here": SimpleNamespace(protocols=("openai",), local=True),
+}
+GRANT = Grant("triage", "", "", "", "", (), (), local_ok=True, default_model="strong")
+HARD = "Prove that the algorithm is correct, explain why, derive its complexity and compare it with two others: x^2 + 3x = 9. " * 20
+
+
+def rule(pattern: str, provider: str) -> Any:
+    return SimpleNamespace(pattern=pattern, provider=provider, upstream_model=None, price=None)
+
+
+def price_of(provider: str, model: str, override: Mapping[str, float] | None) -> Price | None:
+    return PRICE
+
+
+def table(*more: Any) -> ModelTable:
+    rules = [*more, rule("strong", "cloud"), rule("spare", "cloud"), rule("claude", "other"), rule("small", "here")]
+    return ModelTable(rules, PROVIDERS, price_of, lambda model: "o200k_base")
+
+
+def only(*names: str) -> tuple[Clause, ...]:
+    return (Clause(names, (), Source("AGENTS.md", 3), False, lambda name: name in names),)
+
+
+class Case:
+    """One request through the stage."""
+
+    def __init__(
+        self,
+        *,
+        text: str = "Hello",
+        model: str = "strong",
+        mode: Mode = "enforce",
+        grant: Grant = GRANT,
+        operation: Operation = "chat",
+        tools: int = 0,
+        simple_to: str | None = "small",
+        rules: tuple[Any, ...] = (),
+        protocol: str = "openai",
+        listing: Mapping[str, Target] | None = None,
+    ) -> None:
+        missing: Any = None  # the stage reads neither runtime nor client
+        self.ex = Exchange(missing, SystemClock(), missing, protocol)
+        specs = Tools(tuple(ToolSpec(f"t{n}") for n in range(tools)))
+        messages = (Message(b"", "user", (text,)),) if text else ()
+        self.ex.call = Call(operation, model, text.encode(), messages=messages, tools=specs)
+        self.ex.grant = grant
+        self.deny: Deny | None = asyncio.run(RoutingStage(table(*rules), mode, simple_to, listing=listing).request(self.ex))
+
+    @property
+    def route(self) -> Route:
+        assert self.deny is None
+        return self.ex.route
+
+    @property
+    def models(self) -> list[str]:
+        return [t.model for t in self.route.targets]
+
+
+def test_a_simple_request_goes_to_the_local_model_with_the_asked_one_behind() -> None:
+    case = Case()
+    assert (case.route.reason, case.models) == ("local", ["small", "strong"])
+    assert case.route.targets[0].local
+    assert case.route.difficulty is not None
+    assert case.ex.asked_model == "strong"
+    assert case.ex.decisions[0][1].startswith("local: here small; difficulty 0.")
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        {"text": HARD},
+        {"tools": 1},
+        {"mode": "off"},
+        {"simple_to": None},
+        {"simple_to": "claude"},
+        {"simple_to": "nowhere"},
+        {"simple_to": "strong"},
+        {"grant": dataclasses.replace(GRANT, local_ok=False)},
+        {"grant": dataclasses.replace(GRANT, models=only("strong"))},
+        {"operation": "embeddings"},
+        {"operation": "count_tokens"},
+        {"text": ""},
+    ],
+)
+def test_everything_else_goes_where_it_was_sent(case: dict[str, Any]) -> None:
+    found = Case(**case)
+    assert (found.route.reason, found.models) == ("requested", ["strong"])
+
+
+def test_the_score_is_there_for_hard_requests_too_and_absent_when_off() -> None:
+    hard, off, other = Case(text=HARD), Case(mode="off"), Case(operation="embeddings")
+    assert hard.route.difficulty is not None
+    assert hard.route.difficulty > 0.35
+    assert "words of reasoning" in hard.route.why
+    assert off.route.difficulty is None
+    assert other.route.difficulty is None
+    assert off.ex.decisions == [("routing", "requested: cloud strong")]
+
+
+def test_a_dry_run_reports_and_changes_nothing() -> None:
+    case = Case(mode="shadow")
+    assert (case.route.reason, case.models) == ("requested", ["strong"])
+    assert case.route.difficulty is not None
+    assert [f.rule for f in case.ex.findings] == ["routing/would-go-local"]
+    assert Case(mode="shadow", text=HARD).ex.findings == []
+    assert Case().ex.findings == []
+
+
+def test_fallbacks_follow_when_they_are_allowed_and_served_in_the_protocol() -> None:
+    grant = dataclasses.replace(
+        GRANT, local_ok=False, fallback=("strong", "claude", "lost", "spare", "small"), models=only("strong", "spare")
+    )
+    assert Case(grant=grant).models == ["strong", "spare"]
+    assert Case(grant=dataclasses.replace(grant, models=())).models == ["strong", "spare", "small"]
+    assert Case(grant=grant, operation="embeddings").models == ["strong"]
+    assert Case(grant=dataclasses.replace(grant, local_ok=True, models=())).models == ["small", "strong", "spare"]
+
+
+def test_auto_takes_the_default_model_or_the_simple_one() -> None:
+    assert Case(model="auto", text=HARD).models == ["strong"]
+    assert Case(model="auto").models == ["small", "strong"]
+    assert Case(model="auto", mode="shadow").models == ["strong"]
+    assert Case(model="auto").ex.asked_model == "auto"
+    alone = Case(model="auto", grant=dataclasses.replace(GRANT, default_model=None))
+    assert (alone.route.reason, alone.models) == ("local", ["small"])
+
+
+@pytest.mark.parametrize(
+    ("grant", "words"),
+    [
+        (dataclasses.replace(GRANT, default_model=None), "agent triage has no default model"),
+        (dataclasses.replace(GRANT, models=only("spare")), "agent triage may not use its default model strong"),
+    ],
+)
+def test_auto_needs_a_default_model_that_the_agent_may_use(grant: Grant, words: str) -> None:
+    deny = Case(model="auto", text=HARD, grant=grant).deny
+    assert deny is not None
+    assert (deny.reason, deny.status) == (Reason.MODEL_NOT_ALLOWED, 403)
+    assert words in deny.message
+
+
+def test_auto_never_takes_a_default_model_that_the_agent_may_not_use_as_a_fallback() -> None:
+    grant = dataclasses.replace(GRANT, models=only("small"))
+    assert Case(model="auto", grant=grant).models == ["small"]
+
+
+def test_a_pattern_does_not_swallow_auto() -> None:
+    assert Case(model="auto", text=HARD, rules=(rule("*", "cloud"),)).models == ["strong"]
+    assert Case(model="auto", text=HARD, rules=(rule("auto", "cloud"),)).models == ["strong"]
+
+
+@pytest.mark.parametrize(("model", "words"), [("claude", "call /v1/messages instead"), ("nope", "no rule of `models` matches 'nope'")])
+def test_refuses_what_nobody_serves_and_says_why(model: str, words: str) -> None:
+    for mode in ("off", "enforce"):
+        case = Case(model=model, mode=mode)
+        assert case.deny is not None
+        assert case.deny.reason is Reason.MODEL_NOT_ALLOWED
+        assert words in case.deny.message
+        assert not hasattr(case.ex, "route")
+
+
+def test_a_list_of_models_is_asked_of_the_provider_that_speaks_the_protocol() -> None:
+    target = Target("cloud", "", "", "openai", None)
+    case = Case(operation="models", model="", listing={"openai": target})
+    assert (case.route.targets, case.route.difficulty) == ((target,), None)
+    deny = Case(operation="models", model="", listing={"openai": target}, protocol="anthropic").deny
+    assert deny is not None
+    assert "no provider of this configuration speaks anthropic" in deny.message
+
+
+def test_a_list_of_models_shows_only_those_that_the_agent_may_use() -> None:
+    case = Case(operation="models", model="", listing={"openai": Target("cloud", "", "", "openai", None)}, grant=with_models("a"))
+    case.ex.codec = ModelsCodec("openai")
+    case.ex.reply_body = b'{"object":"list","data":[{"id":"a"},{"id":"b"}]}'
+    assert asyncio.run(RoutingStage(table()).reply(case.ex)) is None
+    assert case.ex.reply_body == b'{"object":"list","data":[{"id":"a"}]}'
+
+
+def test_other_replies_are_left_alone() -> None:
+    case = Case()
+    case.ex.codec = ChatCodec()
+    case.ex.reply_body = b'{"data":[{"id":"b"}]}'
+    assert asyncio.run(RoutingStage(table()).reply(case.ex)) is None
+    assert case.ex.reply_body == b'{"data":[{"id":"b"}]}'
+
+
+def with_models(*names: str) -> Grant:
+    return dataclasses.replace(GRANT, models=only(*names))
