@@ -1,0 +1,8 @@
+"""Asking providers: who they are (`base`) and how bytes get there and back.
+
+There are two transports behind the engine's `Transport` port. `transport` stands on aiohttp's client. `lean` stands on asyncio's
+protocols and costs a fraction: `request` writes heads, `pool` and `connection` carry them, `http1` and `decoding` read what comes back,
+both pure and stricter than a general client, since a provider that sends doubtful framing is refused instead of guessed at.
+
+Base URLs and keys live here and nowhere else: nothing in a request can name an upstream.
+"""

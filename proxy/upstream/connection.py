@@ -1,0 +1,225 @@
+"""One connection to an upstream: it carries one exchange at a time, and between two it lies idle in its pool.
+
+It decides when the upstream has been silent for too long, when to stop reading because nobody takes the bytes, and whether it can be
+used again. It does not read HTTP itself (`http1`) and does not choose who uses it (`pool`).
+
+One timer serves every deadline: it fires at the latest one shortest deadline after it fired before, looks at when there was progress
+last, and goes back to sleep. So nothing is armed or cancelled for a request or a piece of a body, and no deadline is late.
+
+Whatever goes wrong ends the connection and is told to whoever waits: `cut` when it ended too early, `timeout`, `protocol` when the
+bytes are not HTTP. What had arrived before can still be read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from proxy.engine.ports import UpstreamError
+from proxy.upstream.http1 import Head, Malformed, ResponseParser
+
+READ_HIGH = 262_144
+"""Bytes from the wire that may wait unread before we stop reading."""
+
+Kind = Literal["timeout", "cut", "protocol"]
+
+
+@dataclass(frozen=True, slots=True)
+class Waits:
+    """Seconds: to the reply's head, between two pieces of a body, and idle in the pool."""
+
+    head_s: float
+    piece_s: float
+    pooled_s: float
+
+
+class Connection(asyncio.Protocol):
+    """A connection that is, or soon will be, open.
+
+    Args:
+        waits: how long it may be silent.
+        gone: is called once, when it can carry no further exchange (it may still be closing).
+        lost: is called once, when it is closed.
+    """
+
+    def __init__(self, waits: Waits, gone: Callable[[Connection], None], lost: Callable[[Connection], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._waits, self._gone, self._lost = waits, gone, lost
+        self._transport: asyncio.Transport
+        self._parser: ResponseParser | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._failure: tuple[Kind, str] | None = None
+        self._since = 0.0
+        self._unread = 0
+        self._paused = self._in_body = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._tick_s = min(waits.head_s, waits.piece_s, waits.pooled_s)
+        self.closed = self.closing = False
+
+    # --- one exchange ----------------------------------------------------------------------------------------------------------
+
+    async def ask(self, head: bytes, body: bytes, bodiless: bool) -> Head:
+        """Send a request and return the head of its response.
+
+        The whole request is handed over at once (the body is in memory anyway). While an upstream is slow to take it the wait for the
+        head goes on, so that an early refusal is heard; the deadline begins anew when the last of it has left.
+
+        Raises:
+            UpstreamError: timeout, cut or protocol. The connection is closed then, as on cancellation.
+        """
+        parser = self._parser = ResponseParser(bodiless)
+        self._in_body = False
+        self._since = self._loop.time()
+        if body:
+            self._transport.writelines((head, body))
+        else:
+            self._transport.write(head)
+        while parser.head is None:
+            if self._failure is not None:
+                raise UpstreamError(*self._failure)
+            await self._wait()
+        self._in_body = True
+        return parser.head
+
+    async def piece(self) -> bytes:
+        """Return all of the body that has arrived since the last call, or nothing at its end. Raises UpstreamError as `ask` does."""
+        parser = self._parser
+        if parser is None:
+            raise UpstreamError("cut", "the exchange is over")
+        while not parser.pieces:
+            if parser.done:
+                return b""
+            if self._failure is not None:
+                raise UpstreamError(*self._failure)
+            self._since = self._loop.time()
+            await self._wait()
+        pieces, parser.pieces = parser.pieces, []
+        self._unread = 0
+        if self._paused:
+            self._resume()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def finish(self) -> bool:
+        """End the exchange; return whether the connection can carry another. If not it is closed at once."""
+        parser, self._parser = self._parser, None
+        whole = parser is not None and parser.done and parser.reusable
+        if not whole or self.closing or self._transport.get_write_buffer_size():
+            self._fail("cut", "the answer was closed")  # whoever still reads is told
+            return False
+        self._unread = 0
+        if self._paused:
+            self._resume()
+        self._since = self._loop.time()
+        return not self.closing
+
+    def abort(self) -> None:
+        """Close at once; what was not sent stays unsent."""
+        self._leave()
+        self._transport.abort()
+
+    def usable(self) -> bool:
+        """Return whether an idle connection still is one."""
+        return not self.closing and not self._transport.is_closing()
+
+    # --- what the event loop says ----------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The connection is open."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._since = self._loop.time()
+        self._timer = self._loop.call_later(self._tick_s, self._tick)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes came."""
+        parser = self._parser
+        if parser is None or self.closing:
+            self.abort()
+            return
+        try:
+            parser.feed(data)
+        except Malformed as e:
+            self._fail("protocol", f"the answer is not HTTP as it should be ({e})")
+            return
+        self._unread += len(data)
+        if self._unread > READ_HIGH and not self._paused and not parser.done:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> None:
+        """The upstream says no more. Our side closes too, without sending the rest of a request that nobody can answer."""
+        self._ended(None)
+        self.abort()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is closed."""
+        self.closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        self._ended(exc)
+        self._leave()
+        self._lost(self)
+
+    def _ended(self, exc: Exception | None) -> None:
+        """Tell the reader. A body without a length ends here, if it ended in peace."""
+        parser = self._parser
+        if parser is not None and not parser.done and (exc is not None or not parser.eof()):
+            where = "an answer" if parser.head is None else "the end of the answer"
+            why = getattr(exc, "strerror", None) or (type(exc).__name__ if exc is not None else "closed by the upstream")
+            self._failure = self._failure or ("cut", f"the connection ended before {where} ({why})")
+        self._wake()
+
+    def pause_writing(self) -> None:
+        """The request does not leave as fast as it was written. Nothing follows it, so there is nothing to hold back."""
+
+    def resume_writing(self) -> None:
+        """Nearly all of a large request has left: from here on the upstream has its time to answer."""
+        self._since = self._loop.time()
+
+    # --- inside ----------------------------------------------------------------------------------------------------------------
+
+    async def _wait(self) -> None:
+        waiter = self._waiter = self._loop.create_future()
+        try:
+            await waiter
+        except BaseException:
+            self.abort()
+            raise
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _resume(self) -> None:
+        self._paused = False
+        if self.usable():
+            self._transport.resume_reading()
+
+    def _fail(self, kind: Kind, message: str) -> None:
+        self._failure = self._failure or (kind, message)
+        self.abort()
+        self._wake()
+
+    def _leave(self) -> None:
+        if not self.closing:
+            self.closing = True
+            self._gone(self)
+
+    def _tick(self) -> None:
+        """Look at the clock; see the module's docstring for why this is often enough."""
+        now, waits = self._loop.time(), self._waits
+        parser = self._parser
+        due = self._since + (waits.pooled_s if parser is None else waits.piece_s if self._in_body else waits.head_s)
+        if parser is not None and (self._waiter is None or self._waiter.done()):
+            due = now + self._tick_s
+        if due > now:
+            self._timer = self._loop.call_at(min(due, now + self._tick_s), self._tick)
+        elif parser is None:
+            self.abort()
+        else:
+            self._fail("timeout", f"no data for {waits.piece_s:g} s" if self._in_body else f"no answer within {waits.head_s:g} s")

@@ -1,0 +1,100 @@
+"""Writing the head of a request: what never changes for an endpoint is made once, the rest is checked and joined.
+
+It decides which headers the transport itself answers for (framing, `Host`, credentials and what the operator has set) and that nothing
+in a header or a path can start a new line. A request that cannot be written safely is an UpstreamError of kind `protocol`; its message
+names the header at most, never a value.
+
+Source: RFC 9112 §3 and §5; RFC 9110 §5.5, §7.6.1, §8.6.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from proxy.engine.ports import UpstreamError
+from proxy.upstream.base import Provider
+from proxy.upstream.http1 import TOKEN
+
+FRAMING = frozenset(
+    {"connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+REMEMBERED = 1000
+"""Request lines and header names that are kept; past this they are all forgotten, which costs time and nothing else."""
+
+_TOKEN = re.compile(TOKEN.decode() + "+")
+_PATH = re.compile(r"/[\x21\x22\x24-\x7e]*")
+_WITH_LENGTH = frozenset({"POST", "PUT", "PATCH"})
+
+
+class Endpoint:
+    """Where the requests of one protocol to one provider go, and how their heads begin.
+
+    Attributes:
+        origin: host, port, and whether TLS is spoken.
+    """
+
+    def __init__(self, provider: Provider, protocol: str) -> None:
+        url = urlsplit(provider.base_urls[protocol])
+        tls = url.scheme == "https"
+        self.origin = (url.hostname or "", url.port or (443 if tls else 80), tls)
+        self._base = url.path.rstrip("/")
+        fixed = {"host": ("Host", url.netloc.rpartition("@")[2]), "accept-encoding": ("Accept-Encoding", "identity")}
+        for name, value in (*provider.credentials(protocol), *provider.headers):
+            if name.lower() not in FRAMING or name.lower() == "host":
+                fixed[name.lower()] = (name, value)
+        self._ours = FRAMING | fixed.keys()
+        self._fixed = _lines(list(fixed.values()))
+        for name, _ in fixed.values():
+            _check_name(name)
+        self._starts: dict[tuple[str, str], str] = {}
+        self._passes: dict[str, bool] = {}
+
+    def head(self, method: str, path: str, headers: Sequence[tuple[str, str]], size: int) -> bytes:
+        """Return the head of a request with a body of `size` bytes. Raises UpstreamError (protocol)."""
+        start = self._starts.get((method, path)) or self._start(method, path)
+        passes = self._passes
+        kept = []
+        for header in headers:
+            name = header[0]
+            passing = passes.get(name)
+            if passing is None:
+                passing = self._learn(name)
+            if passing:
+                kept.append(header)
+        length = f"Content-Length: {size}\r\n\r\n" if size or method in _WITH_LENGTH else "\r\n"
+        try:
+            return f"{start}{_lines(kept)}{length}".encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:
+            raise UpstreamError("protocol", "a header has characters that cannot be sent") from None
+
+    def _start(self, method: str, path: str) -> str:
+        target = self._base + path
+        if not _TOKEN.fullmatch(method) or not _PATH.fullmatch(target):
+            raise UpstreamError("protocol", "the method or path has characters that cannot be sent")
+        if len(self._starts) >= REMEMBERED:
+            self._starts.clear()
+        start = self._starts[method, path] = f"{method} {target} HTTP/1.1\r\n{self._fixed}"
+        return start
+
+    def _learn(self, name: str) -> bool:
+        _check_name(name)
+        if len(self._passes) >= REMEMBERED:
+            self._passes.clear()
+        passing = self._passes[name] = name.lower() not in self._ours
+        return passing
+
+
+def _check_name(name: str) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise UpstreamError("protocol", "a header's name has characters that cannot be sent")
+
+
+def _lines(headers: Sequence[tuple[str, str]]) -> str:
+    """Return header lines, each of which is one line: the line ends are counted, so a value cannot bring its own."""
+    text = "".join([f"{name}: {value}\r\n" for name, value in headers])
+    count = len(headers)
+    if text.count("\n") != count or text.count("\r") != count or "\0" in text:
+        raise UpstreamError("protocol", "a header has characters that cannot be sent")
+    return text

@@ -1,0 +1,209 @@
+"""The aiohttp transport: one connection pool per provider, every wait with a deadline, no redirects, no cookies.
+
+A connection that broke before a byte of the reply came is reported as cut, not retried: the provider may have done the work. Only a
+connection that could not be made is known to have cost nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp import payload
+from multidict import CIMultiDict
+from yarl import URL
+
+from proxy.engine.ports import UpstreamError, UpstreamRequest
+from proxy.upstream.base import Provider
+
+LOCAL_KEEPALIVE_S = 4.0
+"""Below the five seconds after which uvicorn and Node close an idle connection, so that we rarely write into a closing one."""
+REMOTE_KEEPALIVE_S = 55.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds: to connect, to the reply's head, and between two pieces of a body."""
+
+    connect_s: float = 10.0
+    first_byte_s: float = 300.0
+    idle_s: float = 120.0
+
+
+class _Body(payload.BytesPayload):
+    """A request body of any size as one write: it is in memory already, so aiohttp's advice to stream a file does not apply."""
+
+    def __init__(self, value: bytes) -> None:
+        payload.Payload.__init__(self, value, content_type="application/json")
+        self._size = len(value)
+
+
+class AioTransport:
+    """Implements the `Transport` port on aiohttp's client.
+
+    Args:
+        providers: by name.
+        connections: the most connections to one provider.
+    """
+
+    def __init__(self, providers: Iterable[Provider], deadlines: Deadlines, connections: int = 1000) -> None:
+        self._providers = {p.name: p for p in providers}
+        self._deadlines, self._connections = deadlines, connections
+        self._sessions: dict[str, aiohttp.ClientSession] = {}
+        self._urls: dict[tuple[str, str, str], URL] = {}
+        self._fixed: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {}
+        self._active = 0
+        self._idle: asyncio.Event | None = None
+
+    async def send(self, request: UpstreamRequest) -> AioReply:
+        """Return the reply to `request` once its head is here. Raises UpstreamError."""
+        target = request.target
+        session = self._sessions.get(target.provider) or self._open(target.provider)
+        self._active += 1
+        try:
+            return AioReply(await self._ask(session, request), self._deadlines.idle_s, self._done)
+        except BaseException:
+            self._done()
+            raise
+
+    async def _ask(self, session: aiohttp.ClientSession, request: UpstreamRequest) -> aiohttp.ClientResponse:
+        target = request.target
+        try:
+            return await session.request(
+                request.method,
+                self._url(target.provider, target.protocol, request.path),
+                data=_Body(request.body) if request.body else None,
+                headers=self._headers(request),
+                allow_redirects=False,
+            )
+        except aiohttp.ClientConnectorError as e:
+            raise UpstreamError("connect", f"no connection to {target.provider} ({_cause(e)})") from None
+        except aiohttp.ConnectionTimeoutError:
+            raise UpstreamError("connect", f"no connection to {target.provider} within {self._deadlines.connect_s:g} s") from None
+        except TimeoutError:
+            raise UpstreamError("timeout", f"no answer within {self._deadlines.first_byte_s:g} s") from None
+        except (aiohttp.ClientConnectionError, ConnectionError) as e:
+            raise UpstreamError("cut", f"the connection ended before an answer ({_cause(e)})") from None
+        except (aiohttp.ClientError, ValueError) as e:
+            raise UpstreamError("protocol", f"the answer is not HTTP as it should be ({type(e).__name__})") from None
+
+    def _done(self) -> None:
+        self._active -= 1
+        if self._idle is not None and not self._active:
+            self._idle.set()
+
+    def _open(self, name: str) -> aiohttp.ClientSession:
+        provider, wait = self._providers[name], self._deadlines
+        session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(
+                limit=self._connections,
+                keepalive_timeout=LOCAL_KEEPALIVE_S if provider.local else REMOTE_KEEPALIVE_S,
+                ttl_dns_cache=30,
+                ssl=ssl.create_default_context() if any(u.startswith("https") for u in provider.base_urls.values()) else True,
+            ),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=wait.connect_s, sock_read=wait.first_byte_s),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Content-Type", "Accept"),
+            auto_decompress=True,
+            trust_env=False,
+            max_line_size=65_536,
+            max_field_size=65_536,
+            read_bufsize=1 << 17,
+        )
+        self._sessions[name] = session
+        return session
+
+    def _url(self, provider: str, protocol: str, path: str) -> URL:
+        key = (provider, protocol, path)
+        url = self._urls.get(key)
+        if url is None:
+            if len(self._urls) > 1000:
+                self._urls.clear()
+            url = self._urls[key] = URL(self._providers[provider].base_urls[protocol] + path, encoded=True)
+        return url
+
+    def _headers(self, request: UpstreamRequest) -> CIMultiDict[str]:
+        target = request.target
+        key = (target.provider, target.protocol)
+        fixed = self._fixed.get(key)
+        if fixed is None:
+            provider = self._providers[target.provider]
+            fixed = (("Accept-Encoding", "identity"), *provider.credentials(target.protocol), *provider.headers)
+            self._fixed[key] = fixed
+        headers: CIMultiDict[str] = CIMultiDict(request.headers)
+        for name, value in fixed:
+            headers[name] = value
+        return headers
+
+    async def retire(self) -> None:
+        """Close every connection once nobody uses one: for a transport that a reload has replaced."""
+        self._idle = asyncio.Event()
+        if self._active:
+            await self._idle.wait()
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection."""
+        sessions, self._sessions = list(self._sessions.values()), {}
+        for session in sessions:
+            await session.close()
+
+
+class AioReply:
+    """A reply on aiohttp; see `ports.UpstreamReply`."""
+
+    __slots__ = ("_done", "_idle_s", "_response", "headers", "status")
+
+    def __init__(self, response: aiohttp.ClientResponse, idle_s: float, done: Callable[[], None]) -> None:
+        self._response, self._idle_s = response, idle_s
+        self._done: Callable[[], None] | None = done
+        self.status = response.status
+        self.headers: Mapping[str, str] = response.headers
+        connection = response.connection
+        if connection is not None and connection.protocol is not None:
+            connection.protocol.read_timeout = idle_s
+
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body. Raises UpstreamError when it is cut, late or over `limit`."""
+        parts: list[bytes] = []
+        size = 0
+        async for chunk in self.chunks():
+            size += len(chunk)
+            if size > limit:
+                raise UpstreamError("too_large", f"the answer is over {limit >> 20} MiB", self.status)
+            parts.append(chunk)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives. Raises UpstreamError when it is cut or late."""
+        content = self._response.content
+        try:
+            while True:
+                chunk = await content.readany()
+                if not chunk:
+                    return
+                yield chunk
+        except TimeoutError:
+            raise UpstreamError("timeout", f"no data for {self._idle_s:g} s", self.status) from None
+        except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError) as e:
+            raise UpstreamError("cut", f"the answer broke off ({_cause(e)})", self.status) from None
+
+    def close(self) -> None:
+        """Give the connection back if the body was read to its end, else close it at once."""
+        if self._done is None:
+            return
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
+        self._done()
+        self._done = None
+
+
+def _cause(e: BaseException) -> str:
+    inner = getattr(e, "os_error", None) or e.__cause__
+    text = getattr(inner, "strerror", None) or type(inner if inner is not None else e).__name__
+    return str(text)
