@@ -1,0 +1,199 @@
+"""The admin port's HTTP: `/healthz`, `/readyz`, `/metrics`, `/` and the read-only `/api/v1`.
+
+Decides which answer a path gives and who sees it (`auth` says who is authorised). It reads through `AdminViews` and knows no store,
+pipeline or configuration. Reading the ledger and writing the metrics happen in a thread, so that the data plane goes on. Only GET and
+HEAD exist, so a page that a browser was lured to can change nothing; no answer carries a CORS header, so it can read nothing either.
+
+How it fails: input that means nothing is a 400 that says what was expected, a ledger or store that cannot be read is a 503, and a bug is
+aiohttp's 500 without details (they are in the log).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from proxy.admin.auth import Gate
+from proxy.engine.ports import StoreError
+from proxy.engine.record import Record
+from proxy.money import dollars
+from proxy.telemetry.explain import explain
+from proxy.telemetry.metrics import CONTENT_TYPE
+from proxy.telemetry.query import BYS, Filter, Group, Journal
+from proxy.telemetry.tables import parse_when
+
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+MAX_LIMIT = 1000
+_FILTERS = ("agent", "session", "model", "reason", "outcome")
+_HEADERS = {
+    "Server": "fleetgate",
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_AUTHORISED = web.RequestKey("authorised", bool)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class AdminViews:
+    """What the admin plane shows.
+
+    Attributes:
+        ready: whether requests can be served now, and facts about it (`draining`, `store`, `config`, `config_errors`); must be quick.
+        metrics: the Prometheus text; called in a thread.
+        agents: one mapping for each agent, in the order to show.
+        budgets: one mapping for each budget counter; may ask the store.
+        ledger: where records are read; called in a thread.
+        now: UTC seconds.
+    """
+
+    ready: Callable[[], tuple[bool, Mapping[str, Any]]]
+    metrics: Callable[[], bytes]
+    agents: Callable[[], Sequence[Mapping[str, Any]]]
+    budgets: Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
+    ledger: Journal
+    now: Callable[[], float] = time.time
+
+
+def build_admin(views: AdminViews, token: str | None, host: str = "127.0.0.1") -> web.Application:
+    """Return the admin plane's application.
+
+    Args:
+        views: what it shows.
+        token: the value of FLEETGATE_ADMIN_TOKEN, or None.
+        host: the address that its port will be bound to, as configured.
+
+    Run it with `access_log=None`.
+    """
+    pages = _Pages(views)
+    app = web.Application(middlewares=[_guard(Gate(token, host))], client_max_size=1024)
+    app.add_routes(
+        [
+            web.get("/", pages.index),
+            web.get("/healthz", pages.healthz),
+            web.get("/readyz", pages.readyz),
+            web.get("/metrics", pages.metrics),
+            web.get("/api/v1/agents", pages.agents),
+            web.get("/api/v1/budgets", pages.budgets),
+            web.get("/api/v1/exchanges", pages.exchanges),
+            web.get("/api/v1/decisions/{id}", pages.decision),
+        ]
+    )
+    return app
+
+
+def _guard(gate: Gate) -> Middleware:
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method not in ("GET", "HEAD"):
+            return _error(405, "The admin plane is read-only in this release.", {"Allow": "GET, HEAD"})
+        peer = request.transport.get_extra_info("peername") if request.transport else None
+        why_not = gate.why_not(peer[0] if isinstance(peer, tuple) else None, list(request.headers.items()))
+        request[_AUTHORISED] = not why_not
+        if why_not and request.path not in OPEN_PATHS:
+            return _error(401, why_not, {"WWW-Authenticate": "Bearer"}) if gate.has_token else _error(403, why_not)
+        try:
+            return await handler(request)
+        except web.HTTPException as e:
+            return _error(e.status, e.text or e.reason)
+        except StoreError as e:
+            return _error(503, str(e))
+
+    return guard
+
+
+def _answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    text = json.dumps(value, indent=1)
+    return web.Response(text=text + "\n", status=status, content_type="application/json", headers={**_HEADERS, **(headers or {})})
+
+
+def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
+    return _answer({"error": message}, status, headers)
+
+
+class _Pages:
+    """The handlers."""
+
+    def __init__(self, views: AdminViews) -> None:
+        self._views = views
+
+    async def index(self, request: web.Request) -> web.Response:
+        """Say what there is to read."""
+        routes = {r.resource.canonical for r in request.app.router.routes() if r.resource is not None}
+        return _answer({"fleetgate": "admin plane", "paths": sorted(routes - {"/"})})
+
+    async def healthz(self, request: web.Request) -> web.Response:
+        """200 for as long as the process answers."""
+        return _answer({"ok": True})
+
+    async def readyz(self, request: web.Request) -> web.Response:
+        """200 when requests can be served, else 503; why is for the authorised."""
+        ready, detail = self._views.ready()
+        shown = dict(detail) if request[_AUTHORISED] else {}
+        return _answer({"ready": ready} | shown, 200 if ready else 503)
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """The Prometheus text."""
+        body = await asyncio.to_thread(self._views.metrics)
+        return web.Response(body=body, headers={**_HEADERS, "Content-Type": CONTENT_TYPE})
+
+    async def agents(self, request: web.Request) -> web.Response:
+        """All agents and what they may do."""
+        return _answer({"agents": [dict(a) for a in self._views.agents()]})
+
+    async def budgets(self, request: web.Request) -> web.Response:
+        """All budgets and what is left of them."""
+        return _answer({"budgets": [dict(b) for b in await self._views.budgets()]})
+
+    async def exchanges(self, request: web.Request) -> web.Response:
+        """Records, newest first; with `by=` sums instead."""
+        where, by = _filter(request.query, self._views.now()), request.query.get("by")
+        if by is None:
+            records = await asyncio.to_thread(self._views.ledger.rows, where)
+            return _answer({"exchanges": [record_json(r) for r in records]})
+        known = next((b for b in BYS if b == by), None)
+        if known is None:
+            raise web.HTTPBadRequest(text=f"`by` must be one of {', '.join(BYS)}.")
+        groups = await asyncio.to_thread(self._views.ledger.groups, known, where)
+        return _answer({"by": known, "groups": [group_json(g) for g in groups]})
+
+    async def decision(self, request: web.Request) -> web.Response:
+        """One record, and its story in words."""
+        record = await asyncio.to_thread(self._views.ledger.one, request.match_info["id"])
+        if record is None:
+            raise web.HTTPNotFound(text="The ledger has no exchange with this id (it is written a moment after the exchange closes).")
+        return _answer({"exchange": record_json(record), "explain": explain(record)})
+
+
+def _filter(query: Mapping[str, str], now: float) -> Filter:
+    unknown = set(query) - {*_FILTERS, "since", "until", "limit", "by"}
+    if unknown:
+        raise web.HTTPBadRequest(text=f"Known parameters: {', '.join((*_FILTERS, 'since', 'until', 'limit', 'by'))}.")
+    limit = query.get("limit", "100")
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 6 and 1 <= int(limit) <= MAX_LIMIT):
+        raise web.HTTPBadRequest(text=f"`limit` must be a number from 1 to {MAX_LIMIT}.")
+    try:
+        since, until = (parse_when(query[name], now) if name in query else None for name in ("since", "until"))
+    except ValueError as e:
+        raise web.HTTPBadRequest(text=str(e)) from None
+    agent, session, model, reason, outcome = (query.get(name) for name in _FILTERS)
+    return Filter(agent, session, model, reason, outcome, since, until, int(limit))
+
+
+def record_json(record: Record) -> dict[str, Any]:
+    """Return a record as JSON shows it: every field by its name, and the cost in dollars too."""
+    return dataclasses.asdict(record) | {"cost_usd": dollars(record.cost)}
+
+
+def group_json(group: Group) -> dict[str, Any]:
+    """Return a group as JSON shows it."""
+    return dataclasses.asdict(group) | {"cost_usd": dollars(group.cost)}

@@ -1,0 +1,231 @@
+"""The ledger: every record, appended and never changed, in the store's SQLite file or in memory.
+
+The event loop only appends to a bounded queue. One thread with its own connection takes what has gathered within a twentieth of a
+second and writes it in statements of up to 128 rows; a statement is one transaction and one call into SQLite, so that neither the lock
+on the file nor the interpreter is held while the other is waited for.
+
+How it fails: a file that cannot be opened, or was written by a newer release, stops the start (`StoreError`). A write that fails is
+tried again until it works; meanwhile the queue grows to its bound, and from there on new records are lost, loudly: a log line a minute
+and the metric `fleetgate_ledger_lost_total`. A record that SQLite refuses for what is in it is lost alone. `close` writes what is queued.
+A process that is killed loses what was queued, at most the last twentieth of a second while writes work; a machine that loses power may
+lose the last transactions too (`synchronous=NORMAL`). What was written before stays whole in both cases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import threading
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from proxy.engine.ports import StoreError
+from proxy.engine.record import Record
+from proxy.telemetry import query, schema
+from proxy.telemetry.query import ALL, By, Filter, Group
+
+log = logging.getLogger("fleetgate.ledger")
+_GATHER_S = 0.05
+_RETRY_S = 0.5
+_BUSY_S = 5.0
+# What is wrong is in a record, not in the file: trying again would block all records behind it.
+_BAD_RECORD = (
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+    sqlite3.DataError,
+    UnicodeEncodeError,
+    OverflowError,
+)
+_SIZES = (128, 32, 8, 1)
+_SQL = {size: schema.insert_sql(size) for size in _SIZES}
+
+
+class Ledger:
+    """The ledger in a SQLite file. `record` belongs to the event loop's thread; reading is safe in any."""
+
+    name = "ledger"
+
+    def __init__(self, path: str | Path, max_queue: int = 20_000, close_timeout_s: float = 10.0) -> None:
+        """Open or create the ledger at `path` and start its writer.
+
+        Raises:
+            StoreError: the file cannot be opened, or its ledger is newer than this release.
+        """
+        self.path = Path(path)
+        self._max, self._close_timeout_s = max_queue, close_timeout_s
+        self._queue: deque[Record] = deque()
+        self._wake, self._closing, self._idle = threading.Event(), threading.Event(), False
+        self._dropped = self._refused = self._told = 0
+        self._told_at = -60.0
+        self._problem = ""
+        try:
+            self.path.touch(mode=0o600)
+            connection = self._connect()
+            try:
+                schema.prepare(connection, str(path))
+            finally:
+                connection.close()
+        except (sqlite3.Error, OSError) as e:
+            raise StoreError(f"{path}: the ledger cannot be opened: {e}") from None
+        self._writer = threading.Thread(target=self._run, name="fleetgate-ledger", daemon=True)
+        self._writer.start()
+
+    def record(self, record: Record) -> None:
+        """Queue one record, or count it as lost when the queue is full."""
+        if len(self._queue) >= self._max or self._closing.is_set():
+            self._dropped += 1
+            self._tell()
+            return
+        self._queue.append(record)
+        if self._idle:
+            self._idle = False
+            self._wake.set()
+
+    @property
+    def depth(self) -> int:
+        """Records waiting to be written."""
+        return len(self._queue)
+
+    @property
+    def lost(self) -> int:
+        """Records that were dropped or refused since the start."""
+        return self._dropped + self._refused
+
+    @property
+    def problem(self) -> str:
+        """Why writing does not work just now, or nothing."""
+        return self._problem
+
+    async def close(self) -> None:
+        """Write what is queued, for at most the close timeout; what remains then is lost, and said."""
+        await asyncio.to_thread(self.stop)
+
+    def stop(self) -> None:
+        """`close`, for callers without an event loop."""
+        self._closing.set()
+        self._wake.set()
+        self._writer.join(self._close_timeout_s)
+        if self._queue:
+            self._dropped += len(self._queue)
+            self._told_at = -60.0
+            self._tell()
+
+    def rows(self, where: Filter = ALL) -> list[Record]:
+        """Return the records that pass, newest first; what is still queued is not seen yet."""
+        return query.rows(self.path, where)
+
+    def groups(self, by: By, where: Filter = ALL) -> list[Group]:
+        """Return sums by `by`."""
+        return query.groups(self.path, by, where)
+
+    def one(self, record_id: str) -> Record | None:
+        """Return the record with this id."""
+        return query.one(self.path, record_id)
+
+    # --- the writer's thread -----------------------------------------------------------------------------------------------
+
+    def _connect(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(self.path, timeout=_BUSY_S, isolation_level=None)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        return connection
+
+    def _run(self) -> None:
+        connection: sqlite3.Connection | None = None
+        give_up = 0.0
+        while True:
+            self._wait()
+            if self._closing.is_set():
+                give_up = give_up or time.monotonic() + self._close_timeout_s
+                if not self._queue or time.monotonic() > give_up:
+                    break
+            try:
+                connection = connection or self._connect()
+                self._drain(connection)
+                self._problem = ""
+            except sqlite3.Error as e:
+                self._problem = str(e)
+                self._tell()
+                time.sleep(_GATHER_S) if self._closing.is_set() else self._closing.wait(_RETRY_S)
+        if connection is not None:
+            connection.close()
+
+    def _wait(self) -> None:
+        """Return when there is something to write (and a little more had time to arrive) or when closing."""
+        self._wake.clear()
+        self._idle = True
+        if not self._queue and not self._closing.is_set():
+            self._wake.wait()
+        self._idle = False
+        self._closing.wait(_GATHER_S)
+
+    def _drain(self, connection: sqlite3.Connection) -> None:
+        while self._queue:
+            waiting = len(self._queue)
+            size = next(s for s in _SIZES if s <= waiting)
+            batch = [schema.to_row(self._queue[i]) for i in range(size)]
+            try:
+                connection.execute(_SQL[size], [value for row in batch for value in row])
+            except _BAD_RECORD:
+                self._one_by_one(connection, batch)
+            for _ in range(size):
+                self._queue.popleft()
+
+    def _one_by_one(self, connection: sqlite3.Connection, batch: list[list[Any]]) -> None:
+        refused: list[str] = []
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            for row in batch:
+                try:
+                    connection.execute(_SQL[1], schema.clean(row))
+                except _BAD_RECORD as e:
+                    refused.append(str(e))
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+        if refused:
+            self._refused += len(refused)
+            self._problem = f"a record was refused: {refused[0]}"
+            self._tell()
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        if now - self._told_at >= 60.0:
+            self._told_at = now
+            log.error("ledger %s: %d records lost, %d waiting: %s", self.path, self.lost, self.depth, self._problem or "queue full")
+
+
+class MemoryLedger:
+    """The last `max_records` records, in memory, for stores that keep nothing."""
+
+    name = "ledger"
+    depth = 0
+    lost = 0
+    problem = ""
+
+    def __init__(self, max_records: int = 2_000) -> None:
+        self._records: deque[Record] = deque(maxlen=max_records)
+
+    def record(self, record: Record) -> None:
+        """Keep one record; the oldest goes when there are too many."""
+        self._records.append(record)
+
+    async def close(self) -> None:
+        """Nothing is queued."""
+
+    def rows(self, where: Filter = ALL) -> list[Record]:
+        """Return the records that pass, newest first."""
+        return query.select(self._records.copy(), where)
+
+    def groups(self, by: By, where: Filter = ALL) -> list[Group]:
+        """Return sums by `by`."""
+        return query.summed(self._records.copy(), by, where)
+
+    def one(self, record_id: str) -> Record | None:
+        """Return the record with this id."""
+        return next((r for r in self._records.copy() if r.id == record_id), None)

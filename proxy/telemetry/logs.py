@@ -1,0 +1,204 @@
+"""Logging: one line on stderr for each event, as `key=value` text or as JSON; and the access log, one INFO line an exchange.
+
+Decides how a line looks. What clients wrote is quoted and escaped, so that nobody can forge a line or move a terminal's cursor; a
+traceback is indented under its line. The access log names only fields of the record, which holds no prompt and no key. Lines of other
+loggers pass a filter that blanks what follows the words that announce a credential: a second lock, in case a library prints a header.
+Writing happens in the caller's thread. A stream that is gone is no reason to stop serving: the line is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import re
+import sys
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, TextIO
+
+from proxy.engine.record import Record
+from proxy.money import dollars
+from proxy.telemetry.tables import printable
+from proxy.telemetry.timing import overhead_ns, total_ns
+
+ACCESS = "fleetgate.access"
+HANDLER = "fleetgate"
+GATHER_S = 0.05
+MAX_VALUE_CHARS = 200
+MAX_MESSAGE_CHARS = 4000
+_plain = re.compile(r"[A-Za-z0-9_.:/@*+,;%-]+", re.ASCII).fullmatch
+_secret = re.compile(
+    r"""(?ix)
+    ( \b (?: bearer | basic ) \s+
+    | \b [\w-]{0,40} (?: api[-_]?key | authorization | token | secret | password ) (?: ["']? \s* [:=] | ["'] \s* , ) \s* (?: b? ["'] )?
+    | [?&] key=
+    )
+    (?! bearer \b | basic \b ) [^\s"',;&)\]}]+
+    | \b (?: sk | fg ) [-_] [A-Za-z0-9_-]{12,}
+    """
+)
+
+
+def redact(text: str) -> str:
+    """Return `text`, cut to a bound, with what looks like a credential blanked."""
+    if len(text) > MAX_MESSAGE_CHARS:
+        text = text[:MAX_MESSAGE_CHARS] + "…"
+    return _secret.sub(lambda m: f"{m[1] or ''}[redacted]", text)
+
+
+def setup(level: str = "INFO", json_lines: bool = False, stream: TextIO | None = None) -> logging.Handler:
+    """Send all logging of this process to `stream` (default stderr) and return the handler.
+
+    Our own loggers log from `level` on, libraries from WARNING on. Calling it again replaces the handler.
+
+    Raises:
+        ValueError: no such level.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
+    handler.set_name(HANDLER)
+    handler.setFormatter(JsonLines() if json_lines else TextLines())
+    root = logging.getLogger()
+    for old in [h for h in root.handlers if h.get_name() == HANDLER]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    for name in ("fleetgate", "proxy"):
+        logging.getLogger(name).setLevel(level.upper())
+    # These print the request line, and with it the key of clients that send it as `?key=`.
+    logging.getLogger("aiohttp.access").setLevel(logging.CRITICAL)
+    logging.raiseExceptions = False
+    return handler
+
+
+class TextLines(logging.Formatter):
+    """`2027-01-31T08:00:00.000Z WARNING fleetgate.app words`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line, and under it, indented, the traceback if there is one."""
+        head = f"{_time(record)} {record.levelname} {record.name}"
+        line = f"{head} {printable(redact(record.getMessage()))}"
+        for part in _trace(self, record):
+            line += f"\n    {part}"
+        return line
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line."""
+        line: dict[str, Any] = {"time": _time(record), "level": record.levelname, "logger": record.name}
+        line["message"] = redact(record.getMessage())
+        if trace := _trace(self, record):
+            line["trace"] = trace
+        return json.dumps(line, separators=(",", ":"))
+
+
+def quoted(value: object) -> str:
+    """Return a field's value: bare when it cannot be mistaken, else in double quotes with everything odd escaped."""
+    if not isinstance(value, str):
+        return str(value)  # numbers
+    text = value if len(value) <= MAX_VALUE_CHARS else value[:MAX_VALUE_CHARS] + "…"
+    if _plain(text):
+        return text
+    return json.dumps(text, ensure_ascii=not text.isprintable()).replace("\x7f", "\\u007f")
+
+
+def _time(record: logging.LogRecord) -> str:
+    return f"{_second(int(record.created))}.{int(record.msecs):03d}Z"
+
+
+@lru_cache(maxsize=4)
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def _trace(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
+    if not record.exc_info or record.exc_info[0] is None:
+        return []
+    return [printable(redact(line)) for line in formatter.formatException(record.exc_info).splitlines()]
+
+
+class AccessLog:
+    """The sink that writes one INFO line an exchange; costs next to nothing when the level is off.
+
+    Lines that come within `GATHER_S` go out in one write, past the logging machinery but to its stream. What a killed process had not
+    yet written is in the ledger all the same.
+    """
+
+    name = "log"
+
+    def __init__(self) -> None:
+        self._log = logging.getLogger(ACCESS)
+        self._waiting: list[Record] = []
+
+    def record(self, record: Record) -> None:
+        """Log one finished exchange."""
+        if not self._log.isEnabledFor(logging.INFO):
+            return
+        self._waiting.append(record)
+        if len(self._waiting) > 1:
+            return
+        try:
+            asyncio.get_running_loop().call_later(GATHER_S, self._flush)
+        except RuntimeError:
+            self._flush()
+
+    def _flush(self) -> None:
+        records, self._waiting = self._waiting, []
+        for handler in logging.getLogger().handlers:
+            if handler.get_name() == HANDLER and isinstance(handler, logging.StreamHandler):
+                make = json_line if isinstance(handler.formatter, JsonLines) else text_line
+                lines = "".join([make(record) for record in records])
+                with handler.lock or contextlib.nullcontext():
+                    try:
+                        handler.stream.write(lines)
+                        handler.stream.flush()
+                    except (OSError, ValueError):
+                        pass  # a stream that is gone is no reason to stop serving
+
+    async def close(self) -> None:
+        """Write what waits."""
+        self._flush()
+
+
+def text_line(record: Record) -> str:
+    """Return the access log's line as text; empty fields are left out."""
+    fields = access_fields(record).items()
+    return f"{_when(record)} INFO {ACCESS} exchange {' '.join([f'{k}={quoted(v)}' for k, v in fields if v != ''])}\n"
+
+
+def json_line(record: Record) -> str:
+    """Return the access log's line as JSON."""
+    fields = {k: v[:MAX_VALUE_CHARS] if isinstance(v, str) else v for k, v in access_fields(record).items()}
+    head = {"time": _when(record), "level": "INFO", "logger": ACCESS, "message": "exchange"}
+    return json.dumps(head | fields, separators=(",", ":")) + "\n"
+
+
+def _when(record: Record) -> str:
+    """Return when the exchange closed."""
+    ms = int(record.time * 1000) + total_ns(record) // 1_000_000
+    return f"{_second(ms // 1000)}.{ms % 1000:03d}Z"
+
+
+def access_fields(record: Record) -> dict[str, Any]:
+    """Return what the access log says of an exchange, in order."""
+    return {
+        "id": record.id,
+        "agent": record.agent,
+        "session": record.session,
+        "asked": record.model_asked,
+        "model": record.model,
+        "provider": record.provider,
+        "route": record.route,
+        "status": record.status,
+        "outcome": record.outcome,
+        "reason": record.reason,
+        "in": record.input_tokens + record.cache_read_tokens + record.cache_write_tokens + record.cache_write_1h_tokens,
+        "out": record.output_tokens,
+        "usd": dollars(record.cost),
+        "ms": total_ns(record) // 1000 / 1000,
+        "overhead_ms": overhead_ns(record) // 1000 / 1000,
+    }

@@ -1,0 +1,248 @@
+"""Prometheus metrics: one update an exchange, from its record.
+
+Decides which values may become labels. Label values come from people we know (agents of a checked key, models that a rule resolved):
+what an unauthenticated request says never becomes one, each label holds at most `max_labels` distinct values and each metric at most
+ten times as many series; beyond that they are counted under `other`, so sums stay right while memory stays bounded.
+
+The counts are plain integers in dicts, written by the event loop alone and copied by the scrape: an update costs a dict lookup and takes
+no lock. prometheus-client writes the text. Money is added up in nanos and becomes dollars only when scraped. Cannot fail but by a bug.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+from proxy.engine.record import Record
+from proxy.model import Reason
+from proxy.money import NANOS
+from proxy.telemetry.timing import overhead_ns, ttft_ns, upstream_ns
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+OTHER = "other"
+MAX_LABEL_CHARS = 120
+_SECOND = 1_000_000_000
+_UNKNOWN_CALLER = frozenset((Reason.UNAUTHENTICATED.value, Reason.UNKNOWN_AGENT.value))
+_NO_MODEL = _UNKNOWN_CALLER | {Reason.MODEL_NOT_ALLOWED.value}
+_STORE_DOWN = Reason.STORE_UNAVAILABLE.value
+
+_OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+_UPSTREAM_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
+_TTFT_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0)
+_BYTES = tuple(float(4**n) for n in range(4, 14))
+
+
+class Queue(Protocol):
+    """What the metrics show of the ledger."""
+
+    @property
+    def depth(self) -> int:
+        """Records waiting to be written."""
+        ...
+
+    @property
+    def lost(self) -> int:
+        """Records that could not be written."""
+        ...
+
+
+class _Label:
+    """The distinct values of one label: as they are up to `limit`, then `other`."""
+
+    __slots__ = ("known", "limit")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.known: dict[str, str] = {"": ""}
+
+    def of(self, value: str) -> str:
+        found = self.known.get(value)
+        if found is not None:
+            return found
+        if len(self.known) > self.limit:
+            return OTHER
+        # A lone surrogate would make every later scrape fail.
+        clean = value[:MAX_LABEL_CHARS].encode("utf-8", "replace").decode()
+        self.known[value] = clean
+        return clean
+
+
+class _Counter:
+    """A counter with labels; amounts are whole numbers, divided by `unit` when shown."""
+
+    __slots__ = ("family", "limit", "unit", "values")
+
+    def __init__(self, name: str, words: str, labels: tuple[str, ...], limit: int, unit: int = 1) -> None:
+        self.family = (name, words, labels)
+        self.limit, self.unit = limit, unit
+        self.values: dict[tuple[str, ...], int] = {} if labels else {(): 0}
+
+    def add(self, key: tuple[str, ...], amount: int = 1) -> None:
+        values = self.values
+        if key not in values:
+            if len(values) >= self.limit:
+                key = (OTHER,) * len(key)
+            values.setdefault(key, 0)
+        values[key] += amount
+
+    def metric(self) -> Metric:
+        name, words, labels = self.family
+        family = CounterMetricFamily(name, words, labels=labels)
+        for key, value in list(self.values.items()):
+            family.add_metric(key, value if self.unit == 1 else value / self.unit)
+        return family
+
+
+class _Histogram:
+    """A histogram with at most one label; whole numbers in, divided by `unit` when shown."""
+
+    __slots__ = ("bounds", "family", "rows", "shown", "unit")
+
+    def __init__(self, name: str, words: str, labels: tuple[str, ...], bounds: tuple[float, ...], unit: int = _SECOND) -> None:
+        self.family = (name, words, labels)
+        self.shown = (*(str(b) for b in bounds), "+Inf")
+        self.bounds, self.unit = tuple(b * unit for b in bounds), unit
+        self.rows: dict[str, list[int]] = {} if labels else {"": self._new()}
+
+    def _new(self) -> list[int]:
+        return [0] * (len(self.bounds) + 2)
+
+    def observe(self, label: str, value: int) -> None:
+        row = self.rows.get(label)
+        if row is None:
+            row = self.rows[label] = self._new()
+        row[bisect_left(self.bounds, value)] += 1
+        row[-1] += value
+
+    def metric(self) -> Metric:
+        name, words, labels = self.family
+        family = HistogramMetricFamily(name, words, labels=labels)
+        for label, row in list(self.rows.items()):
+            counts, buckets = row.copy(), []
+            total = counts.pop()
+            running = 0
+            for bound, count in zip(self.shown, counts, strict=True):
+                running += count
+                buckets.append((bound, float(running)))
+            family.add_metric((label,) if labels else (), buckets, total / self.unit)
+        return family
+
+
+class Metrics:
+    """The metrics sink; also the collector of its own registry. `record`, `inflight` and the rest belong to the event loop's thread."""
+
+    name = "metrics"
+
+    def __init__(self, version: str, max_labels: int = 1000) -> None:
+        self._version, self._config, self._stale, self._inflight = version, "", False, 0
+        self._queue: Queue | None = None
+        self._agent, self._model, self._provider, self._rule = (_Label(max_labels) for _ in range(4))
+        series, who = max_labels * 10, ("agent", "model", "provider")
+        self._requests = _Counter("fleetgate_requests", "Exchanges by what became of them.", (*who, "outcome", "reason"), series)
+        self._tokens = _Counter("fleetgate_tokens", "Tokens charged; reasoning is a part of output.", (*who, "kind"), series)
+        self._cost = _Counter("fleetgate_cost_usd", "Dollars charged.", who, series, NANOS)
+        self._findings = _Counter("fleetgate_findings", "Findings of guards and of rules that run dry.", ("rule",), series)
+        self._loops = _Counter("fleetgate_loops", "Exchanges in which the loop detector spoke.", ("agent", "level", "rule"), series)
+        self._routed = _Counter("fleetgate_routed", "Exchanges by how their model was chosen.", ("route",), 100)
+        self._store_errors = _Counter("fleetgate_store_errors", "Times that shared state could not be read or written.", (), 1)
+        self._overhead = _Histogram("fleetgate_overhead_seconds", "Time that the proxy itself added.", (), _OVERHEAD_S)
+        self._upstream = _Histogram("fleetgate_upstream_seconds", "From request sent to last byte of reply.", ("provider",), _UPSTREAM_S)
+        self._ttft = _Histogram("fleetgate_ttft_seconds", "From request sent to first byte of a stream.", ("provider",), _TTFT_S)
+        self._bytes_in = _Histogram("fleetgate_request_bytes", "Size of request bodies.", (), _BYTES, 1)
+        self._bytes_out = _Histogram("fleetgate_reply_bytes", "Size of reply bodies.", (), _BYTES, 1)
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def record(self, record: Record) -> None:
+        """Count one finished exchange."""
+        reason, outcome = record.reason, record.outcome
+        agent = "" if reason in _UNKNOWN_CALLER else self._agent.of(record.agent)
+        hidden = reason in _NO_MODEL or (not agent and outcome == "denied")
+        model = "" if hidden else self._model.of(record.model)
+        provider = "" if hidden else self._provider.of(record.provider)
+        self._requests.add((agent, model, provider, outcome, reason))
+        if record.input_tokens or record.output_tokens or record.cache_read_tokens or record.cost:
+            self._charge(record, agent, model, provider)
+        if record.route:
+            self._routed.add((record.route,))
+        for rule, _ in record.findings:
+            self._findings.add((self._rule.of(rule),))
+        if record.loop and not record.loop.startswith("none"):
+            level, _, rest = record.loop.partition(";")
+            self._loops.add((agent, level, self._rule.of(rest.partition(";")[0].removeprefix("rule="))))
+        if reason == _STORE_DOWN:
+            self._store_errors.add(())
+        self._overhead.observe("", overhead_ns(record))
+        upstream = upstream_ns(record)
+        if upstream is not None:
+            self._upstream.observe(provider, upstream)
+            ttft = ttft_ns(record)
+            if ttft is not None:
+                self._ttft.observe(provider, ttft)
+        self._bytes_in.observe("", record.bytes_in)
+        self._bytes_out.observe("", record.bytes_out)
+
+    def _charge(self, record: Record, agent: str, model: str, provider: str) -> None:
+        tokens = self._tokens
+        if record.input_tokens:
+            tokens.add((agent, model, provider, "input"), record.input_tokens)
+        if record.output_tokens:
+            tokens.add((agent, model, provider, "output"), record.output_tokens)
+        if record.cache_read_tokens:
+            tokens.add((agent, model, provider, "cache_read"), record.cache_read_tokens)
+        if written := record.cache_write_tokens + record.cache_write_1h_tokens:
+            tokens.add((agent, model, provider, "cache_write"), written)
+        if record.reasoning_tokens:
+            tokens.add((agent, model, provider, "reasoning"), record.reasoning_tokens)
+        if record.cost:
+            self._cost.add((agent, model, provider), record.cost)
+
+    async def close(self) -> None:
+        """Nothing is queued."""
+
+    def inflight(self, delta: int) -> None:
+        """Count an exchange in (+1) or out (-1)."""
+        self._inflight += delta
+
+    def config(self, version: str, stale: bool) -> None:
+        """Show the configuration snapshot in force, and whether a newer edit was refused."""
+        self._config, self._stale = version, stale
+
+    def watch(self, queue: Queue) -> None:
+        """Show this ledger's queue and losses."""
+        self._queue = queue
+
+    def store_error(self) -> None:
+        """Count a failure of shared state that no exchange's reason shows (a release at close, say)."""
+        self._store_errors.add(())
+
+    def render(self) -> bytes:
+        """Return the Prometheus text. Safe in any thread; takes milliseconds with thousands of series."""
+        return generate_latest(self._registry)
+
+    def describe(self) -> Iterator[Metric]:
+        """Part of the collector's interface: nothing, so that registering does not collect."""
+        yield from ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every metric (the collector's interface)."""
+        counters = (self._requests, self._tokens, self._cost, self._findings, self._loops, self._routed, self._store_errors)
+        histograms = (self._overhead, self._upstream, self._ttft, self._bytes_in, self._bytes_out)
+        for source in (*counters, *histograms):
+            yield source.metric()
+        depth, lost = (self._queue.depth, self._queue.lost) if self._queue else (0, 0)
+        yield GaugeMetricFamily("fleetgate_inflight", "Exchanges under way.", value=self._inflight)
+        yield GaugeMetricFamily("fleetgate_ledger_queue", "Records waiting to be written.", value=depth)
+        yield CounterMetricFamily("fleetgate_ledger_lost", "Records that the ledger could not write.", value=lost)
+        yield GaugeMetricFamily("fleetgate_config_stale", "1 while an edited file is refused.", value=int(self._stale))
+        for name, words, version in (
+            ("fleetgate_config_info", "The configuration snapshot in force.", self._config),
+            ("fleetgate_build_info", "The running release.", self._version),
+        ):
+            info = GaugeMetricFamily(name, words, labels=("version",))
+            info.add_metric((version,), 1)
+            yield info

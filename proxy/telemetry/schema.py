@@ -1,0 +1,116 @@
+"""The ledger's table: one column for each field of a record, in the record's order, and triggers that refuse every change.
+
+Decides the types, the indices and the version of the table; knows nothing of threads or queries. It shares its file with other tables,
+so its version stands in a table of its own and not in the file's `user_version`. A column that a later release adds to the record is
+added to an older file when it is opened; a file whose ledger is newer than this release is refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import operator
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from proxy.engine.ports import StoreError
+from proxy.engine.record import Record
+
+VERSION = 1
+COLUMNS = tuple(f.name for f in dataclasses.fields(Record))
+JSON_COLUMNS = frozenset(("findings", "decisions", "marks"))
+BOOL_COLUMNS = frozenset(("stream", "usage_exact"))
+_SQL_TYPE = {"str": "TEXT NOT NULL DEFAULT ''", "int": "INTEGER NOT NULL DEFAULT 0", "bool": "INTEGER NOT NULL DEFAULT 0"}
+_SQL_TYPE |= {"float": "REAL NOT NULL DEFAULT 0", "float | None": "REAL"}
+_TYPES = {f.name: _SQL_TYPE.get(str(f.type), "TEXT NOT NULL DEFAULT '[]'") for f in dataclasses.fields(Record)}
+_TYPES |= {"id": "TEXT NOT NULL UNIQUE", "marks": "TEXT NOT NULL DEFAULT '{}'", "usage_exact": "INTEGER NOT NULL DEFAULT 1"}
+
+_DDL = (
+    "CREATE TABLE IF NOT EXISTS ledger_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    f"CREATE TABLE IF NOT EXISTS records (seq INTEGER PRIMARY KEY, {', '.join(f'{c} {t}' for c, t in _TYPES.items())})",
+    "CREATE INDEX IF NOT EXISTS records_time ON records (time)",
+    "CREATE INDEX IF NOT EXISTS records_agent_time ON records (agent, time)",
+    "CREATE INDEX IF NOT EXISTS records_session_time ON records (session, time)",
+    "CREATE TRIGGER IF NOT EXISTS records_no_update BEFORE UPDATE ON records BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
+    "CREATE TRIGGER IF NOT EXISTS records_no_delete BEFORE DELETE ON records BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
+    # INSERT OR REPLACE deletes without the trigger above.
+    "CREATE TRIGGER IF NOT EXISTS records_no_replace BEFORE INSERT ON records"
+    " WHEN EXISTS (SELECT 1 FROM records WHERE id = NEW.id OR seq = NEW.seq)"
+    " BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
+)
+
+
+def prepare(connection: sqlite3.Connection, path: str) -> None:
+    """Create or bring up to date the ledger's tables in one transaction; `connection` is in autocommit mode.
+
+    Raises:
+        StoreError: the file's ledger was written by a newer release.
+        sqlite3.Error: anything that SQLite refuses.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        connection.execute(_DDL[0])
+        row = connection.execute("SELECT value FROM ledger_meta WHERE key = 'version'").fetchone()
+        if row is not None and int(row[0]) > VERSION:
+            raise StoreError(f"{path}: its ledger has version {row[0]}, this release knows {VERSION}: run the newer release")
+        for statement in _DDL[1:]:
+            connection.execute(statement)
+        have = {r[1] for r in connection.execute("PRAGMA table_info(records)")}
+        for name in COLUMNS:
+            if name not in have:
+                connection.execute(f"ALTER TABLE records ADD COLUMN {name} {_TYPES[name]}")
+        if row is None:
+            connection.execute("INSERT INTO ledger_meta VALUES ('version', ?)", (str(VERSION),))
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def insert_sql(rows: int) -> str:
+    """Return the statement that appends `rows` records at once: one step, so one transaction, and the lock is held only for that step."""
+    one = f"({', '.join('?' * len(COLUMNS))})"
+    return f"INSERT INTO records ({', '.join(COLUMNS)}) VALUES {', '.join([one] * rows)}"  # noqa: S608 - our own column names
+
+
+_values = operator.attrgetter(*COLUMNS)
+_json_at = tuple(i for i, name in enumerate(COLUMNS) if name in JSON_COLUMNS)
+_encode = msgspec.json.Encoder().encode
+
+
+def to_row(record: Record) -> list[Any]:
+    """Return the record's values in column order."""
+    row = list(_values(record))
+    for i in _json_at:
+        row[i] = _text(row[i])
+    return row
+
+
+def _text(value: Any) -> str:
+    try:
+        return _encode(value).decode()
+    except (UnicodeEncodeError, TypeError):  # a lone surrogate: JSON can spell it, UTF-8 cannot; or no JSON at all
+        return json.dumps(value, default=repr)
+
+
+def clean(row: list[Any]) -> list[Any]:
+    """Return `row` with what SQLite cannot hold replaced: lone surrogates, integers over 64 bits."""
+    bound = (1 << 63) - 1
+    return [
+        v.encode("utf-8", "replace").decode() if isinstance(v, str) else max(-bound, min(v, bound)) if isinstance(v, int) else v
+        for v in row
+    ]
+
+
+def to_record(row: Sequence[Any]) -> Record:
+    """Return the record that `row`, in column order, holds."""
+    values = dict(zip(COLUMNS, row, strict=True))
+    for name in BOOL_COLUMNS:
+        values[name] = bool(values[name])
+    for name in ("findings", "decisions"):
+        values[name] = tuple((str(a), str(b)) for a, b in json.loads(values[name]))
+    values["marks"] = json.loads(values["marks"])
+    return Record(**values)

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from record_samples import REFUSED, SERVED, STRANGER
+
+from proxy.telemetry.ledger import MemoryLedger
+from proxy.telemetry.metrics import Metrics
+
+DOC = Path(__file__).parents[2] / "docs" / "metrics.md"
+WHO = {"agent": "invoice-triage", "model": "gpt-5-mini", "provider": "openai"}
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def scrape(metrics: Metrics) -> Samples:
+    families = text_string_to_metric_families(metrics.render().decode())
+    return {(s.name, frozenset(s.labels.items())): s.value for f in families for s in f.samples}
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return scrape(metrics).get((name, frozenset(labels.items())))
+
+
+def label_values(metrics: Metrics) -> set[str]:
+    return {v for _, labels in scrape(metrics) for k, v in labels if k not in ("le", "version")}
+
+
+def test_a_served_exchange_is_counted_in_every_metric() -> None:
+    metrics = Metrics("1.2.3")
+    metrics.record(SERVED)
+    metrics.record(SERVED)
+    assert value(metrics, "fleetgate_requests_total", **WHO, outcome="ok", reason="") == 2
+    for kind, tokens in (("input", 5000), ("output", 600), ("cache_read", 2000), ("cache_write", 42), ("reasoning", 100)):
+        assert value(metrics, "fleetgate_tokens_total", **WHO, kind=kind) == 2 * tokens
+    assert value(metrics, "fleetgate_cost_usd_total", **WHO) == pytest.approx(2 * 0.012345678)
+    assert value(metrics, "fleetgate_findings_total", rule="secrets/aws-key") == 2
+    assert value(metrics, "fleetgate_findings_total", rule="shadow/model_not_allowed") == 2
+    assert value(metrics, "fleetgate_loops_total", agent="invoice-triage", level="warn", rule="identical") == 2
+    assert value(metrics, "fleetgate_routed_total", route="downgrade") == 2
+    assert value(metrics, "fleetgate_overhead_seconds_count") == 2
+    assert value(metrics, "fleetgate_overhead_seconds_sum") == pytest.approx(2 * 0.003)
+    assert value(metrics, "fleetgate_upstream_seconds_sum", provider="openai") == pytest.approx(2.0)
+    assert value(metrics, "fleetgate_ttft_seconds_sum", provider="openai") == pytest.approx(0.8)
+    assert value(metrics, "fleetgate_request_bytes_sum") == 120_000
+    assert value(metrics, "fleetgate_reply_bytes_sum") == 8_642
+
+
+def test_a_histogram_counts_a_value_in_its_bucket_and_all_above() -> None:
+    metrics = Metrics("1")
+    metrics.record(SERVED)  # 3 ms of overhead
+    metrics.record(replace(SERVED, marks={"closed": 5_000_000}))  # on the bound: `le` is inclusive
+    metrics.record(replace(SERVED, marks={"closed": 5_000_000_000}))  # above all bounds
+    counts = [value(metrics, "fleetgate_overhead_seconds_bucket", le=le) for le in ("0.0025", "0.005", "1.0", "+Inf")]
+    assert counts == [0, 2, 2, 3]
+
+
+def test_a_refusal_has_its_reason_and_no_money() -> None:
+    metrics = Metrics("1")
+    metrics.record(REFUSED)
+    labels = {"agent": "invoice-triage", "model": "", "provider": "", "outcome": "denied", "reason": "budget_exceeded"}
+    assert value(metrics, "fleetgate_requests_total", **labels) == 1
+    assert not [name for name, _ in scrape(metrics) if name.startswith(("fleetgate_tokens", "fleetgate_cost", "fleetgate_upstream"))]
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        STRANGER,
+        replace(STRANGER, agent="evil-agent", model="evil-model", provider="evil-provider"),
+        replace(STRANGER, agent="evil-agent", model="evil-model", provider="evil-provider", reason="unknown_agent"),
+        replace(STRANGER, model="evil-model", provider="evil-provider", reason="malformed_request"),
+    ],
+)
+def test_what_an_unauthenticated_caller_says_never_becomes_a_label(record: object) -> None:
+    metrics = Metrics("1")
+    metrics.record(record)  # type: ignore[arg-type]
+    assert {v for v in label_values(metrics) if "evil" in v or "attacker" in v} == set()
+    assert sum(v for (name, _), v in scrape(metrics).items() if name == "fleetgate_requests_total") == 1
+
+
+def test_a_model_that_is_not_allowed_is_no_label() -> None:
+    metrics = Metrics("1")
+    metrics.record(replace(SERVED, model="made-up", outcome="denied", reason="model_not_allowed", cost=0, input_tokens=0, output_tokens=0))
+    assert "made-up" not in label_values(metrics)
+    assert "invoice-triage" in label_values(metrics)
+
+
+def test_labels_beyond_the_bound_become_other_and_sums_stay_right() -> None:
+    metrics = Metrics("1", max_labels=3)
+    for i in range(50):
+        metrics.record(replace(SERVED, agent=f"a{i}", model=f"m{i}", findings=((f"rule/{i}", ""),), loop=""))
+    values = label_values(metrics)
+    assert {"a0", "a2", "m2", "rule/2", "other"} <= values
+    assert not {"a3", "m3", "rule/3"} & values
+    assert sum(v for (name, _), v in scrape(metrics).items() if name == "fleetgate_requests_total") == 50
+
+
+def test_series_of_one_metric_are_bounded_too() -> None:
+    metrics = Metrics("1", max_labels=10)
+    for a in range(10):
+        for m in range(10):
+            for reason in ("", "rate_limited"):
+                metrics.record(replace(SERVED, agent=f"a{a}", model=f"m{m}", reason=reason))
+    series = [v for (name, _), v in scrape(metrics).items() if name == "fleetgate_requests_total"]
+    assert len(series) == 101
+    assert sum(series) == 200
+
+
+def test_text_that_utf8_cannot_hold_does_not_break_the_scrape() -> None:
+    metrics = Metrics("1")
+    metrics.record(replace(SERVED, agent='a\ud800\n"b\\' + "x" * 500))
+    agents = {v for _, labels in scrape(metrics) for k, v in labels if k == "agent"}
+    assert len(agents) == 1
+    assert agents.pop().startswith('a?\n"b\\xxx')
+
+
+def test_gauges_show_what_they_are_told() -> None:
+    metrics, ledger = Metrics("1.2.3"), MemoryLedger()
+    ledger.depth, ledger.lost = 7, 3
+    metrics.watch(ledger)
+    metrics.inflight(1)
+    metrics.inflight(1)
+    metrics.inflight(-1)
+    metrics.config("abc", stale=True)
+    metrics.store_error()
+    metrics.record(replace(REFUSED, reason="store_unavailable"))
+    expected = {"fleetgate_inflight": 1, "fleetgate_ledger_queue": 7, "fleetgate_ledger_lost_total": 3, "fleetgate_config_stale": 1}
+    assert {name: value(metrics, name) for name in expected} == expected
+    assert value(metrics, "fleetgate_store_errors_total") == 2
+    assert value(metrics, "fleetgate_config_info", version="abc") == 1
+    assert value(metrics, "fleetgate_build_info", version="1.2.3") == 1
+    metrics.config("def", stale=False)
+    assert value(metrics, "fleetgate_config_info", version="abc") is None
+
+
+def test_every_metric_is_documented_with_its_type_and_labels_and_no_other() -> None:
+    metrics = Metrics("1")
+    metrics.record(SERVED)
+    shown: dict[str, tuple[str, set[str]]] = {}
+    for family in text_string_to_metric_families(metrics.render().decode()):
+        name = family.name + ("_total" if family.type == "counter" else "")
+        shown[name] = (family.type, {label for s in family.samples for label in s.labels} - {"le"})
+    rows = re.findall(r"^\| `(fleetgate_\w+)` \| (\w+) \| (.*?) \|", DOC.read_text(), re.M)
+    assert {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows} == shown
