@@ -1,0 +1,75 @@
+"""Rules that join several settings: what each value alone cannot know. Pure; errors and warnings are returned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from proxy.config import ConfigError, KeyPath, near
+from proxy.globs import matcher
+from proxy.routing.models import AUTO
+from proxy.settings.kinds import loopback
+from proxy.settings.sections import ModelRule, Settings
+
+Fault = Callable[..., ConfigError]
+"""Makes the error for a path: `(path, got, expected, hint)`."""
+
+
+def cross_check(settings: Settings, fault: Fault, given: Callable[[KeyPath], bool]) -> tuple[list[ConfigError], list[str]]:
+    """Return what is wrong and what is merely odd in settings that are each valid alone; `given` tells what was written."""
+    errors = [*_listen(settings, fault), *_models(settings, fault), *_routing(settings, fault, given), *_budget(settings, fault)]
+    return errors, list(_unreachable(settings.models))
+
+
+def _listen(settings: Settings, fault: Fault) -> Iterator[ConfigError]:
+    listen, mode = settings.listen, settings.auth.mode
+    if mode == "open" and not loopback(listen.host):
+        yield fault(("auth", "mode"), f"open while listen.host is {listen.host}", "mode: keys", "anyone who reaches the port could spend")
+    if mode == "open" and settings.auth.keys is not None:
+        yield fault(("auth", "keys"), "a key file that mode: open would not read", "mode: keys, or no key file")
+    if listen.port and listen.port == listen.admin_port and listen.host == listen.admin_host:
+        yield fault(("listen", "admin_port"), f"{listen.port} is the port of the data plane too", "another port")
+
+
+def _models(settings: Settings, fault: Fault) -> Iterator[ConfigError]:
+    for rule in settings.models:
+        at = ("models", rule.pattern)
+        if rule.pattern == AUTO:
+            yield fault(at, "a model of this name", "another name", f"`{AUTO}` leaves the choice to Fleetgate")
+        provider = settings.providers.get(rule.provider)
+        if provider is None:
+            yield fault((*at, "provider"), f"no provider is called {rule.provider}", hint=near(rule.provider, settings.providers))
+        elif not provider.served:
+            spoken = ", ".join(provider.protocols)
+            yield fault((*at, "provider"), f"{rule.provider} speaks only {spoken}, which comes in a later version", "openai or anthropic")
+        if rule.upstream_model is not None and ("*" in rule.upstream_model or "?" in rule.upstream_model):
+            yield fault((*at, "upstream_model"), "a pattern", "one model name")
+
+
+def _routing(settings: Settings, fault: Fault, given: Callable[[KeyPath], bool]) -> Iterator[ConfigError]:
+    routing = settings.routing
+    if routing.simple_to is None:
+        if routing.mode == "enforce":
+            yield fault(("routing", "mode"), "enforce without simple_to", "simple_to: MODEL")
+        return
+    if not given(("routing", "mode")):
+        yield fault(("routing",), "simple_to without mode", "mode: shadow to try it, mode: enforce to use it")
+    if not any(matcher((rule.pattern,))(routing.simple_to) for rule in settings.models):
+        yield fault(("routing", "simple_to"), f"no rule of models matches {routing.simple_to}", "a model that is served")
+
+
+def _budget(settings: Settings, fault: Fault) -> Iterator[ConfigError]:
+    budget = settings.budget
+    if budget.min_output > budget.default_max_output:
+        yield fault(("budget", "min_output"), f"{budget.min_output} is above default_max_output", f"at most {budget.default_max_output}")
+
+
+def _unreachable(rules: tuple[ModelRule, ...]) -> Iterator[str]:
+    """Warn of a rule that an earlier, wider one hides: every name that it matches is already taken."""
+    earlier: list[tuple[ModelRule, Callable[[str], bool]]] = []
+    for rule in rules:
+        # two stand-ins that no pattern spells out: what an earlier pattern lets pass for both, it takes by a star of its own
+        samples = [rule.pattern.replace("*", star).replace("?", "\ue003") for star in ("", "\ue000\ue001\ue002")]
+        hiding = next((other for other, matches in earlier if all(map(matches, samples))), None)
+        if hiding is not None:
+            yield f"{rule.source}: never used, {hiding.pattern} at line {hiding.source.line} matches first; put the narrower one above"
+        earlier.append((rule, matcher((rule.pattern,))))

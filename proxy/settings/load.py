@@ -1,0 +1,270 @@
+"""Reads `fleetgate.yaml` and the environment into `Settings`.
+
+All errors of the file are collected and raised together, each with file and line, or with the name of the environment variable that
+carries the value. An unknown key is an error with a hint; an unknown `FLEETGATE_` variable is a warning, because environments are
+shared. What the file says and this version does not do is an error too: nothing is accepted that has no effect.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from proxy.config import ConfigError, ConfigErrors, Doc, KeyPath, load_yaml, near
+from proxy.model import Source
+from proxy.settings.checks import cross_check
+from proxy.settings.environment import Overrides
+from proxy.settings.kinds import Listed, PathOf, Secret, SecretRef, Section, Surroundings, Wrong, base_url, shown
+from proxy.settings.sections import LATER_PROTOCOLS, PROTOCOLS, ModelRule, Provider, Settings, Store, keys
+
+SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "te", "upgrade", "trailer", "expect", "content-encoding"})
+SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"})
+PRICES = ("input", "output", "cache_read", "cache_write", "cache_write_1h")
+MAX_PRICE = 1_000_000
+
+
+def load_settings(path: Path, env: Mapping[str, str], *, simulate: bool = False) -> Settings:
+    """Return the settings that the file at `path` and the variables `env` make.
+
+    Args:
+        path: the configuration file; relative paths in it are relative to its folder.
+        env: the environment: overrides (`FLEETGATE_<SECTION>_<KEY>`) and the values of `env:` secrets.
+        simulate: a provider whose key is missing gets none, instead of that being an error.
+
+    Raises:
+        ConfigErrors: everything that is wrong.
+    """
+    try:
+        doc = load_yaml(path)
+    except ConfigError as e:
+        raise ConfigErrors([e]) from None
+    doc.value = {} if doc.value is None else doc.value
+    if not isinstance(doc.value, dict):
+        raise ConfigErrors([doc.error((), shown(doc.value), "a mapping of sections")])
+    reader = Reader(doc, Surroundings(path.parent, env, simulate))
+    values = reader.section(Settings, ())
+    if reader.errors:
+        raise ConfigErrors(reader.errors)
+    warnings = (*reader.overrides.unknown, *reader.warnings)
+    settings = Settings(file=path, warnings=warnings, secret_files=tuple(reader.secret_files), **values)
+    errors, more = cross_check(settings, reader.error, reader.given)
+    if errors:
+        raise ConfigErrors(errors)
+    return dataclasses.replace(settings, warnings=warnings + tuple(more))
+
+
+class Reader:
+    """Reads one document section by section, keeping the errors."""
+
+    def __init__(self, doc: Doc, at: Surroundings) -> None:
+        self.doc, self.at = doc, at
+        self.errors: list[ConfigError] = []
+        self.warnings: list[str] = []
+        self.secret_files: list[Path] = []
+        self.overrides = Overrides(doc, at.env)
+        self.errors += self.overrides.errors
+        self._special = {
+            "providers": self._providers,
+            "models": self._models,
+            "store": self._store,
+            "base_url": self._base_urls,
+            "headers": self._headers,
+            "price": self._price,
+        }
+
+    def error(self, path: KeyPath, got: str, expected: str = "", hint: str = "") -> ConfigError:
+        """Return the error for the value at `path`, naming the variable where one set it."""
+        variable = next((self.overrides.used[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self.overrides.used), None)
+        if variable is not None:
+            return ConfigError(f"${variable}", 0, got, expected, hint, path)
+        return self.doc.error(path, got, expected, hint)
+
+    def given(self, path: KeyPath) -> bool:
+        """Tell if the file or a variable says something at `path`."""
+        return path in self.doc.lines or path in self.overrides.used
+
+    def wrong(self, path: KeyPath, e: Wrong) -> None:
+        """Keep the error that `e` is at `path`."""
+        self.errors.append(self.error(path, e.got, e.expected, e.hint))
+
+    def source(self, path: KeyPath) -> Source:
+        """Return where `path` is written."""
+        return Source(self.doc.file, self.doc.line(path), ".".join(str(p) for p in path))
+
+    def _at(self, path: KeyPath) -> Any:
+        value: Any = self.doc.value
+        for part in path:
+            value = value[part]
+        return value
+
+    def section(self, of: type[Any], path: KeyPath) -> dict[str, Any]:
+        """Return the values of the section `of` found at `path`, by field name, defaults included; errors are kept."""
+        value = self._at(path)
+        known = keys(of)
+        found: dict[str, Any] = {}
+        if not isinstance(value, dict):
+            self.errors.append(self.error(path, shown(value), f"a mapping with {', '.join(known)}"))
+            return found
+        for key in value:
+            if key not in known:
+                self.errors.append(self.error((*path, key), "unknown key", hint=near(key, known)))
+        for key, setting in known.items():
+            if key in value:
+                self._field(setting, (*path, key), value[key], found)
+            elif setting.default is dataclasses.MISSING:
+                self.errors.append(self.error(path, f"{key} is missing", setting.metadata["kind"].words))
+            else:
+                found[setting.name] = self._default(setting)
+        return found
+
+    def _default(self, setting: dataclasses.Field[Any]) -> Any:
+        default = setting.default
+        if isinstance(default, Path):
+            return self.at.folder / default
+        if isinstance(default, Store) and default.path is not None:
+            return dataclasses.replace(default, path=self.at.folder / default.path)
+        return default
+
+    def _field(self, setting: dataclasses.Field[Any], path: KeyPath, value: object, found: dict[str, Any]) -> None:
+        kind = setting.metadata["kind"]
+        required = setting.default is dataclasses.MISSING
+        try:
+            if value is None and not required:
+                found[setting.name] = self._default(setting)
+            elif isinstance(kind, Section):
+                before = len(self.errors)
+                values = self.section(kind.of, path)
+                if len(self.errors) == before:
+                    found[setting.name] = kind.of(**values)
+            elif path[-1] in self._special and not isinstance(kind, (Listed, PathOf)):
+                found[setting.name] = self._special[str(path[-1])](path, value)
+            else:
+                found[setting.name] = kind.read(value, self.at)
+                if isinstance(kind, SecretRef):
+                    self._note_secret(value)
+        except Wrong as e:
+            self.wrong(path, e)
+
+    def _note_secret(self, value: object) -> None:
+        if isinstance(value, str) and value.startswith("file:"):
+            self.secret_files.append(self.at.folder / value.removeprefix("file:"))
+
+    # --- values with a reader of their own ---------------------------------------------------------------------------------
+
+    def _providers(self, path: KeyPath, value: object) -> dict[str, Provider]:
+        if not isinstance(value, dict) or not value:
+            raise Wrong(shown(value) if value else "no provider", "a mapping of name to provider")
+        found = {}
+        for name, item in value.items():
+            at = (*path, name)
+            if not SLUG.fullmatch(name):
+                self.errors.append(self.error(at, f"the name {shown(name)}", "a slug of a-z, 0-9 and -"))
+            if isinstance(item, dict) and "protocols" not in item and isinstance(item.get("base_url"), dict):
+                item["protocols"] = list(item["base_url"])
+            before = len(self.errors)
+            values = self.section(Provider, at)
+            if len(self.errors) == before:
+                values["base_urls"] = self._match_urls(values["base_urls"], values["protocols"], (*at, "base_url"))
+                key = item.get("api_key")
+                found[name] = Provider(name=name, source=self.source(at), key_from=key if isinstance(key, str) else "", **values)
+                self.warnings += [
+                    f"{self.source(at)}: {protocol} comes in a later version; nothing reaches it in this one"
+                    for protocol in values["protocols"]
+                    if protocol in LATER_PROTOCOLS
+                ]
+        return found
+
+    def _match_urls(self, urls: dict[str, str], protocols: tuple[str, ...], path: KeyPath) -> dict[str, str]:
+        if "" not in urls:
+            for odd in sorted(set(urls) ^ set(protocols)):
+                self.errors.append(self.error(path, f"{odd} stands in only one of protocols and base_url", "the same in both"))
+            return urls
+        if len(protocols) > 1:
+            hint = "write base_url: {openai: https://HOST/v1, anthropic: https://HOST}"
+            self.errors.append(self.error(path, "one URL for several protocols", "a mapping of protocol to URL", hint))
+        return dict.fromkeys(protocols, urls[""])
+
+    def _base_urls(self, path: KeyPath, value: object) -> dict[str, str]:
+        if not isinstance(value, dict):
+            return {"": base_url(value)}  # for all its protocols
+        found = {}
+        for protocol, url in value.items():
+            if protocol not in (*PROTOCOLS, *LATER_PROTOCOLS):
+                self.errors.append(self.error((*path, protocol), "no protocol", ", ".join(PROTOCOLS), near(protocol, PROTOCOLS)))
+            try:
+                found[protocol] = base_url(url)
+            except Wrong as e:
+                self.wrong((*path, protocol), e)
+        return found
+
+    def _headers(self, path: KeyPath, value: object) -> tuple[tuple[str, Secret], ...]:
+        if not isinstance(value, dict):
+            raise Wrong(shown(value), "a mapping of header name to value")
+        found = []
+        for name, text in value.items():
+            try:
+                secret = self._header(name, text)
+            except Wrong as e:
+                self.wrong((*path, name), e)
+                continue
+            if secret is not None:
+                found.append((name, secret))
+        return tuple(found)
+
+    def _header(self, name: str, value: object) -> Secret | None:
+        if not HEADER_NAME.fullmatch(name) or name.lower() in OURS or name.lower().startswith("x-fleetgate-"):
+            raise Wrong(f"the header {shown(name)}", "a header that is not Fleetgate's own to set")
+        if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
+            raise Wrong("not text that a header can carry", "printable ASCII, quoted if it looks like a number")
+        if value.startswith(("env:", "file:")):
+            self._note_secret(value)
+            return SecretRef().read(value, self.at)
+        if name.lower() in SECRET_HEADERS:
+            raise Wrong("a secret written out", SecretRef().words)
+        return Secret(value, "literal")
+
+    def _models(self, path: KeyPath, value: object) -> tuple[ModelRule, ...]:
+        if not isinstance(value, dict) or not value:
+            raise Wrong(shown(value) if value else "no model", "a mapping of model name or pattern to {provider: NAME}")
+        found = []
+        for pattern in value:
+            at = (*path, pattern)
+            if not 0 < len(pattern) <= 200 or not pattern.isprintable():
+                self.errors.append(self.error(at, f"the pattern {shown(pattern)}", "a model name, * and ? allowed"))
+            before = len(self.errors)
+            values = self.section(ModelRule, at)
+            if len(self.errors) == before:
+                price = self.source((*at, "price")) if values["price"] is not None else None
+                found.append(ModelRule(pattern=pattern, source=self.source(at), price_source=price, **values))
+        return tuple(found)
+
+    def _price(self, path: KeyPath, value: object) -> dict[str, float]:
+        if not isinstance(value, dict):
+            raise Wrong(shown(value), "a mapping with input and output, in dollars per million tokens")
+        for key, number in value.items():
+            if key not in PRICES:
+                self.errors.append(self.error((*path, key), "unknown key", hint=near(key, PRICES)))
+            elif isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 <= number <= MAX_PRICE:
+                self.errors.append(self.error((*path, key), shown(number), f"dollars per million tokens, from 0 to {MAX_PRICE}"))
+        for key in PRICES[:2]:
+            if key not in value:
+                self.errors.append(self.error(path, f"{key} is missing", "both input and output", "write 0 for what is free"))
+        return dict(value)
+
+    def _store(self, path: KeyPath, value: object) -> Store:
+        expected = "`memory:` or `sqlite:PATH`"
+        scheme, _, rest = value.partition(":") if isinstance(value, str) else ("", "", "")
+        if scheme == "memory" and not rest:
+            return Store(kind="memory")
+        if scheme in ("redis", "rediss"):
+            raise Wrong("redis comes in a later version", expected)
+        if scheme != "sqlite" or not rest.strip() or "\0" in rest:
+            raise Wrong(shown(value), expected)
+        if rest.startswith("//"):
+            raise Wrong("sqlite: with a URL", expected, "one slash for an absolute path: sqlite:/var/lib/fleetgate.db")
+        return Store(kind="sqlite", path=self.at.folder / rest)

@@ -1,0 +1,276 @@
+"""The settings: one frozen dataclass for each section of `fleetgate.yaml`, each field with its kind, its default and its meaning.
+
+This is the single place that knows them. The loader reads by it, environment variables are named by it, and docs/configuration.md is
+generated from it. Nothing here reads a file.
+"""
+
+# ruff: noqa: RUF009  (`setting` makes a dataclass field, which is what the rule cannot see; the other defaults are frozen)
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from proxy.model import Source
+from proxy.settings.kinds import (
+    GLOB,
+    Choice,
+    Flag,
+    Host,
+    Kind,
+    Later,
+    Listed,
+    Number,
+    PathOf,
+    Secret,
+    SecretRef,
+    Section,
+    Special,
+    Text,
+    Whole,
+)
+
+PROTOCOLS = ("openai", "anthropic")
+"""The protocols that this version serves."""
+LATER_PROTOCOLS = ("gemini", "ollama")
+"""Protocols of the published format that have no routes yet."""
+
+AT_START = ("listen", "store")
+"""Sections that a running server cannot change: its sockets and its counters."""
+
+
+def setting(kind: Kind, doc: str, default: Any = dataclasses.MISSING, key: str = "") -> Any:
+    """Return a dataclass field that carries its kind and its documentation; without a default it is required.
+
+    `key` is its name in the file where that differs from the field's.
+    """
+    return dataclasses.field(default=default, metadata={"kind": kind, "doc": doc, "key": key})
+
+
+def keys(section: type[Any]) -> dict[str, dataclasses.Field[Any]]:
+    """Return the settings of `section` by their name in the file; fields that the loader itself fills are not among them."""
+    return {f.metadata["key"] or f.name: f for f in dataclasses.fields(section) if "kind" in f.metadata}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Serves the data plane over TLS."""
+
+    cert: Path = setting(PathOf("file"), "Certificate chain, PEM.")
+    key: Path = setting(PathOf("file"), "Private key, PEM.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listen:
+    """Where the two planes listen. The data plane serves agents, the admin plane operators."""
+
+    host: str = setting(Host(), "Address of the data plane. Off loopback, `auth.mode: open` is refused.", "127.0.0.1")
+    port: int = setting(Whole(0, 65535), "Port of the data plane; 0 takes any free one.", 8080)
+    admin_host: str = setting(Host(), "Address of the admin plane.", "127.0.0.1")
+    admin_port: int = setting(Whole(0, 65535), "Port of the admin plane; 0 takes any free one.", 9090)
+    max_body_mb: int = setting(Whole(1, 1024), "Largest request body, in MiB, as sent or expanded; more is refused with 413.", 32)
+    tls: Tls | None = setting(Section(Tls, optional=True), "Certificate and key of the data plane; without, it speaks plain HTTP.", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Auth:
+    """How agents prove who they are."""
+
+    mode: str = setting(
+        Choice(("keys", "open"), later=("jwt",)), "`keys`: every call needs a key. `open`: none does, on loopback only.", "keys"
+    )
+    keys: Path | None = setting(PathOf("file"), "A file of key hashes beside those in the store, for keys kept in Git.", None)
+    jwt: None = setting(Later(), "Tokens of an identity provider.", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """One upstream. The name is a slug of your choice; models refer to it.
+
+    Attributes:
+        base_urls: protocol to base URL, for every protocol in `protocols`.
+        key_from: the reference of `api_key` as written, also when the key itself is missing and that was let pass.
+        headers: extra headers as (name, value); values may be secrets and are kept like one.
+    """
+
+    name: str = ""
+    protocols: tuple[str, ...] = setting(
+        Listed(Choice((*PROTOCOLS, *LATER_PROTOCOLS)), "a list of protocols"),
+        "What it speaks: `openai` (base URL ends where `/chat/completions` begins) or `anthropic` (base URL is the root). `gemini` and "
+        "`ollama` are accepted but have no routes in this version. May be left out when `base_url` is a mapping.",
+    )
+    base_urls: Mapping[str, str] = setting(
+        Special("a URL, or a mapping of protocol to URL", text=True),
+        "Where it is. Absolute, http or https, without user, query or fragment.",
+        key="base_url",
+    )
+    api_key: Secret | None = setting(SecretRef(), "Its key. Never written out: a reference.", None)
+    key_from: str = ""
+    local: bool = setting(Flag(), "It runs on your own machines: its calls cost nothing unless a price says so.", False)
+    headers: tuple[tuple[str, Secret], ...] = setting(Special("a mapping of name to text, `env:NAME` or `file:PATH`"), "Extra headers.", ())
+    source: Source = Source("", 0)
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """Its protocols that this version serves."""
+        return tuple(p for p in self.protocols if p in PROTOCOLS)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRule:
+    """Which provider serves a model. The key is a name or a pattern with `*` and `?`; the first rule that matches wins.
+
+    Attributes:
+        price: dollars per million tokens as written, by kind of token, or None for the price table's.
+    """
+
+    pattern: str = ""
+    provider: str = setting(Text("the name of a provider"), "Who serves it.")
+    upstream_model: str | None = setting(Text("a model name"), "The name that the provider knows it by; default: the name asked for.", None)
+    price: Mapping[str, float] | None = setting(
+        Special("a mapping of input, output, cache_read, cache_write and cache_write_1h"),
+        "Dollars per million tokens, in place of the price table. `input` and `output` are required.",
+        None,
+    )
+    source: Source = Source("", 0)
+    price_source: Source | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """Sends simple requests to a cheaper model. See docs/routing.md."""
+
+    simple_to: str | None = setting(Text("a model name"), "The model that simple requests go to; a rule of `models` must match it.", None)
+    threshold: float = setting(Number(0, 1), "Requests with a difficulty below this are simple.", 0.35)
+    mode: Literal["off", "shadow", "enforce"] = setting(
+        Choice(("off", "shadow", "enforce")), "`shadow` scores and reports only. Must be written when `simple_to` is.", "off"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """Where counters, keys and the ledger live: `kind` is `memory` or `sqlite`."""
+
+    kind: str = "memory"
+    path: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """Which engine evaluates the rules of `policies`."""
+
+    engine: str = setting(Choice(("embedded",), later=("opa",)), "The engine.", "embedded")
+    timeout_ms: None = setting(Later(), "Deadline of an outside engine.", None)
+    on_error: None = setting(Later(), "What an outside engine's failure means.", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How output is bounded when a call is reserved."""
+
+    default_max_output: int = setting(
+        Whole(1, 10_000_000), "Output tokens reserved, and asked for upstream, when neither the call nor the agent has a ceiling.", 16384
+    )
+    min_output: int = setting(
+        Whole(1, 10_000_000), "A ceiling lowered to fit a budget never falls below this; the call is refused instead.", 64
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waits:
+    """Deadlines, in seconds."""
+
+    first_byte_s: float = setting(Number(0, 86400, above=True), "How long a provider may take until its reply begins.", 300.0)
+    idle_s: float = setting(Number(0, 86400, above=True), "How long a reply that has begun may pause.", 120.0)
+    body_s: float = setting(
+        Number(0, 86400, above=True), "How long a client may take to send its request body, or to take in a piece of a reply.", 60.0
+    )
+    drain_s: float = setting(Number(0, 86400), "How long running exchanges may take to finish at shutdown.", 30.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamSection:
+    """How providers are asked."""
+
+    transport: Literal["lean", "aiohttp"] = setting(
+        Choice(("lean", "aiohttp")), "The HTTP client: Fleetgate's own, a fourth of the cost, or aiohttp's.", "lean"
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telemetry:
+    """What leaves the process beside replies."""
+
+    otlp_endpoint: None = setting(Later(), "Where traces go.", None)
+    capture: None = setting(Later(), "Keep prompts and replies with the traces.", None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings of one `fleetgate.yaml`, environment variables applied. Paths are resolved against the folder of the file."""
+
+    file: Path
+    warnings: tuple[str, ...] = ()
+    secret_files: tuple[Path, ...] = ()
+    listen: Listen = setting(Section(Listen), "", Listen())
+    agents: tuple[str, ...] = setting(
+        Listed(Text("a path or a glob"), "a list of files or globs"), "The files that describe agents.", ("AGENTS.md",)
+    )
+    policies: Path = setting(PathOf("folder"), "Folder of rules. If written, it must exist.", Path("policies"))
+    budgets: Path = setting(PathOf("folder"), "Folder of budgets. If written, it must exist.", Path("budgets"))
+    auth: Auth = setting(Section(Auth), "", Auth())
+    providers: Mapping[str, Provider] = setting(Special("a mapping of name to provider"), "The upstreams.")
+    models: tuple[ModelRule, ...] = setting(Special("a mapping of model name or pattern to rule"), "Who serves which model.")
+    routing: Routing = setting(Section(Routing), "", Routing())
+    store: Store = setting(
+        Special("`memory:` or `sqlite:PATH`", text=True),
+        "Where counters, keys and the ledger live. `memory:` forgets them when the process ends.",
+        Store(kind="sqlite", path=Path("fleetgate.db")),
+    )
+    policy: Policy = setting(Section(Policy), "", Policy())
+    refusal: str = setting(Choice(("error",), later=("message",)), "How a refusal looks: the protocol's own error.", "error")
+    budget: Budget = setting(Section(Budget), "", Budget())
+    limits: Waits = setting(Section(Waits), "", Waits())
+    upstream: UpstreamSection = setting(Section(UpstreamSection), "", UpstreamSection())
+    telemetry: Telemetry = setting(Section(Telemetry), "", Telemetry())
+
+    def agent_files(self) -> tuple[Path, ...]:
+        """Return the files that `agents` names now, in its order, globs expanded; a plain path stands even if nothing is there."""
+        found: dict[Path, None] = {}
+        for pattern in self.agents:
+            for path in expand(self.file.parent / pattern):
+                found[path] = None
+        return tuple(found)
+
+    def needs_restart(self, running: Settings) -> tuple[str, ...]:
+        """Return the sections that differ from `running` and hold only from the next start."""
+        return tuple(name for name in AT_START if getattr(self, name) != getattr(running, name))
+
+    def inputs(self) -> Iterator[Path]:
+        """Yield every file and glob whose change can change a running configuration."""
+        yield self.file
+        for pattern in self.agents:
+            yield self.file.parent / pattern
+        for folder in (self.policies, self.budgets):
+            for suffix in ("yaml", "yml", "rego", "json"):
+                yield folder / "**" / f"*.{suffix}"
+        if self.auth.keys is not None:
+            yield self.auth.keys
+        yield from self.secret_files
+
+
+def expand(pattern: Path) -> list[Path]:
+    """Return the files that the path or glob `pattern` names, sorted; a plain path is returned whether it exists or not.
+
+    Folders whose name starts with two dots are left out: they are how a Kubernetes volume keeps its versions.
+    """
+    parts = pattern.parts
+    first = next((i for i, part in enumerate(parts) if GLOB.search(part)), None)
+    if first is None:
+        return [pattern]
+    base = Path(*parts[:first])
+    found = sorted(base.glob(str(Path(*parts[first:]))))
+    return [p for p in found if p.is_file() and not any(part.startswith("..") for part in p.relative_to(base).parts)]

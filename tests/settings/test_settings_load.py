@@ -1,0 +1,340 @@
+"""What a configuration file may say, what it may not, and how that is reported."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from pathlib import Path
+
+import pytest
+
+from proxy.config import ConfigErrors
+from proxy.settings import Secret, Settings, load_settings
+
+ROOT = Path(__file__).parents[2]
+PROVIDERS = 'providers: {p: {protocols: [openai], base_url: "http://127.0.0.1:1/v1", api_key: env:KEY}}\n'
+MODELS = 'models: {"*": {provider: p}}\n'
+ENV = {"KEY": "sk-very-secret"}
+
+
+def load(folder: Path, text: str, env: dict[str, str] | None = None, *, simulate: bool = False) -> Settings:
+    file = folder / "fleetgate.yaml"
+    file.write_text(text)
+    return load_settings(file, ENV if env is None else env, simulate=simulate)
+
+
+def errors(folder: Path, text: str, env: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(ConfigErrors) as e:
+        load(folder, text, env)
+    return [str(one).removeprefix(f"{folder}/") for one in e.value.errors]
+
+
+def test_the_smallest_file_has_the_documented_defaults(tmp_path: Path) -> None:
+    s = load(tmp_path, PROVIDERS + MODELS)
+    assert (s.listen.host, s.listen.port, s.listen.admin_host, s.listen.admin_port, s.listen.max_body_mb) == (
+        "127.0.0.1",
+        8080,
+        "127.0.0.1",
+        9090,
+        32,
+    )
+    assert (s.auth.mode, s.auth.keys, s.routing.mode, s.refusal) == ("keys", None, "off", "error")
+    assert (s.store.kind, s.store.path, s.policies, s.budgets) == (
+        "sqlite",
+        tmp_path / "fleetgate.db",
+        tmp_path / "policies",
+        tmp_path / "budgets",
+    )
+    assert (s.budget.default_max_output, s.budget.min_output) == (16384, 64)
+    assert (s.limits.first_byte_s, s.limits.idle_s, s.limits.body_s, s.limits.drain_s) == (300, 120, 60, 30)
+    assert s.warnings == ()
+    assert {p.name for p in s.inputs()} == {"fleetgate.yaml", "AGENTS.md", "*.yaml", "*.yml", "*.rego", "*.json"}
+
+
+def test_loads_a_full_file_and_resolves_paths_against_its_folder(tmp_path: Path) -> None:
+    for folder in ("policies", "budgets"):
+        (tmp_path / folder).mkdir()
+    for file in ("AGENTS.md", "keys.yaml", "cert.pem", "key.pem", "vendor.key"):
+        (tmp_path / file).write_text("content\n")
+    text = """
+listen: {host: 0.0.0.0, port: 1, admin_host: 127.0.0.1, admin_port: 2, tls: {cert: cert.pem, key: key.pem}}
+agents: AGENTS.md
+policies: policies/
+budgets: budgets/
+auth: {mode: keys, keys: keys.yaml}
+providers:
+  both:
+    base_url: {openai: "https://h/v1/", anthropic: "https://h"}
+    api_key: file:vendor.key
+    headers: {x-org: acme, api-key: env:KEY}
+  local: {protocols: [openai], base_url: "http://127.0.0.1:11434/v1", local: true}
+models:
+  "local/qwen3": {provider: local, upstream_model: "qwen3:8b", price: {input: 0, output: 0.5}}
+  "*": {provider: both}
+routing: {simple_to: local/qwen3, threshold: 0.2, mode: enforce}
+store: "memory:"
+policy: {engine: embedded}
+refusal: error
+budget: {default_max_output: 100, min_output: 10}
+limits: {first_byte_s: 1.5, idle_s: 2, body_s: 3, drain_s: 0}
+telemetry: {otlp_endpoint: null, capture: false}
+"""
+    s = load(tmp_path, text)
+    both = s.providers["both"]
+    assert both.protocols == both.served == ("openai", "anthropic")
+    assert both.base_urls == {"openai": "https://h/v1", "anthropic": "https://h"}
+    assert both.api_key is not None
+    assert (both.api_key.reveal(), both.key_from) == ("content", "file:vendor.key")
+    assert [(name, value.reveal()) for name, value in both.headers] == [("x-org", "acme"), ("api-key", "sk-very-secret")]
+    assert s.providers["local"].local
+    assert s.providers["local"].api_key is None
+    qwen = s.models[0]
+    assert (qwen.pattern, qwen.provider, qwen.upstream_model, qwen.price) == (
+        "local/qwen3",
+        "local",
+        "qwen3:8b",
+        {"input": 0, "output": 0.5},
+    )
+    assert str(qwen.price_source) == f"{tmp_path}/fleetgate.yaml:14 models.local/qwen3.price"
+    assert s.listen.tls is not None
+    assert (s.listen.tls.cert, s.auth.keys) == (tmp_path / "cert.pem", tmp_path / "keys.yaml")
+    assert s.store.kind == "memory"
+    assert s.agent_files() == (tmp_path / "AGENTS.md",)
+    inputs = set(s.inputs())
+    assert {tmp_path / f for f in ("fleetgate.yaml", "AGENTS.md", "keys.yaml", "vendor.key")} <= inputs
+    assert {tmp_path / "policies" / "**" / "*.rego", tmp_path / "budgets" / "**" / "*.yaml"} <= inputs
+
+
+def test_loads_the_repository_s_own_file() -> None:
+    s = load_settings(ROOT / "fleetgate.yaml", {}, simulate=True)
+    assert set(s.providers) == {"openai", "anthropic", "local"}
+    assert {name: p.key_from for name, p in s.providers.items()}["anthropic"] == "env:ANTHROPIC_API_KEY"
+    assert s.warnings == ()
+
+
+WRONG = {
+    "unknown section": ("lisen: {}\n", "fleetgate.yaml:1: lisen: unknown key (did you mean listen?)"),
+    "unknown key": ("listen: {\n  prot: 1}\n", "fleetgate.yaml:2: listen.prot: unknown key (did you mean port?)"),
+    "not a mapping": ("listen: 8080\n", "listen: 8080; expected a mapping with host, port"),
+    "port": ("listen: {port: 70000}\n", "listen.port: 70000; expected a whole number from 0 to 65535"),
+    "port as a flag": ("listen: {port: true}\n", "listen.port: True; expected a whole number"),
+    "same port": ("listen: {port: 80, admin_port: 80}\n", "listen.admin_port: 80 is the port of the data plane too"),
+    "host": ("listen: {host: 'a b'}\n", "listen.host: 'a b'; expected a host name or an IP address"),
+    "tls without key": ("listen: {tls: {cert: fleetgate.yaml}}\n", "listen.tls: key is missing; expected the path of a file"),
+    "tls file": ("listen: {tls: {cert: fleetgate.yaml, key: b.pem}}\n", "listen.tls.key: there is no file"),
+    "no agents": ("agents: []\n", "agents: a list; expected a list of files or globs"),
+    "agents twice": ("agents: [a, a]\n", "agents: the same entry twice"),
+    "policies folder": ("policies: polices/\n", "policies: there is no folder"),
+    "budgets folder": ("budgets: fleetgate.yaml\n", "budgets: there is no folder"),
+    "open off loopback": (
+        "auth: {mode: open}\nlisten: {host: 0.0.0.0}\n",
+        "auth.mode: open while listen.host is 0.0.0.0; expected mode: keys",
+    ),
+    "open with keys": ("auth: {mode: open, keys: fleetgate.yaml}\n", "auth.keys: a key file that mode: open would not read"),
+    "jwt": ("auth: {mode: jwt}\n", "auth.mode: jwt comes in a later version; expected `keys` or `open`"),
+    "jwt section": ("auth: {jwt: {issuer: x}}\n", "auth.jwt: this setting comes in a later version"),
+    "auth mode": ("auth: {mode: key}\n", "auth.mode: 'key'; expected `keys` or `open` (did you mean keys?)"),
+    "redis": ("store: redis://h:1/0\n", "store: redis comes in a later version; expected `memory:` or `sqlite:PATH`"),
+    "store": ("store: postgres\n", "store: 'postgres'; expected `memory:` or `sqlite:PATH`"),
+    "sqlite without path": ("store: 'sqlite:'\n", "store: 'sqlite:'; expected"),
+    "memory with path": ("store: memory:x\n", "store: 'memory:x'; expected"),
+    "sqlite URL": ("store: sqlite:///x.db\n", "store: sqlite: with a URL; expected"),
+    "opa": ("policy: {engine: 'opa:http://127.0.0.1:8181'}\n", "policy.engine: opa comes in a later version; expected `embedded`"),
+    "policy timeout": ("policy: {timeout_ms: 5}\n", "policy.timeout_ms: this setting comes in a later version"),
+    "refusal": ("refusal: message\n", "refusal: message comes in a later version"),
+    "otlp": ("telemetry: {otlp_endpoint: http://x}\n", "telemetry.otlp_endpoint: this setting comes in a later version"),
+    "capture": ("telemetry: {capture: true}\n", "telemetry.capture: this setting comes in a later version"),
+    "threshold": ("routing: {threshold: 1.1}\n", "routing.threshold: 1.1; expected a number from 0 to 1"),
+    "route without mode": ("routing: {simple_to: m}\n", "routing: simple_to without mode; expected mode: shadow"),
+    "enforce nothing": ("routing: {mode: enforce}\n", "routing.mode: enforce without simple_to"),
+    "budget": ("budget: {default_max_output: 5}\n", "budget.min_output: 64 is above default_max_output"),
+    "zero wait": ("limits: {idle_s: 0}\n", "limits.idle_s: 0; expected a number above 0"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_refuses(tmp_path: Path, case: str) -> None:
+    text, expected = WRONG[case]
+    found = errors(tmp_path, text + PROVIDERS + MODELS)
+    assert len(found) == 1
+    assert expected in found[0].replace(str(tmp_path) + "/", "")
+
+
+WRONG_PROVIDER = {
+    "literal key": ("protocols: [openai], base_url: http://h, api_key: sk-live-123", "p.api_key: a secret written out, or no reference"),
+    "literal key as a variable": ("protocols: [openai], base_url: http://h, api_key: 'env:sk-live-123'", "p.api_key: a secret written out"),
+    "missing key": ("protocols: [openai], base_url: http://h, api_key: env:NOPE", "p.api_key: the environment variable NOPE is not set"),
+    "missing file": (
+        "protocols: [openai], base_url: http://h, api_key: file:nope",
+        "p.api_key: the file nope cannot be read: No such file",
+    ),
+    "no protocol": ("base_url: http://h", "p: protocols is missing; expected a list of protocols"),
+    "no URL": ("protocols: [openai]", "p: base_url is missing"),
+    "protocol": ("protocols: [opnai], base_url: http://h", "'opnai'"),
+    "one URL for two": ("protocols: [openai, anthropic], base_url: http://h", "p.base_url: one URL for several protocols"),
+    "URLs do not match": ("protocols: [openai], base_url: {anthropic: http://h}", "stands in only one of protocols and base_url"),
+    "URL of no protocol": ("protocols: [openai], base_url: {openai: http://h, http: http://h}", "p.base_url.http: no protocol"),
+    "user in URL": ("protocols: [openai], base_url: 'http://u:sk-live-123@h'", "p.base_url: a URL with a user, a query or a fragment"),
+    "query in URL": ("protocols: [openai], base_url: 'http://h/?key=sk-live-123'", "p.base_url: a URL with a user"),
+    "empty query": ("protocols: [openai], base_url: 'http://h/v1?'", "p.base_url: a URL with a user"),
+    "fragment": ("protocols: [openai], base_url: 'http://h/#a'", "p.base_url: a URL with a user"),
+    "scheme": ("protocols: [openai], base_url: 'file:///etc/passwd'", "p.base_url: not an absolute http or https URL"),
+    "relative": ("protocols: [openai], base_url: /v1", "p.base_url: not an absolute http or https URL"),
+    "port of URL": ("protocols: [openai], base_url: 'http://h:99999'", "p.base_url: not a URL"),
+    "blank in URL": ("protocols: [openai], base_url: 'http://h/a b'", "p.base_url: not a URL"),
+    "header of ours": ("protocols: [openai], base_url: http://h, headers: {Host: x}", "p.headers.Host: the header 'Host'"),
+    "header of Fleetgate": ("protocols: [openai], base_url: http://h, headers: {x-fleetgate-agent: x}", "the header 'x-fleetgate-agent'"),
+    "literal in header": ("protocols: [openai], base_url: http://h, headers: {Authorization: sk-live-123}", "a secret written out"),
+    "number in header": (
+        "protocols: [openai], base_url: http://h, headers: {x-org: 12}",
+        "p.headers.x-org: not text that a header can carry",
+    ),
+    "headers": ("protocols: [openai], base_url: http://h, headers: [a]", "p.headers: a list; expected a mapping"),
+    "local": ("protocols: [openai], base_url: http://h, local: 'yes'", "p.local: 'yes'; expected `true` or `false`"),
+    "unknown": ("protocols: [openai], base_url: http://h, apikey: env:KEY", "p.apikey: unknown key (did you mean api_key?)"),
+    "only later": ("protocols: [gemini], base_url: http://h", "p speaks only gemini, which comes in a later version"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_PROVIDER)
+def test_refuses_a_provider_and_shows_no_secret(tmp_path: Path, case: str) -> None:
+    text, expected = WRONG_PROVIDER[case]
+    found = errors(tmp_path, f"providers: {{p: {{{text}}}}}\n" + MODELS)
+    assert expected in "\n".join(found)
+    assert "sk-live" not in "\n".join(found)
+
+
+WRONG_MODEL = {
+    "provider": ('{"*": {provider: openal}}', "models.*.provider: no provider is called openal"),
+    "no provider": ('{"*": {}}', "models.*: provider is missing"),
+    "pattern upstream": ('{"a/*": {provider: p, upstream_model: "*"}}', "upstream_model: a pattern; expected one model name"),
+    "price without output": ("{a: {provider: p, price: {input: 1}}}", "models.a.price: output is missing"),
+    "price below zero": ("{a: {provider: p, price: {input: -1, output: 1}}}", "models.a.price.input: -1; expected dollars per million"),
+    "price as text": ("{a: {provider: p, price: {input: free, output: 1}}}", "models.a.price.input: 'free'"),
+    "price kind": ("{a: {provider: p, price: {input: 1, output: 1, cached: 1}}}", "models.a.price.cached: unknown key"),
+    "price": ("{a: {provider: p, price: 3}}", "models.a.price: 3; expected a mapping"),
+    "auto": ("{auto: {provider: p}}", "models.auto: a model of this name; expected another name (`auto` leaves the choice to Fleetgate)"),
+    "none": ("{}", "models: no model"),
+    "empty name": ('{"": {provider: p}}', "the pattern ''"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG_MODEL)
+def test_refuses_a_model_rule(tmp_path: Path, case: str) -> None:
+    text, expected = WRONG_MODEL[case]
+    assert expected in "\n".join(errors(tmp_path, PROVIDERS + f"models: {text}\n"))
+
+
+def test_refuses_a_simple_model_that_nothing_serves(tmp_path: Path) -> None:
+    text = PROVIDERS + "models: {a: {provider: p}}\nrouting: {simple_to: b, mode: shadow}\n"
+    assert errors(tmp_path, text) == ["fleetgate.yaml:3: routing.simple_to: no rule of models matches b; expected a model that is served"]
+
+
+def test_reports_all_errors_at_once(tmp_path: Path) -> None:
+    assert len(errors(tmp_path, "listen: {port: x, prot: 1}\nstore: nowhere\nproviders: {}\n")) == 5
+
+
+@pytest.mark.parametrize("text", ["- a\n", "just text\n", "{a: &b 1}\n", "listen: {port: 1, port: 2}\n"])
+def test_refuses_what_is_no_mapping_or_no_plain_yaml(tmp_path: Path, text: str) -> None:
+    assert errors(tmp_path, text)[0].startswith("fleetgate.yaml:1")
+
+
+def test_says_what_is_missing_from_an_empty_file_and_where_there_is_none(tmp_path: Path) -> None:
+    assert [e.split(": ", 1)[1] for e in errors(tmp_path, "")] == [
+        "providers is missing; expected a mapping of name to provider",
+        "models is missing; expected a mapping of model name or pattern to rule",
+    ]
+    with pytest.raises(ConfigErrors, match="cannot be read: No such file"):
+        load_settings(tmp_path / "nope.yaml", {})
+
+
+def test_warns_of_rules_and_protocols_without_effect(tmp_path: Path) -> None:
+    text = """
+providers: {p: {protocols: [openai, gemini], base_url: {openai: "http://h", gemini: "http://h"}}}
+models:
+  "gpt-*": {provider: p}
+  gpt-?: {provider: p}
+  "gpt-4*": {provider: p}
+  "*-mini": {provider: p}
+"""
+    found = [w.removeprefix(f"{tmp_path}/fleetgate.yaml") for w in load(tmp_path, text).warnings]
+    assert found == [
+        ":2 providers.p: gemini comes in a later version; nothing reaches it in this one",
+        ":5 models.gpt-?: never used, gpt-* at line 4 matches first; put the narrower one above",
+        ":6 models.gpt-4*: never used, gpt-* at line 4 matches first; put the narrower one above",
+    ]
+
+
+def test_a_missing_key_passes_in_simulation_only(tmp_path: Path) -> None:
+    p = load(tmp_path, PROVIDERS + MODELS, {}, simulate=True).providers["p"]
+    assert (p.api_key, p.key_from) == (None, "env:KEY")
+    assert load(tmp_path, PROVIDERS + MODELS, {"KEY": ""}, simulate=True).providers["p"].api_key is None
+    assert "KEY is not set" in errors(tmp_path, PROVIDERS + MODELS, {"KEY": " "})[0]
+    assert "cannot carry" in errors(tmp_path, PROVIDERS + MODELS, {"KEY": "a\nb"})[0]
+
+
+def test_a_secret_shows_itself_to_nobody(tmp_path: Path) -> None:
+    s = load(tmp_path, PROVIDERS + MODELS)
+    secret = s.providers["p"].api_key
+    assert secret is not None
+    for text in (repr(s), str(secret), f"{secret}", f"{secret!r:>40}", str([secret]), str(vars(type(secret)))):
+        assert "sk-very-secret" not in text
+    for leak in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError):
+            leak(secret)
+    assert secret == Secret("sk-very-secret", "env:KEY")
+    assert secret != Secret("another", "env:KEY")
+    assert len({secret, Secret("sk-very-secret", "env:KEY")}) == 1
+
+
+def test_agent_files_expand_globs_in_order_and_skip_old_volume_versions(tmp_path: Path) -> None:
+    for name in ("agents/b.yaml", "agents/a.yaml", "agents/..2026/a.yaml", ".claude/agents/x.md", "agents/folder.yaml/inner.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    s = load(tmp_path, 'agents: [AGENTS.md, "agents/**/*.yaml", ".claude/agents/*.md", agents/a.yaml]\n' + PROVIDERS + MODELS)
+    assert [str(p.relative_to(tmp_path)) for p in s.agent_files()] == ["AGENTS.md", "agents/a.yaml", "agents/b.yaml", ".claude/agents/x.md"]
+
+
+def test_says_what_needs_a_restart(tmp_path: Path) -> None:
+    old = load(tmp_path, PROVIDERS + MODELS)
+    new = load(tmp_path, "listen: {port: 81}\nrefusal: error\nlimits: {idle_s: 1}\n" + PROVIDERS + MODELS)
+    assert new.needs_restart(old) == ("listen",)
+    assert old.needs_restart(old) == ()
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.2", "::1", "[::1]"])
+def test_open_mode_is_for_loopback_by_any_name(tmp_path: Path, host: str) -> None:
+    s = load(tmp_path, f"auth: {{mode: open}}\nlisten: {{host: '{host}'}}\n" + PROVIDERS + MODELS)
+    assert s.auth.mode == "open"
+    assert s.listen.host == host.strip("[]")
+
+
+@pytest.mark.parametrize("host", ["", "*", "0.0.0.0", "::", "10.0.0.1", "localhost.example.com", "2130706433"])
+def test_open_mode_is_refused_anywhere_else(tmp_path: Path, host: str) -> None:
+    assert "listen.host" in errors(tmp_path, f"auth: {{mode: open}}\nlisten: {{host: '{host}'}}\n" + PROVIDERS + MODELS)[0]
+
+
+def test_a_bare_off_is_a_word(tmp_path: Path) -> None:
+    s = load(tmp_path, "routing: {simple_to: m, mode: off}\n" + PROVIDERS + MODELS)
+    assert (s.routing.mode, s.routing.simple_to) == ("off", "m")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("providers: {My_Provider: {protocols: [openai], base_url: http://h}}\n" + MODELS, "a slug of a-z, 0-9 and -"),
+        ("providers: [p]\n" + MODELS, "providers: a list; expected a mapping of name to provider"),
+        ("providers: {p: {protocols: [openai], base_url: {openai: 'http://h?a'}}}\n" + MODELS, "p.base_url.openai: a URL with a user"),
+        (PROVIDERS + 'models: {"*": {provider: 7}}\n', "models.*.provider: 7; expected the name of a provider"),
+        (PROVIDERS + MODELS + "limits: {idle_s: soon}\n", "limits.idle_s: 'soon'; expected a number above 0"),
+        (PROVIDERS + MODELS + "agents: {}\n", "agents: a mapping; expected a list of files or globs"),
+        (PROVIDERS + MODELS + "policies: 3\n", "policies: 3; expected the path of a folder"),
+    ],
+)
+def test_refuses_odd_shapes(tmp_path: Path, text: str, expected: str) -> None:
+    assert expected in "\n".join(errors(tmp_path, text))
+
+
+def test_a_header_whose_secret_is_missing_is_left_out_in_simulation(tmp_path: Path) -> None:
+    text = "providers: {p: {protocols: [openai], base_url: http://h, headers: {x-a: env:NOPE, x-b: plain}}}\n" + MODELS
+    assert [name for name, _ in load(tmp_path, text, simulate=True).providers["p"].headers] == ["x-b"]
