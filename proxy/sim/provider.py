@@ -1,0 +1,185 @@
+"""The simulated provider as an HTTP server: routes, keys, errors, and the window for tests under `/sim/`.
+
+It listens on loopback unless told otherwise, needs no key unless told to, and keeps nothing on disk. A request that it cannot read gets
+the vendor's own 400; a path that it does not serve gets the vendor's own 404. It is a test instrument: do not put it on a network.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from proxy.sim import anthropic, openai, openai_other
+from proxy.sim.answer import seed_of
+from proxy.sim.calls import Calls
+from proxy.sim.deliver import deliver, scripted
+from proxy.sim.reply import Given, Invalid, Reply, Vendor
+from proxy.sim.script import Script, ScriptError
+
+try:
+    from uvloop import new_event_loop
+except ImportError:  # pragma: no cover - there is no uvloop for this platform
+    from asyncio import new_event_loop  # type: ignore[assignment]
+
+Operation = Callable[[Given], tuple[Script, Reply]]
+
+MAX_BODY = 64 << 20
+_CALLS = web.AppKey("calls", Calls)
+_REQUIRE_KEY = web.AppKey("require_key", bool)
+_OPERATIONS: dict[str, Operation] = {
+    "/v1/chat/completions": openai.chat,
+    "/v1/embeddings": openai_other.embeddings,
+    "/v1/messages": anthropic.messages,
+    "/v1/messages/count_tokens": anthropic.count_tokens,
+}
+
+
+def _is_anthropic(request: web.Request) -> bool:
+    return request.path.startswith("/v1/messages") or (request.path.startswith("/v1/models") and "anthropic-version" in request.headers)
+
+
+def _invalid(request: web.Request, e: Invalid, seed: bytes) -> Reply:
+    return anthropic.invalid(e, seed) if _is_anthropic(request) else openai.invalid(e, seed)
+
+
+def _check_key(request: web.Request) -> None:
+    """Refuse a request without a key, if keys are wanted.
+
+    Raises:
+        Invalid: there is none.
+    """
+    if not request.app[_REQUIRE_KEY]:
+        return
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    bearer = scheme.lower() == "bearer" and bool(token.strip())
+    if _is_anthropic(request):
+        if not bearer and not request.headers.get("x-api-key"):
+            raise Invalid("x-api-key header is required", status=401)
+    elif not bearer:
+        text = "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth"
+        raise Invalid(f"{text} (i.e. Authorization: Bearer YOUR_KEY).", status=401)
+
+
+def _loads(body: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict):
+        raise Invalid("We could not parse the JSON body of your request. The body must be a JSON object.")
+    return value
+
+
+def _answer(request: web.Request, body: bytes) -> tuple[Script, Reply, bytes]:
+    """Return the script, the reply and the seed of ids for one request. Never raises for what a client sent."""
+    seed = seed_of([request.path, body.decode("utf-8", "replace")])
+    try:
+        _check_key(request)
+        operation = _OPERATIONS.get(request.path)
+        if request.path == "/v1/models" and request.method == "GET":
+            return Script(), anthropic.models() if _is_anthropic(request) else openai_other.models(), seed
+        if request.path.startswith("/v1/models/") and request.method == "GET":
+            name = request.path.removeprefix("/v1/models/")
+            return Script(), anthropic.model(name) if _is_anthropic(request) else openai_other.model(name), seed
+        if operation is None or request.method != "POST":
+            raise Invalid(f"Invalid URL ({request.method} {request.path})", status=404)
+        given = Given(_loads(body), {k.lower(): v for k, v in request.headers.items()})
+        try:
+            script, reply = operation(given)
+        except (AttributeError, KeyError, TypeError) as e:
+            # The vendor modules check what tests of a proxy are about, not every type; a vendor would answer 400 to the rest.
+            raise Invalid(f"A member of the request has the wrong type ({type(e).__name__}).") from None
+        return script, scripted(script, reply, _vendor(request), seed), seed
+    except Invalid as e:
+        return Script(), _invalid(request, e, seed), seed
+    except ScriptError as e:
+        return Script(), _invalid(request, Invalid(f"simulated provider: {e}"), seed), seed
+
+
+def _vendor(request: web.Request) -> Vendor:
+    return anthropic.VENDOR if _is_anthropic(request) else openai.VENDOR
+
+
+async def _serve(request: web.Request) -> web.StreamResponse:
+    body = await request.read()
+    calls = request.app[_CALLS]
+    call = calls.begin(request.method, request.path, request.query_string, request.headers, body)
+    try:
+        script, reply, _ = _answer(request, body)
+        return await deliver(request, script, reply, _vendor(request), call)
+    except asyncio.CancelledError:
+        call.aborted = True
+        raise
+    except ConnectionError:
+        call.aborted = True
+        return web.Response()  # nobody is there to read it
+    finally:
+        calls.end(call)
+
+
+async def _list(request: web.Request) -> web.StreamResponse:
+    """`GET /sim/calls`: what arrived, oldest first; `?idle_s=5` waits until nothing is running."""
+    calls = request.app[_CALLS]
+    if "idle_s" in request.query:
+        await calls.settled(min(60.0, float(request.query["idle_s"])))
+    return web.json_response([call.shown() for call in calls.kept])
+
+
+async def _stats(request: web.Request) -> web.StreamResponse:
+    """`GET /sim/stats`: counts, which unlike the list are not bounded."""
+    calls = request.app[_CALLS]
+    return web.json_response({"total": calls.total, "running": calls.running, "aborted": calls.aborted})
+
+
+async def _reset(request: web.Request) -> web.StreamResponse:
+    request.app[_CALLS].reset()
+    return web.json_response({"ok": True})
+
+
+def build(*, require_key: bool = False) -> web.Application:
+    """Return the application, with an empty list of calls."""
+    app = web.Application(client_max_size=MAX_BODY)
+    app[_CALLS] = Calls()
+    app[_REQUIRE_KEY] = require_key
+    app.router.add_get("/sim/calls", _list)
+    app.router.add_get("/sim/stats", _stats)
+    app.router.add_post("/sim/reset", _reset)
+    app.router.add_route("*", "/{path:.*}", _serve)
+    return app
+
+
+async def start(host: str = "127.0.0.1", port: int = 0, *, require_key: bool = False) -> tuple[web.AppRunner, int]:
+    """Start the provider in the running loop; return the runner (`await runner.cleanup()` stops it) and the port."""
+    runner = web.AppRunner(build(require_key=require_key), handler_cancellation=True, access_log=None, shutdown_timeout=0.2)
+    await runner.setup()
+    await web.TCPSite(runner, host, port).start()
+    return runner, int(runner.addresses[0][1])
+
+
+async def _run(host: str, port: int, require_key: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    runner, bound = await start(host, port, require_key=require_key)
+    sys.stdout.write(f"simulated provider: OpenAI at http://{host}:{bound}/v1, Anthropic at http://{host}:{bound}\n")
+    sys.stdout.flush()
+    await stop.wait()
+    await runner.cleanup()
+
+
+def run(host: str = "127.0.0.1", port: int = 8089, *, require_key: bool = False) -> int:
+    """Serve until SIGTERM or SIGINT (`fleetgate sim`); return the exit code. The first line on stdout says where it listens.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(_run(host, port, require_key))
+    return 0
