@@ -1,0 +1,141 @@
+"""From files to a snapshot: read everything, check everything, and only then put it together.
+
+`read` collects all errors of all files at once; `fleetgate check` prints them and `fleetgate serve` refuses to start on them. Nothing
+here listens or connects.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.budget.files import load_budgets
+from proxy.config import ConfigError, ConfigErrors
+from proxy.engine.exchange import Limits
+from proxy.identity.directory import Directory
+from proxy.identity.keys import KeyEntry, load_keys_file
+from proxy.model import BudgetRule
+from proxy.settings import Settings, load_settings
+from proxy.settings.sections import expand
+from proxy.upstream.base import Provider
+from proxy.upstream.lean import LeanTransport
+from proxy.upstream.transport import AioTransport, Deadlines
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """All that the files say, checked; `version` identifies their contents (12 hex digits)."""
+
+    settings: Settings
+    directory: Directory
+    budgets: tuple[BudgetRule, ...]
+    keys: tuple[KeyEntry, ...]
+    version: str
+
+
+def read(path: Path, env: Mapping[str, str], *, simulate: bool = False) -> Files:
+    """Return everything that the configuration at `path` names.
+
+    Args:
+        simulate: do without provider keys.
+
+    Raises:
+        ConfigErrors: all that is wrong, in all files.
+    """
+    before = digest([path])  # taken before it is read: an edit made meanwhile shows as another version later, never as this one
+    settings, errors = _settings(path, env, simulate)
+    version = hashlib.sha256(f"{before}{digest(settings.inputs())}".encode()).hexdigest()[:12]
+    errors += _unread(settings)
+    directory: Directory | None = None
+    budgets: tuple[BudgetRule, ...] = ()
+    keys: tuple[KeyEntry, ...] = ()
+    try:
+        baseline = settings.policies / "baseline.yaml"
+        directory = Directory.load(settings.file.parent, settings.agents, baseline if baseline.exists() else None)
+        errors += directory.errors
+    except ConfigErrors as e:
+        errors += e.errors
+    try:
+        budgets, _ = load_budgets(settings.budgets, _named(settings.budgets, settings.file.parent))
+    except ConfigErrors as e:
+        errors += e.errors
+    if settings.auth.keys is not None:
+        try:
+            keys = tuple(load_keys_file(settings.auth.keys))
+        except ConfigErrors as e:
+            errors += e.errors
+        except ConfigError as e:
+            errors.append(e)
+    if errors or directory is None:
+        raise ConfigErrors(errors)
+    return Files(settings, directory, budgets, keys, version)
+
+
+def _settings(path: Path, env: Mapping[str, str], simulate: bool) -> tuple[Settings, list[ConfigError]]:
+    """Return the settings; where only keys of providers are missing, also what is missing, so that other files are read nevertheless."""
+    try:
+        return load_settings(path, env, simulate=simulate), []
+    except ConfigErrors as e:
+        if simulate:
+            raise
+        try:
+            return load_settings(path, env, simulate=True), list(e.errors)
+        except ConfigErrors:
+            raise e from None
+
+
+def _unread(settings: Settings) -> list[ConfigError]:
+    """Return an error for each file among the policies that this version does not read: a rule must not only look like one."""
+    found = []
+    for suffix in ("yaml", "yml", "rego"):
+        for file in expand(settings.policies / "**" / f"*.{suffix}"):
+            if file != settings.policies / "baseline.yaml":
+                name = _named(file, settings.file.parent)
+                hint = "rename it" if file == settings.policies / "baseline.yml" else "put its rules there, or take it out"
+                found.append(ConfigError(name, 0, "a policy that this version does not read", "baseline.yaml alone", hint))
+    return found
+
+
+def _named(path: Path, base: Path) -> str:
+    """Return how messages name `path`: below the configuration's folder by its relative path."""
+    return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
+
+
+def digest(inputs: Iterable[Path]) -> str:
+    """Return 12 hex digits that change when the content of any input changes; what is not there counts as absent."""
+    h = hashlib.sha256()
+    for pattern in inputs:
+        for file in expand(pattern):
+            try:
+                content = file.read_bytes()
+            except OSError:
+                continue
+            h.update(str(file).encode() + b"\0" + hashlib.sha256(content).digest())
+    return h.hexdigest()[:12]
+
+
+def providers(settings: Settings, simulator: str | None = None) -> tuple[Provider, ...]:
+    """Return the upstreams; with a `simulator` (root URL) it takes the place of every one."""
+    found = []
+    for name, p in settings.providers.items():
+        if simulator is not None:
+            urls = {protocol: f"{simulator}/v1" if protocol == "openai" else simulator for protocol in p.base_urls}
+            found.append(Provider(name, urls, "sk-simulated", (), p.local))
+        else:
+            headers = tuple((k, v.reveal()) for k, v in p.headers)
+            found.append(Provider(name, dict(p.base_urls), p.api_key.reveal() if p.api_key else None, headers, p.local))
+    return tuple(found)
+
+
+def transport(settings: Settings, simulator: str | None = None) -> AioTransport | LeanTransport:
+    """Return the transport to the providers of `settings`."""
+    waits = settings.limits
+    kind = LeanTransport if settings.upstream.transport == "lean" else AioTransport
+    return kind(providers(settings, simulator), Deadlines(first_byte_s=waits.first_byte_s, idle_s=waits.idle_s))
+
+
+def limits(settings: Settings) -> Limits:
+    """Return the bounds of one exchange."""
+    return Limits(max_body=settings.listen.max_body_mb << 20, first_byte_s=settings.limits.first_byte_s, idle_s=settings.limits.idle_s)

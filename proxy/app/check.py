@@ -1,0 +1,33 @@
+"""What is not wrong but deserves a look before it is served: the warnings of `fleetgate check`."""
+
+from __future__ import annotations
+
+import time
+
+from proxy.app.build import Files
+from proxy.app.house import table
+from proxy.identity.show import lint
+
+
+def warnings(files: Files) -> list[str]:
+    """Return one line for each thing that an operator would want to know."""
+    settings = files.settings
+    found = [*settings.warnings, *(line.removeprefix("warning: ") for line in lint(files.directory, now=time.time()))]
+    if files.directory.baseline is None:
+        found.append(f"{settings.policies / 'baseline.yaml'}: not there, so nothing holds for all agents")
+    models = table(settings)
+    for rule in settings.models:
+        if "*" in rule.pattern or "?" in rule.pattern:
+            continue
+        provider = settings.providers[rule.provider]
+        target = next((t for p in provider.base_urls if (t := models.target(rule.pattern, p)) is not None), None)
+        if target is not None and target.price is None and not target.local:
+            where = f"{rule.source.file}:{rule.source.line}"
+            found.append(f"{where}: {rule.pattern} has no price, so calls to it are refused as unpriced_model (give it one)")
+    for name, grant in files.directory.agents.items():
+        model = grant.default_model
+        if model and not any(models.target(model, protocol) for protocol in ("openai", "anthropic")):
+            found.append(f"agent {name}: no provider serves its preferred model {model}")
+        if model and not grant.may_use(model):
+            found.append(f"agent {name}: its preferred model {model} is not one that it may use")
+    return found

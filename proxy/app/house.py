@@ -1,0 +1,178 @@
+"""The house: what lives as long as the process, and the snapshot that it currently runs on.
+
+A reload builds a whole new snapshot and swaps one reference; exchanges that run keep the one they started with. What cannot change
+without a restart (addresses, store) is reported, not half-applied.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+
+from proxy import __version__, pipeline
+from proxy.app import build
+from proxy.app.build import Files
+from proxy.budget.estimate import tokenizer_for
+from proxy.budget.prices import price_from, price_of
+from proxy.budget.settle import floor_output, settle_usage
+from proxy.config import Doc
+from proxy.engine.exchange import Runtime
+from proxy.engine.ports import Clock, Sink, SystemClock
+from proxy.engine.run import Engine
+from proxy.identity.keys import KeyEntry, KeyRing
+from proxy.model import FREE, Price, Target
+from proxy.routing.models import ModelTable
+from proxy.settings import Settings
+from proxy.stores.open import open_store
+from proxy.telemetry.ledger import Ledger, MemoryLedger
+from proxy.telemetry.logs import AccessLog
+from proxy.telemetry.metrics import Metrics
+from proxy.upstream.lean import LeanTransport
+from proxy.upstream.transport import AioTransport
+from proxy.wire.base import Memos
+
+log = logging.getLogger("fleetgate.app")
+
+
+class House:
+    """Stores, sinks, engine and the current snapshot.
+
+    Args:
+        files: what the configuration says now.
+        simulator: root URL of a simulated provider that takes the place of every upstream.
+        extra_keys: keys that live only as long as the process.
+
+    Raises:
+        ValueError, StoreError: the store or the ledger cannot be opened.
+    """
+
+    def __init__(
+        self, files: Files, *, simulator: str | None = None, extra_keys: Iterable[KeyEntry] = (), clock: Clock | None = None
+    ) -> None:
+        self.clock: Clock = clock or SystemClock()
+        self.simulator, self._extra = simulator, tuple(extra_keys)
+        store = files.settings.store
+        self.stores = open_store("memory:" if store.path is None else f"sqlite:{store.path}")
+        self.journal: Ledger | MemoryLedger = Ledger(store.path) if store.path is not None else MemoryLedger()
+        self.metrics = Metrics(__version__)
+        self.metrics.watch(self.journal)
+        self.sinks: tuple[Sink, ...] = (self.journal, self.metrics, AccessLog())
+        self.memos = Memos()
+        self.engine = Engine(settle_usage, on_lost=self.metrics.store_error)
+        self.problems: tuple[str, ...] = ()
+        self.draining, self.warming = False, True
+        self._keys_seen = self.stores.keys.version()
+        self._stored = tuple(self.stores.keys.keys())
+        self._ring = KeyRing(())
+        self._transport: AioTransport | LeanTransport | None = None
+        self.started = files.settings
+        self.use(files)
+
+    def ring(self) -> KeyRing:
+        """Return the keys of this moment."""
+        return self._ring
+
+    def use(self, files: Files) -> None:
+        """Swap to the snapshot of `files`."""
+        old: Files | None = getattr(self, "files", None)
+        models = table(files.settings)
+        parts = pipeline.Parts(
+            settings=files.settings,
+            directory=files.directory,
+            budgets=files.budgets,
+            table=models,
+            listing=listing(files.settings),
+            ring=self.ring,
+            memos=self.memos,
+            store=self.stores.budget,
+        )
+        plan = pipeline.plan(parts)
+        transport = self._transport
+        if transport is None or old is None or _upstreams(old.settings) != _upstreams(files.settings):
+            retired, transport = transport, build.transport(files.settings, self.simulator)
+            self._transport = transport
+            if retired is not None:
+                self.engine.spawn(retired.retire())
+        # From here on nothing can fail.
+        self.files, self.table = files, models
+        self._rekey()
+        self.runtime = Runtime(files.version, plan, transport, self.sinks, build.limits(files.settings), floor_output)
+        self.problems = ()
+        self.metrics.config(files.version, stale=False)
+        if old is not None and old.directory.baseline is not None and files.directory.baseline is None:
+            log.warning("the operator's baseline is gone: agents are held to their own files alone")
+        if old is not None and (restart := files.settings.needs_restart(self.started)):
+            log.warning("%s changed: that takes effect at the next start", " and ".join(restart))
+
+    def keep_old(self, problems: Iterable[str]) -> None:
+        """Stay on the current snapshot because the files have `problems`, and say so everywhere."""
+        self.problems = tuple(problems)
+        self.metrics.config(self.files.version, stale=True)
+        for problem in self.problems:
+            log.error("configuration not applied: %s", problem)
+
+    async def refresh_keys(self) -> None:
+        """Re-read the store's keys if they changed; the store is read in a thread, the ring is swapped on the loop.
+
+        Raises:
+            StoreError: the store cannot be read; the keys stay as they were.
+        """
+        found = await asyncio.to_thread(self._changed_keys)
+        if found is not None:
+            self._keys_seen, self._stored = found
+            self._rekey()
+
+    def _changed_keys(self) -> tuple[int, tuple[KeyEntry, ...]] | None:
+        version = self.stores.keys.version()
+        return None if version == self._keys_seen else (version, tuple(self.stores.keys.keys()))
+
+    def _rekey(self) -> None:
+        self._ring = KeyRing([*self.files.keys, *self._stored, *self._extra])
+
+    def journal_problem(self) -> str:
+        """Return why the ledger does not take records, or nothing."""
+        return self.journal.problem if isinstance(self.journal, Ledger) else ""
+
+    def metrics_text(self) -> bytes:
+        """Return the metrics of this moment."""
+        return self.metrics.render()
+
+    async def close(self) -> None:
+        """Finish spawned work, flush the sinks, close everything."""
+        await self.engine.drain(10)
+        for sink in self.sinks:
+            await sink.close()
+        if self._transport is not None:
+            await self._transport.close()
+        await self.stores.close()
+
+
+def table(settings: Settings) -> ModelTable:
+    """Return the model table of `settings`, with prices of today and vocabularies bound."""
+
+    written = {id(rule.price): rule.price_source for rule in settings.models if rule.price_source is not None}
+
+    def price(provider: str, model: str, override: Mapping[str, float] | None) -> Price | None:
+        if override is not None:
+            at = written.get(id(override))
+            return price_from(Doc(str(settings.file), override, {(): at.line if at else 1}), (), override)
+        known = settings.providers[provider]
+        if known.local:
+            return FREE
+        return price_of(next(iter(known.base_urls.values()), provider), model)
+
+    return ModelTable(settings.models, settings.providers, price, lambda model: tokenizer_for(model)[0])
+
+
+def listing(settings: Settings) -> dict[str, Target]:
+    """Return for each protocol the provider whose `GET /v1/models` is asked: the first that speaks it, your own servers last."""
+    found: dict[str, Target] = {}
+    for name, p in sorted(settings.providers.items(), key=lambda item: item[1].local):
+        for protocol in p.base_urls:
+            found.setdefault(protocol, Target(name, "", "", protocol, FREE, local=p.local))
+    return found
+
+
+def _upstreams(settings: Settings) -> tuple[object, ...]:
+    return (settings.providers, settings.limits, settings.upstream)

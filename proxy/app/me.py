@@ -1,0 +1,82 @@
+"""`GET /fleetgate/v1/me`: what this key may do and has left, so that an agent can plan."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from proxy.app.balances import balances
+from proxy.engine.exchange import Exchange
+from proxy.engine.ports import StoreError
+from proxy.model import Clause, Deny, Grant, Limit, Reason
+from proxy.money import dollars
+from proxy.wire.jsonio import dumps
+
+if TYPE_CHECKING:
+    from proxy.app.house import House
+
+log = logging.getLogger("fleetgate.app")
+
+
+class Me:
+    """Answers for one exchange by running its identity stage alone."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    async def answer(self, ex: Exchange) -> tuple[int, bytes] | Deny:
+        """Return status and body, or why the caller learns nothing."""
+        for name, hook in ex.rt.plan.request:
+            if name == "identity":
+                deny = await hook(ex)
+                if deny is not None:
+                    return deny
+                try:
+                    return 200, dumps(await self._facts(ex))
+                except StoreError as e:
+                    log.error("exchange %s: what is left cannot be read: %s", ex.id, e)
+                    words = "Shared state cannot be reached, so nobody can say what is left."
+                    return Deny(Reason.STORE_UNAVAILABLE, words, rule="store", remedy="Try again.", retry_after_s=2)
+        return Deny(Reason.INTERNAL, "No identity stage is configured.", rule="pipeline")
+
+    async def _facts(self, ex: Exchange) -> dict[str, Any]:
+        grant = ex.grant
+        house = self._house
+        found = await balances(house.files, house.stores.budget, [grant], house.clock.now(), ex.principal.key_id)
+        return {
+            "agent": grant.agent,
+            "version": grant.version,
+            "description": grant.description,
+            "mode": "shadow" if grant.shadow else "enforce",
+            "models": [_clause(c) for c in grant.models],
+            "default_model": grant.default_model,
+            "tools": [_clause(c) for c in grant.tools],
+            "max_input_tokens": _least(grant.max_input),
+            "max_output_tokens": _least(grant.max_output),
+            "max_turns": _least(grant.max_turns),
+            "loops": {"warn": grant.loops.warn, "block": grant.loops.block},
+            "local_ok": grant.local_ok,
+            "budgets": [balance_json(b) for b in found],
+        }
+
+
+def _clause(clause: Clause) -> dict[str, Any]:
+    return {"allow": None if clause.allow is None else list(clause.allow), "deny": list(clause.deny), "source": str(clause.source)}
+
+
+def _least(limits: tuple[Limit, ...]) -> int | None:
+    return min((limit.value for limit in limits if not limit.shadow), default=None)
+
+
+def balance_json(balance: dict[str, Any]) -> dict[str, Any]:
+    """Return a balance for people: dollars as decimal text, counts as numbers."""
+    shown = dict(balance)
+    if shown["unit"] == "usd":
+        for name in ("limit", "spent", "held", "remaining"):
+            shown[name] = dollars(shown[name])
+    return shown
+
+
+def grants_of(house: House) -> list[Grant]:
+    """Return all grants, by agent."""
+    return [grant for _, grant in sorted(house.files.directory.agents.items())]

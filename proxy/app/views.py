@@ -1,0 +1,51 @@
+"""What the admin plane shows of the house. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from proxy.admin.api import AdminViews
+from proxy.app.balances import balances
+from proxy.app.me import balance_json, grants_of
+
+if TYPE_CHECKING:
+    from proxy.app.house import House
+
+MOST_AGENTS = 2000
+"""Agents whose budgets one admin request looks up."""
+
+
+def admin_views(house: House) -> AdminViews:
+    """Return the admin plane's views of `house`."""
+
+    def ready() -> tuple[bool, Mapping[str, Any]]:
+        problem = house.journal_problem()
+        detail = {
+            "warming": house.warming,
+            "draining": house.draining,
+            "config": house.files.version,
+            "config_errors": list(house.problems),
+            "ledger": problem or "ok",
+            "inflight": house.engine.inflight,
+        }
+        return not house.draining and not house.warming and not problem, detail
+
+    def agents() -> Sequence[Mapping[str, Any]]:
+        return [
+            {
+                "agent": g.agent,
+                "team": g.team,
+                "version": g.version,
+                "description": g.description,
+                "policy_digest": g.digest,
+                "file_digest": g.file_digest,
+            }
+            for g in grants_of(house)
+        ]
+
+    async def budgets() -> Sequence[Mapping[str, Any]]:
+        found = await balances(house.files, house.stores.budget, grants_of(house)[:MOST_AGENTS], house.clock.now())
+        return [balance_json(b) for b in found]
+
+    return AdminViews(ready=ready, metrics=house.metrics_text, agents=agents, budgets=budgets, ledger=house.journal, now=house.clock.now)

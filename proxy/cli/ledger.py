@@ -1,0 +1,130 @@
+"""`ledger`, `explain` and `budgets`: what happened, why, what it cost, and what is left."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from proxy.admin.api import group_json, record_json
+from proxy.app import build
+from proxy.app.balances import balances
+from proxy.app.house import table as model_table
+from proxy.app.me import balance_json
+from proxy.settings import Settings, load_settings
+from proxy.stores.open import open_store
+from proxy.telemetry import query
+from proxy.telemetry.explain import explain
+from proxy.telemetry.query import BYS, MAX_ROWS, Filter
+from proxy.telemetry.tables import count, group_table, moment, parse_when, record_table, table
+
+
+def add(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Add the commands."""
+    p = commands.add_parser(
+        "ledger", parents=[common], help="list exchanges, or sum them by agent, model, session, provider, day or reason"
+    )
+    p.add_argument("--agent")
+    p.add_argument("--session")
+    p.add_argument("--model")
+    p.add_argument("--reason")
+    p.add_argument("--outcome")
+    p.add_argument("--since", type=_when_asked, metavar="WHEN", help="1h, 2d, today, or a date")
+    p.add_argument("--until", type=_when_asked, metavar="WHEN")
+    p.add_argument("--by", choices=BYS)
+    p.add_argument("--limit", type=_limit, default=100, help=f"most lines to show, up to {MAX_ROWS} (default: %(default)s)")
+    p.add_argument("--json", action="store_true")
+    p.set_defaults(run=_ledger)
+    p = commands.add_parser("explain", parents=[common], help="say in words what was decided about one exchange, and why")
+    p.add_argument("id", metavar="ID", help="x-fleetgate-request-id of the reply, or decision_id of the refusal")
+    p.add_argument("--json", action="store_true")
+    p.set_defaults(run=_explain)
+    p = commands.add_parser("budgets", parents=[common], help="show what is spent, held and left")
+    p.add_argument("--json", action="store_true")
+    p.set_defaults(run=_budgets)
+
+
+def _when_asked(text: str) -> float:
+    try:
+        return parse_when(text, time.time())
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from None
+
+
+def _limit(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ROWS)) and 1 <= int(text) <= MAX_ROWS):
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number from 1 to {MAX_ROWS}")
+    return int(text)
+
+
+def _settings(args: argparse.Namespace) -> tuple[Settings, Path]:
+    """Return the settings alone and the store's file: a mistake in another file must not hide what happened."""
+    settings = load_settings(args.config, os.environ, simulate=True)
+    if settings.store.path is None:
+        raise ValueError("store memory: keeps nothing that another process could read; ask the admin port, or use store: sqlite:PATH")
+    return settings, settings.store.path
+
+
+def _ledger(args: argparse.Namespace) -> int:
+    _, path = _settings(args)
+    where = Filter(args.agent, args.session, args.model, args.reason, args.outcome, args.since, args.until, args.limit)
+    if args.by:
+        groups = query.groups(path, args.by, where)
+        sys.stdout.write(json.dumps([group_json(g) for g in groups], indent=1) if args.json else group_table(args.by, groups))
+    else:
+        records = query.rows(path, where)
+        sys.stdout.write(json.dumps([record_json(r) for r in records], indent=1) if args.json else record_table(records))
+    sys.stdout.write("\n")
+    return 0
+
+
+def _explain(args: argparse.Namespace) -> int:
+    settings, path = _settings(args)
+    record = query.one(path, args.id)
+    if record is None:
+        sys.stderr.write(f"fleetgate: the ledger has no exchange {args.id}\n")
+        return 1
+    if args.json:
+        sys.stdout.write(json.dumps(record_json(record), indent=1) + "\n")
+        return 0
+    target = model_table(settings).target(record.model, record.protocol) if record.model else None
+    price = target.price if target is not None and target.price is not None and target.price.source == record.price else None
+    sys.stdout.write(explain(record, price, tty=sys.stdout.isatty()) + "\n")
+    return 0
+
+
+def _budgets(args: argparse.Namespace) -> int:
+    _, path = _settings(args)
+    files = build.read(args.config, os.environ, simulate=True)
+
+    async def read() -> list[dict[str, Any]]:
+        stores = open_store(f"sqlite:{path}")
+        try:
+            return await balances(files, stores.budget, files.directory.agents.values(), time.time())
+        finally:
+            await stores.close()
+
+    found = [balance_json(b) for b in asyncio.run(read())]
+    if args.json:
+        sys.stdout.write(json.dumps(found, indent=1) + "\n")
+        return 0
+    rows = [
+        (str(b["counter"]), b["unit"], _amount(b["limit"]), _amount(b["spent"]), _amount(b["held"]), _amount(b["remaining"]), _when(b))
+        for b in found
+    ]
+    head = ("BUDGET", "UNIT", "LIMIT", "SPENT", "HELD", "LEFT", "RESETS (UTC)")
+    sys.stdout.write((table(head, rows, {"LIMIT", "SPENT", "HELD", "LEFT"}) if rows else "no budgets") + "\n")
+    return 0
+
+
+def _amount(value: Any) -> str:
+    return value if isinstance(value, str) else count(value)
+
+
+def _when(balance: dict[str, Any]) -> str:
+    return moment(balance["resets_at"]) if balance["resets_at"] else ""

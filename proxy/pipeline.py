@@ -1,0 +1,69 @@
+"""The one visible, ordered list of everything that looks at an exchange.
+
+identity  first, from headers alone: nobody unauthenticated makes us read or parse a body
+decode    the body, once; what is not the protocol's own JSON goes no further
+session   correlation for all that follows; never authority
+loops     from the history in the request; before policy, so that policies can read the signal
+policy    the agent's contract: models, tools, ceilings, steps
+routing   inside what policy allows; before the budget, which reserves at the dearest price that the route may use
+budget    last, so that nothing is held for a call that is refused anyway
+[send]    the engine asks the provider
+
+Later concerns have their places: kill after identity, guards after policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from proxy.budget.port import BudgetStore
+from proxy.budget.stage import BudgetStage
+from proxy.engine.decode import DecodeStage
+from proxy.engine.stage import Plan, Stage, compile_plan
+from proxy.identity.directory import Directory
+from proxy.identity.keys import KeyRing
+from proxy.identity.stage import IdentityStage, SessionStage
+from proxy.loops.stage import LoopStage
+from proxy.model import BudgetRule, Target
+from proxy.policy.stage import ContractStage
+from proxy.routing.models import ModelTable
+from proxy.routing.stage import RoutingStage
+from proxy.settings import Settings
+from proxy.wire.base import Memos
+
+GIVEN = frozenset({"headers", "method", "path"})
+"""What the edge sets before the first stage."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What stages are built from: the snapshot's own parts, and those that live as long as the process."""
+
+    settings: Settings
+    directory: Directory
+    budgets: Sequence[BudgetRule]
+    table: ModelTable
+    listing: Mapping[str, Target]
+    ring: Callable[[], KeyRing]
+    memos: Memos
+    store: BudgetStore
+
+
+def stages(parts: Parts) -> list[Stage]:
+    """Return the stages in the order in which they run."""
+    s, auth, routing = parts.settings, parts.settings.auth, parts.settings.routing
+    return [
+        IdentityStage(parts.directory, parts.ring, "open" if auth.mode == "open" else "keys"),
+        DecodeStage(parts.memos),
+        SessionStage(),
+        LoopStage(),
+        ContractStage(),
+        RoutingStage(parts.table, routing.mode, routing.simple_to, routing.threshold, parts.listing),
+        BudgetStage(parts.budgets, parts.store, default_max_output=s.budget.default_max_output, min_output=s.budget.min_output),
+    ]
+
+
+def plan(parts: Parts) -> Plan:
+    """Return the compiled plan. Raises PlanError when the order above cannot work."""
+    return compile_plan(stages(parts), GIVEN)

@@ -1,0 +1,150 @@
+"""`fleetgate check`: every mistake with its line, warnings that are true, and never a different answer than `serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from cli_cases import CONFIG, Folder, folder, run
+
+
+@pytest.fixture
+def good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    monkeypatch.setenv("TEST_OPENAI_KEY", "sk-test")
+    return folder(tmp_path)
+
+
+def test_a_good_configuration_passes(good: Folder) -> None:
+    done = good.run("check")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("ok: configuration ")
+    assert "2 agents, 1 budget rules, 1 providers, 1 model rules" in done.out
+    done = good.run("check", "--json")
+    assert done.json["ok"]
+    assert done.json["warnings"] == []
+    assert len(done.json["version"]) == 12
+
+
+def test_mistakes_in_several_files_come_all_at_once_each_with_its_line(good: Folder) -> None:
+    good.write("AGENTS.md", "---\nname: clerk\npolicy:\n  models: {alow: [x]}\n  tools: 7\n---\n")
+    good.write("budgets/b.yaml", "budgets:\n  - {name: all, scope: {flet: '*'}, limit: {usd: 10}, window: month}\n")
+    good.write("budgets/c.yaml", "budgets:\n  - {name: c, scope: {fleet: '*'}, limit: {usd: 1}, window: fortnight}\n")
+    good.write("policies/baseline.yaml", "policy:\n\n  budgets: {day: {usd: lots}}\n")
+    good.write("policies/own.rego", "package own\n")
+    good.write("keys.yaml", "keys:\n  - {agent: clerk, sha256: xyz}\n")
+    good.write("fleetgate.yaml", CONFIG + "auth: {mode: keys, keys: keys.yaml}\n")
+    done = good.run("check")
+    assert done.code == 1
+    assert done.out == ""
+    for place in (
+        "policies/baseline.yaml:3: ",
+        "budgets/b.yaml:2: ",
+        "budgets/c.yaml:2: ",
+        "keys.yaml:2: ",
+        "policies/own.rego: ",
+    ):
+        assert place in done.err, done.err
+    good.write("policies/baseline.yaml", "policy: {}\n")
+    done = good.run("check")
+    assert "AGENTS.md:4: " in done.err
+    assert "did you mean allow?" in done.err
+    assert "AGENTS.md:5: " in done.err
+    assert "problems found; nothing was started or changed" in done.err.splitlines()[-1]
+
+
+def test_mistakes_as_json_name_file_line_and_hint(good: Folder) -> None:
+    good.write("fleetgate.yaml", CONFIG.replace("store:", "stoer:"))
+    done = good.run("check", "--json")
+    assert done.code == 1
+    (error,) = done.json["errors"]
+    assert (error["line"], error["key"], error["hint"]) == (8, "stoer", "did you mean store?")
+    assert error["file"].endswith("fleetgate.yaml")
+
+
+def test_a_missing_provider_key_hides_no_mistake_elsewhere(good: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEST_OPENAI_KEY")
+    good.write("AGENTS.md", "---\nname: clerk\npolicy: 7\n---\n")
+    done = good.run("check")
+    assert done.code == 1
+    assert "fleetgate.yaml:5: providers.openai.api_key: the environment variable TEST_OPENAI_KEY is not set" in done.err
+    assert "AGENTS.md:3: " in done.err
+
+
+def test_without_providers_keys_as_quickstart_would_start(good: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TEST_OPENAI_KEY")
+    assert good.run("check").code == 1
+    assert good.run("check", "--quickstart").code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("fleetgate.yaml", "nonsense", "expected a mapping of sections"),
+        (
+            "fleetgate.yaml",
+            CONFIG + "listen: {host: 0.0.0.0}\nauth: {mode: open}\n",
+            "fleetgate.yaml:10: auth.mode: open while listen.host",
+        ),
+        ("fleetgate.yaml", CONFIG.replace("env:TEST_OPENAI_KEY", "sk-written-out-abc"), "a secret written out"),
+        ("fleetgate.yaml", CONFIG.replace("[AGENTS.md]", "[GONE.md]"), "GONE.md: does not exist"),
+        ("policies/baseline.yml", "policy: {}\n", "policies/baseline.yml: a policy that this version does not read"),
+        ("policies/sub/x.yaml", "rules: []\n", "policies/sub/x.yaml: a policy that this version does not read"),
+    ],
+)
+def test_what_check_refuses_serve_refuses(good: Folder, name: str, text: str, said: str) -> None:
+    good.write(name, text)
+    checked, served = good.run("check"), good.run("serve")
+    assert (checked.code, served.code) == (1, 1)
+    assert said in checked.err
+    assert checked.err == served.err
+    assert "sk-written" not in checked.err
+    assert "sk-written" not in good.run("check", "--json").out
+
+
+def test_no_configuration_at_all_says_where_it_looked(tmp_path: Path) -> None:
+    done = run("check", "--config", str(tmp_path / "none.yaml"))
+    assert done.code == 1
+    assert "none.yaml: cannot be read: No such file or directory" in done.err
+
+
+@pytest.mark.parametrize(
+    ("config", "agents", "said"),
+    [
+        (CONFIG.replace('  "gpt-*"', '  "odd-model-7": {provider: openai}\n  "gpt-*"'), None, "fleetgate.yaml:7: odd-model-7 has no price"),
+        (None, "---\nname: clerk\nmodel: mistral-large\n---\n", "agent clerk: no provider serves its preferred model mistral-large"),
+        (
+            None,
+            "---\nname: clerk\nmodel: gpt-4o\npolicy: {models: {allow: [gpt-4o-mini]}}\n---\n",
+            "agent clerk: its preferred model gpt-4o is not one that it may use",
+        ),
+        (CONFIG.replace('"gpt-*": {', '"gpt-*": {provider: openai}\n  "gpt-4o": {'), None, "never used, gpt-* at line 7 matches first"),
+    ],
+)
+def test_warnings_do_not_fail_and_are_true(good: Folder, config: str | None, agents: str | None, said: str) -> None:
+    if config is not None:
+        good.write("fleetgate.yaml", config)
+    if agents is not None:
+        good.write("AGENTS.md", agents)
+    done = good.run("check")
+    assert done.code == 0, done.err
+    assert f"warning: {said}" in done.out or any(said in line for line in done.out.splitlines() if line.startswith("warning: ")), done.out
+    assert any(said in warning for warning in good.run("check", "--json").json["warnings"])
+
+
+def test_a_baseline_that_is_not_there_is_a_warning(good: Folder) -> None:
+    (good.path / "policies/baseline.yaml").unlink()
+    assert "policies/baseline.yaml: not there" in good.run("check").out
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("nonsense",), ("check", "--nonsense"), ("keys",), ("keys", "create"), ("ledger", "--by", "moon")]
+)
+def test_wrong_usage_is_two(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert done.code == 2
+    assert "usage: fleetgate" in done.err
+
+
+def test_version_and_help() -> None:
+    assert run("--version").out.startswith("fleetgate 0.")
+    assert run("--help").code == 0
