@@ -1,0 +1,112 @@
+"""The requests: what an agent sends, in three sizes. Histories are fixed, each request carries a last user message that is new.
+
+`Body.request(i)` is a whole HTTP request as bytes; only a number in the last message changes from one to the next, so a proxy that keeps
+what it knows of the history has one new message to look at, and one that does not has all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+KEY = "fg-bench-0123456789abcdef0123456789abcdef"
+MARK = "@@@@@@@@"
+TEXT = (
+    "the invoice from our supplier was checked against order and delivery note before payment queue team total amount line "
+    "item currency date vendor account tax rate function returns value error when file path read write test passed failed "
+    "module import server request token budget agent session model please look into why this happens and report what changed"
+)
+WORDS = TEXT.split()
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """Requests of one kind: for each session the bytes before and after the changing number."""
+
+    sessions: Sequence[tuple[bytes, bytes]]
+
+    def request(self, number: int) -> bytes:
+        before, after = self.sessions[number % len(self.sessions)]
+        return b"%s%08d%s" % (before, number, after)
+
+    def size(self) -> int:
+        """Bytes of one request's body."""
+        return len(self.request(0).split(b"\r\n\r\n", 1)[1])
+
+
+def small(sessions: int = 64, stream: bool = False) -> Body:
+    """About 400 bytes: four short messages, no tools."""
+    return _body([_history(random.Random(i), messages=3, words=5) for i in range(sessions)], [], last_words=6, stream=stream)
+
+
+def agent(sessions: int = 8) -> Body:
+    """About 60 KB: 40 messages with tool calls and results, 15 tools."""
+    histories = [_history(random.Random(100 + i), messages=39, words=208, tools=True) for i in range(sessions)]
+    return _body(histories, _tools(15), last_words=100)
+
+
+def large(sessions: int = 4) -> Body:
+    """About 1 MB: 200 messages."""
+    histories = [_history(random.Random(200 + i), messages=199, words=900, tools=True) for i in range(sessions)]
+    return _body(histories, _tools(15), last_words=100)
+
+
+def fresh() -> Body:
+    """About 400 bytes, and every request begins a session of its own: what must not make memory grow."""
+    return _body([[{"role": "system", "content": f"Sort invoices. Case {MARK}."}]], [], last_words=40)
+
+
+def _words(rng: random.Random, count: int) -> str:
+    return " ".join(rng.choices(WORDS, k=count))
+
+
+def _history(rng: random.Random, messages: int, words: int, tools: bool = False) -> list[dict[str, object]]:
+    found: list[dict[str, object]] = [{"role": "system", "content": "You sort invoices. " + _words(rng, words)}]
+    found.append({"role": "user", "content": _words(rng, words)})
+    while len(found) < messages:
+        if tools and len(found) % 4 == 2 and len(found) + 2 <= messages:
+            call = {"name": f"tool_{rng.randrange(15)}", "arguments": json.dumps({"path": _words(rng, 4), "line": rng.randrange(10**6)})}
+            identity = f"call_{rng.randrange(10**9)}"
+            found.append({"role": "assistant", "content": None, "tool_calls": [{"id": identity, "type": "function", "function": call}]})
+            found.append({"role": "tool", "tool_call_id": identity, "content": _words(rng, words + words // 2)})
+        else:
+            found.append({"role": "assistant" if found[-1]["role"] in ("user", "tool") else "user", "content": _words(rng, words)})
+    return found
+
+
+def _tools(count: int) -> list[dict[str, object]]:
+    rng = random.Random(7)
+    properties = {name: {"type": "string", "description": _words(rng, 12)} for name in ("path", "query", "reason")}
+    schema = {"type": "object", "properties": properties, "required": ["path"], "additionalProperties": False}
+    return [
+        {"type": "function", "function": {"name": f"tool_{i}", "description": _words(rng, 40), "parameters": schema}} for i in range(count)
+    ]
+
+
+def _body(histories: list[list[dict[str, object]]], tools: list[dict[str, object]], last_words: int, stream: bool = False) -> Body:
+    sessions = []
+    for i, history in enumerate(histories):
+        messages: list[dict[str, object]] = list(history)
+        if MARK not in json.dumps(history):
+            messages.append({"role": "user", "content": f"Step {MARK}: " + _words(random.Random(i), last_words)})
+        else:
+            messages.append({"role": "user", "content": _words(random.Random(i), last_words)})
+        call: dict[str, object] = {"model": "gpt-4o", "stream": stream}
+        if stream:
+            call["stream_options"] = {"include_usage": True}
+        call |= {"max_completion_tokens": 1000, "messages": messages}
+        if tools:
+            call["tools"] = tools
+        sessions.append(_request(json.dumps(call, separators=(",", ":")).encode()))
+    return Body(sessions)
+
+
+def _request(body: bytes) -> tuple[bytes, bytes]:
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nAccept: application/json\r\n"
+        f"Authorization: Bearer {KEY}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    before, after = body.split(MARK.encode())
+    return head + before, after
