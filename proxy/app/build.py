@@ -138,4 +138,4 @@ def transport(settings: Settings, simulator: str | None = None) -> AioTransport 
 
 def limits(settings: Settings) -> Limits:
     """Return the bounds of one exchange."""
-    return Limits(max_body=settings.listen.max_body_mb << 20, first_byte_s=settings.limits.first_byte_s, idle_s=settings.limits.idle_s)
+    return Limits(max_body=settings.listen.max_body_mb << 20)

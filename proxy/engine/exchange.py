@@ -24,12 +24,10 @@ Count = Callable[["Exchange"], int]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds of one exchange. Bytes and seconds."""
+    """Bounds of one exchange, in bytes. Deadlines are the transport's and the edge's."""
 
     max_body: int = 32 << 20
     max_reply: int = 64 << 20
-    first_byte_s: float = 300.0
-    idle_s: float = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,8 +77,11 @@ def _pass(ex: Exchange, events: list[bytes], meter: Meter, taps: Sequence[Tap], 
             continue
         for tap in taps:
             deny = tap(event)
-            if deny is not None and not deny.shadow:
+            if deny is None:
+                continue
+            if not deny.shadow:
                 return out, deny
+            ex.find(f"shadow/{deny.reason}", deny.rule)
         if ceiling and meter.pieces > ceiling and _over(ex, meter):
             return out, Deny(
                 Reason.BUDGET_EXCEEDED,

@@ -171,6 +171,7 @@ def test_a_tap_cuts_the_stream_before_the_event_and_ends_it_well_formed() -> Non
 def test_a_dry_tap_lets_everything_through() -> None:
     out = play(STREAM, stream(says("bad") + STOP + DONE), stages=[CutAt("bad", shadow=True)])
     assert out.caller.got == says("bad") + STOP + DONE
+    assert out.record.findings == (("shadow/content_blocked", "w"),)
 
 
 def test_a_stream_that_goes_past_its_ceiling_is_cut_as_length() -> None:
