@@ -166,7 +166,11 @@ FREE = Price(input=((0, 0),), output=((0, 0),), source="local")
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One place where a call can be served: a provider's name, the model name that it knows, how we meter and what it costs."""
+    """One place where a call can be served: a provider's name, the model name that it knows, how we meter and what it costs.
+
+    `wire` is the dialect that the provider is asked in (`openai.chat`), empty for the client's own. `context` is the most tokens that
+    the model reads, where the price table knows it.
+    """
 
     provider: str
     model: str
@@ -175,6 +179,8 @@ class Target:
     price: Price | None
     local: bool = False
     tokenizer: str = "o200k_base"
+    wire: str = ""
+    context: int | None = None
 
 
 RouteReason = Literal["requested", "local", "fallback", "downgrade"]

@@ -222,7 +222,7 @@ class Server:
         match = _PREFIX.fullmatch(path) if path.startswith("/agent/") else None
         if match:
             path = match[2]
-        codec = find(request.method, path, request.headers)
+        codec = find(request.method, path, request.headers, query)
         ex = Exchange(self._runtime(), self._clock, client, codec.protocol if codec else dialect(path, request.headers))
         ex.method, ex.path, ex.query, ex.headers = request.method, path, query, request.headers
         ex.peer = request.remote or ""

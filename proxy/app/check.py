@@ -7,6 +7,7 @@ import time
 from proxy.app.build import Files
 from proxy.app.house import table
 from proxy.identity.show import lint
+from proxy.settings.sections import PROTOCOLS
 
 
 def warnings(files: Files) -> list[str]:
@@ -26,7 +27,7 @@ def warnings(files: Files) -> list[str]:
             found.append(f"{where}: {rule.pattern} has no price, so calls to it are refused as unpriced_model (give it one)")
     for name, grant in files.directory.agents.items():
         model = grant.default_model
-        if model and not any(models.target(model, protocol) for protocol in ("openai", "anthropic")):
+        if model and not any(models.target(model, protocol) for protocol in PROTOCOLS):
             found.append(f"agent {name}: no provider serves its preferred model {model}")
         if model and not grant.may_use(model):
             found.append(f"agent {name}: its preferred model {model} is not one that it may use")

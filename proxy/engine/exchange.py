@@ -17,6 +17,7 @@ from proxy.engine.stage import Plan
 from proxy.model import NO_LOOP, Deny, Finding, Grant, LoopSignal, Nanos, Principal, Route, Target, Usage
 from proxy.wire.base import Codec, Meter
 from proxy.wire.call import Call
+from proxy.wire.translate.bridge import Bridge
 
 Release = Callable[["Exchange"], Awaitable[None]]
 Count = Callable[["Exchange"], int]
@@ -50,6 +51,7 @@ class Exchange:
         "agent",
         "asked_model",
         "body",
+        "bridge",
         "call",
         "client",
         "clock",
@@ -153,6 +155,7 @@ class Exchange:
         self.started = False
         self.served = False
         self.target: Target | None = None
+        self.bridge: Bridge | None = None
         self.meter: Meter | None = None
         self.usage: Usage | None = None
         self.cost = Nanos(0)

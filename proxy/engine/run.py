@@ -15,15 +15,17 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from proxy.engine.ask import failed, foreign, request_for, store_down, uncarried, unreachable
 from proxy.engine.exchange import Exchange, Release
-from proxy.engine.ports import ClientGone, StoreError, UpstreamError, UpstreamReply, UpstreamRequest
-from proxy.engine.pump import pump
+from proxy.engine.ports import ClientGone, StoreError, UpstreamError, UpstreamReply
+from proxy.engine.pump import Flow, pump
 from proxy.engine.record import record_of
-from proxy.engine.reply import forwarded, ours, upstream_headers, upstream_query
+from proxy.engine.reply import forwarded, ours
 from proxy.engine.stage import Hook, Tap
 from proxy.model import Deny, Nanos, Reason, Target, Usage
-from proxy.wire.call import Edit
-from proxy.wire.refusals import refuse
+from proxy.wire.base import Framing
+from proxy.wire.refusals import provider_error, refuse
+from proxy.wire.translate.bridge import Untranslatable
 
 log = logging.getLogger("fleetgate.engine")
 
@@ -135,12 +137,12 @@ class Engine:
                 deny = await hook(ex)
             except StoreError as e:
                 log.error("exchange %s: stage %s: %s", ex.id, name, e)
-                deny = _store_down(name)
+                deny = store_down(name)
             except ClientGone:
                 raise
             except Exception:
                 log.exception("exchange %s: stage %s failed", ex.id, name)
-                deny = _failed(name)
+                deny = failed(name)
             if deny is None:
                 continue
             if deny.shadow:
@@ -158,18 +160,25 @@ class Engine:
         targets = ex.route.targets
         for i, target in enumerate(targets):
             last = i == len(targets) - 1
+            try:
+                request, bridge = request_for(ex, target)
+            except Untranslatable as e:
+                ex.note("upstream", f"{target.provider} cannot be asked in {target.wire}: {e}")
+                if not last:
+                    continue
+                return uncarried(ex.codec.dialect, target, e)
             before = (ex.target, ex.sent)
-            ex.target, ex.sent, ex.upstream_status = target, True, 0
+            ex.target, ex.sent, ex.upstream_status, ex.bridge = target, True, 0, bridge
             ex.mark("sent")
             try:
-                reply = await ex.rt.transport.send(_upstream_request(ex, target))
+                reply = await ex.rt.transport.send(request)
             except UpstreamError as e:
                 if e.kind == "connect":
                     ex.target, ex.sent = before  # this one did no work; what an earlier one may have done stays charged
                 ex.note("upstream", f"{target.provider} could not be asked: {e}")
                 if not last and (e.retryable or target.local):
                     continue
-                return _unreachable(target.provider, e)
+                return unreachable(target.provider, e)
             ex.mark("head")
             ex.upstream_status = reply.status
             if reply.status in ANOTHER and not last:
@@ -185,21 +194,25 @@ class Engine:
         kind = reply.headers.get("content-type", "").partition(";")[0].strip().lower()
         if not 200 <= reply.status < 300:
             return await self._forward_error(ex, target, reply, kind)
-        if ex.call.stream and kind == "text/event-stream":
-            return await self._stream(ex, reply)
+        spoken = ex.codec if ex.bridge is None else ex.bridge.codec
+        framing = spoken.streams.get(kind) if ex.call.stream else None
+        if framing is not None:
+            return await self._stream(ex, reply, framing())
         return await self._buffered(ex, target, reply, kind)
 
     async def _forward_error(self, ex: Exchange, target: Target, reply: UpstreamReply, kind: str) -> Deny | None:
-        """Pass the provider's own error on untouched, unless it is none of the protocol's."""
+        """Pass the provider's own error on untouched, unless it is none of the protocol's; in another dialect, its words."""
         if kind != "application/json" or reply.status < 400:
-            return _foreign(target.provider, reply.status, kind)
+            return foreign(target.provider, reply.status, kind)
         try:
             body = await reply.read(ex.rt.limits.max_reply)
         except UpstreamError as e:
-            return _unreachable(target.provider, e)
+            return unreachable(target.provider, e)
         ex.outcome = "upstream_error"
         ex.note("upstream", f"{target.provider} answered {reply.status}; its error is passed on as it is")
         self._settled(ex)
+        if ex.bridge is not None:
+            body = provider_error(ex.protocol, reply.status, body)
         await self._send(ex, reply.status, forwarded(reply.headers), body)
         return None
 
@@ -207,37 +220,49 @@ class Engine:
         try:
             ex.reply_body = await reply.read(ex.rt.limits.max_reply)
         except UpstreamError as e:
-            return _unreachable(target.provider, e)
+            return unreachable(target.provider, e)
         ex.mark("last_byte")
-        meter = ex.meter = ex.codec.meter(ex.call)
+        bridge = ex.bridge
+        meter = ex.meter = ex.codec.meter(ex.call) if bridge is None else bridge.meter()
         meter.buffered(ex.reply_body)
         if not ex.reply_body.lstrip().startswith(b"{"):
-            return _foreign(target.provider, reply.status, kind)
+            return foreign(target.provider, reply.status, kind)
         ex.served = True
         deny = await self._hooks(ex, ex.rt.plan.reply)
         if deny is not None:
             return deny
+        headers = forwarded(reply.headers)
+        if bridge is not None:
+            try:
+                ex.reply_body = bridge.reply(ex.reply_body)
+            except Untranslatable:
+                return foreign(target.provider, reply.status, kind)
+            headers = [*[h for h in headers if h[0].lower() != "content-type"], ("content-type", ex.codec.content_type(ex.call))]
         self._settled(ex)
-        await self._send(ex, reply.status, forwarded(reply.headers), ex.reply_body)
+        await self._send(ex, reply.status, headers, ex.reply_body)
         ex.outcome = "ok"
         return None
 
-    async def _stream(self, ex: Exchange, reply: UpstreamReply) -> Deny | None:
-        meter = ex.meter = ex.codec.meter(ex.call)
+    async def _stream(self, ex: Exchange, reply: UpstreamReply, framing: Framing) -> Deny | None:
+        back = None if ex.bridge is None else ex.bridge.back()
+        meter = ex.meter = ex.codec.meter(ex.call) if ex.bridge is None else ex.bridge.meter()
         taps: list[Tap] = [tap for make in ex.rt.plan.taps if (tap := make(ex)) is not None]
         ex.served = ex.started = True
         ex.status = reply.status
-        await ex.client.start(reply.status, [*forwarded(reply.headers), *ours(ex)])
-        cut = await pump(ex, reply, meter, taps, drop_usage=not ex.call.wants_usage)
+        headers = forwarded(reply.headers)
+        if back is not None:
+            headers = [*[h for h in headers if h[0].lower() != "content-type"], ("content-type", ex.codec.content_type(ex.call))]
+        await ex.client.start(reply.status, [*headers, *ours(ex)])
+        cut = await pump(ex, reply, Flow(framing, meter, taps, drop_usage=not ex.call.wants_usage, back=back))
         ex.mark("last_byte")
+        ex.deny = cut
         self._settled(ex)
         if cut is None:
             ex.outcome = "upstream_error" if meter.failed else "ok"
         else:
-            ex.deny = cut
             ex.note("reply", f"cut: {cut.message}")
             ex.outcome = _outcome(cut)
-            ending = meter.cut(cut)
+            ending = meter.cut(cut) if back is None else back.cut(cut)
             ex.sizes[1] += len(ending)
             await ex.client.write(ending)
         await ex.client.end()
@@ -305,45 +330,5 @@ class Engine:
                 log.exception("exchange %s: sink %s failed", ex.id, sink.name)
 
 
-def _upstream_request(ex: Exchange, target: Target) -> UpstreamRequest:
-    call = ex.call
-    edit = Edit(
-        model=target.upstream_model if target.upstream_model != call.model else None,
-        max_output=ex.max_output,
-        ask_usage=call.stream and not call.wants_usage,
-        max_output_key="max_tokens" if target.local else "max_completion_tokens",
-    )
-    path, query = ex.codec.upstream_path(call), upstream_query(ex.query)
-    return UpstreamRequest(
-        target=target,
-        method=ex.method,
-        path=f"{path}?{query}" if query else path,
-        headers=upstream_headers(ex.headers),
-        body=ex.codec.rewrite(call, edit) if ex.method != "GET" else b"",
-        stream=call.stream,
-    )
-
-
 def _outcome(deny: Deny) -> str:
     return "upstream_error" if deny.reason in (Reason.UPSTREAM_ERROR, Reason.UPSTREAM_TIMEOUT) else "denied"
-
-
-def _store_down(stage: str) -> Deny:
-    message = "Shared state cannot be reached, so nothing can be spent."
-    return Deny(Reason.STORE_UNAVAILABLE, message, rule=stage, remedy="Try again.", retry_after_s=2)
-
-
-def _failed(stage: str) -> Deny:
-    message = f"Fleetgate failed in its {stage} stage and refuses to guess."
-    return Deny(Reason.INTERNAL, message, rule=stage, remedy="See the server log.")
-
-
-def _foreign(provider: str, status: int, kind: str) -> Deny:
-    message = f"{provider} answered {status} with {kind or 'no content type'}, which is not the protocol's."
-    return Deny(Reason.UPSTREAM_ERROR, message, rule="upstream", remedy="Try again; if it stays, check the provider's base_url.")
-
-
-def _unreachable(provider: str, e: UpstreamError) -> Deny:
-    reason = Reason.UPSTREAM_TIMEOUT if e.kind == "timeout" else Reason.UPSTREAM_ERROR
-    remedy = "Try again; if it stays, check the provider."
-    return Deny(reason, f"{provider}: {e}.", rule="upstream", remedy=remedy, retry_after_s=2 if e.kind == "connect" else None)

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from proxy import globs
 from proxy.model import FREE, Price, Target
+from proxy.wire.translate.bridge import DIALECTS, PREFERRED
 
 AUTO = "auto"
 """The model name that leaves the choice to us. No rule of `models` may have it: the policy lets it pass and trusts what we choose."""
@@ -21,7 +22,12 @@ SHOWN = 80
 REMEMBERED = 1024
 """Resolved (model, protocol) pairs kept; past that all are forgotten at once, which costs a few microseconds each to find again."""
 
-PATHS = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}
+PATHS = {
+    "openai": "/v1/chat/completions",
+    "anthropic": "/v1/messages",
+    "gemini": "/v1beta/models/MODEL:generateContent",
+    "ollama": "/api/chat",
+}
 """Where a client of each protocol calls, for hints."""
 
 
@@ -58,6 +64,11 @@ class Upstream(Protocol):
         ...
 
     @property
+    def operations(self) -> Sequence[str]:
+        """Those that it has of its protocols' operations; empty for all."""
+        ...
+
+    @property
     def local(self) -> bool:
         """Whether it runs on the operator's own machines."""
         ...
@@ -75,6 +86,7 @@ class ModelTable:
         providers: by name; a rule's provider that is missing here serves nothing.
         price_of: see `PriceOf`; asked with the name that the provider knows. Local servers are free unless the rule has a price.
         tokenizer_of: the vocabulary's name for that name.
+        context_of: `(provider, upstream model)` to the most tokens that it reads, or None.
     """
 
     def __init__(
@@ -83,10 +95,11 @@ class ModelTable:
         providers: Mapping[str, Upstream],
         price_of: PriceOf,
         tokenizer_of: Callable[[str], str],
+        context_of: Callable[[str, str], int | None] = lambda provider, model: None,
     ) -> None:
         self._rules = tuple((globs.matcher((rule.pattern,)), rule) for rule in rules)
         self._providers = dict(providers)
-        self._price_of, self._tokenizer_of = price_of, tokenizer_of
+        self._price_of, self._tokenizer_of, self._context_of = price_of, tokenizer_of, context_of
         self._known: dict[tuple[str, str], Target | None] = {}
 
     def rule(self, model: str) -> Rule | None:
@@ -95,36 +108,42 @@ class ModelTable:
             return None
         return next((rule for matches, rule in self._rules if matches(model)), None)
 
-    def target(self, model: str, protocol: str) -> Target | None:
-        """Return where `model` is served in `protocol`, or None when nobody serves it."""
-        key = (model, protocol)
+    def target(self, model: str, dialect: str) -> Target | None:
+        """Return where `model` is served to a client of `dialect` (`openai.chat`, or a protocol alone), or None when nobody serves it.
+
+        A provider that does not speak the client's dialect is asked in one that a chat can be translated to.
+        """
+        key = (model, dialect)
         if key in self._known:
             return self._known[key]
-        found = self._resolve(model, protocol)
+        found = self._resolve(model, dialect)
         if len(model) <= MAX_NAME:
             if len(self._known) >= REMEMBERED:
                 self._known.clear()
             self._known[key] = found
         return found
 
-    def _resolve(self, model: str, protocol: str) -> Target | None:
+    def _resolve(self, model: str, dialect: str) -> Target | None:
         rule = self.rule(model)
         provider = self._providers.get(rule.provider) if rule is not None else None
-        if rule is None or provider is None or protocol not in provider.protocols:
+        wire = None if provider is None else _wire(provider, dialect)
+        if rule is None or provider is None or wire is None:
             return None
         upstream = rule.upstream_model or model
         return Target(
             provider=rule.provider,
             model=model,
             upstream_model=upstream,
-            protocol=protocol,
+            protocol=wire.partition(".")[0],
             price=FREE if provider.local and rule.price is None else self._price_of(rule.provider, upstream, rule.price),
             local=provider.local,
             tokenizer=self._tokenizer_of(upstream),
+            wire=wire if wire != dialect else "",
+            context=self._context_of(rule.provider, upstream),
         )
 
-    def explain_missing(self, model: str, protocol: str) -> str:
-        """Return in words why `target(model, protocol)` is None, and what to do instead."""
+    def explain_missing(self, model: str, dialect: str) -> str:
+        """Return in words why `target(model, dialect)` is None, and what to do instead."""
         if not 0 < len(model) <= MAX_NAME:
             return f"a model name has 1 to {MAX_NAME} characters"
         rule, model = self.rule(model), model[:SHOWN]
@@ -135,8 +154,24 @@ class ModelTable:
             return f"{model!r} matches `{rule.pattern}`, whose provider {rule.provider} is not configured"
         spoken = " and ".join(provider.protocols)
         instead = next((f"; call {PATHS[p]} instead" for p in provider.protocols if p in PATHS), "")
-        return f"{model!r} matches `{rule.pattern}`, served by {rule.provider}, which speaks {spoken} and not {protocol}{instead}"
+        protocol, _, operation = dialect.partition(".")
+        missing = f"has no {operation}" if protocol in provider.protocols else f"not {protocol}{instead}"
+        return f"{model!r} matches `{rule.pattern}`, served by {rule.provider}, which speaks {spoken} and {missing}"
 
     def names(self) -> tuple[str, ...]:
         """Return the patterns without wildcards, which are models that surely exist, in order."""
         return tuple(dict.fromkeys(rule.pattern for _, rule in self._rules if not set(rule.pattern) & set("*?")))
+
+
+def _wire(provider: Upstream, dialect: str) -> str | None:
+    """Return the dialect that `provider` is asked in by a client of `dialect`: its own, else one that a chat can be translated to."""
+    if _speaks(provider, dialect):
+        return dialect
+    if dialect not in DIALECTS:
+        return None
+    return next((wire for wire in PREFERRED if wire in DIALECTS and _speaks(provider, wire)), None)
+
+
+def _speaks(provider: Upstream, dialect: str) -> bool:
+    protocol, _, operation = dialect.partition(".")
+    return protocol in provider.protocols and (not operation or not provider.operations or operation in provider.operations)

@@ -48,12 +48,12 @@ class RoutingStage(Stage):
 
     async def request(self, ex: Exchange) -> Deny | None:
         """Set `ex.route`, or refuse when nothing serves the model."""
-        call, protocol = ex.call, ex.protocol
+        call, dialect = ex.call, ex.codec.dialect
         ex.asked_model = call.model
         if call.operation == "models":
             return self._list(ex)
         score = difficulty(call) if self._mode != "off" and call.operation == "chat" else None
-        local = self._local(ex, score, protocol)
+        local = self._local(ex, score, dialect)
         targets = [] if local is None else [local]
         model: str | None = call.model
         if model == AUTO:
@@ -61,18 +61,18 @@ class RoutingStage(Stage):
             model = default if default is not None and ex.grant.may_use(default) else None
             if model is None and local is None:
                 return _no_default(ex.grant)
-        asked = None if model is None else self._table.target(model, protocol)
+        asked = None if model is None else self._table.target(model, dialect)
         if asked is not None and asked not in targets:
             targets.append(asked)
         elif asked is None and model is not None:
             return Deny(
                 Reason.MODEL_NOT_ALLOWED,
-                self._table.explain_missing(model, protocol),
+                self._table.explain_missing(model, dialect),
                 rule="models",
                 remedy="ask for a model that is served, or add a rule to `models` in the configuration",
             )
         if ex.grant.fallback and call.operation == "chat":
-            self._add_fallbacks(targets, ex.grant, protocol)
+            self._add_fallbacks(targets, ex.grant, dialect)
         ex.route = _route(tuple(targets), local, score)
         ex.note("routing", f"{ex.route.reason}: {targets[0].provider} {targets[0].model}; {ex.route.why}".rstrip("; "))
         return None
@@ -91,22 +91,22 @@ class RoutingStage(Stage):
             ex.reply_body = ex.codec.filter(ex.reply_body, ex.grant.may_use)
         return None
 
-    def _local(self, ex: Exchange, score: Difficulty | None, protocol: str) -> Target | None:
+    def _local(self, ex: Exchange, score: Difficulty | None, dialect: str) -> Target | None:
         """Return the target for simple requests if this is one that may go there; in shadow mode report it and return None."""
         grant, model = ex.grant, self._simple_to
         if score is None or model is None or model == ex.call.model or not grant.local_ok:
             return None
         if not simple(ex.call, score.score, self._threshold) or not grant.may_use(model):
             return None
-        target = self._table.target(model, protocol)
+        target = self._table.target(model, dialect)
         if target is None or self._mode == "enforce":
             return target
         ex.find("routing/would-go-local", f"difficulty {score.score:.2f} is below {self._threshold:g}: {model}")
         return None
 
-    def _add_fallbacks(self, targets: list[Target], grant: Grant, protocol: str) -> None:
+    def _add_fallbacks(self, targets: list[Target], grant: Grant, dialect: str) -> None:
         for model in grant.fallback:
-            target = self._table.target(model, protocol)
+            target = self._table.target(model, dialect)
             if target is not None and target not in targets and grant.may_use(model):
                 targets.append(target)
 

@@ -38,9 +38,6 @@ def _models(settings: Settings, fault: Fault) -> Iterator[ConfigError]:
         provider = settings.providers.get(rule.provider)
         if provider is None:
             yield fault((*at, "provider"), f"no provider is called {rule.provider}", hint=near(rule.provider, settings.providers))
-        elif not provider.served:
-            spoken = ", ".join(provider.protocols)
-            yield fault((*at, "provider"), f"{rule.provider} speaks only {spoken}, which comes in a later version", "openai or anthropic")
         if rule.upstream_model is not None and ("*" in rule.upstream_model or "?" in rule.upstream_model):
             yield fault((*at, "upstream_model"), "a pattern", "one model name")
 

@@ -18,7 +18,7 @@ from proxy.model import Source
 from proxy.settings.checks import cross_check
 from proxy.settings.environment import Overrides
 from proxy.settings.kinds import Listed, PathOf, Secret, SecretRef, Section, Surroundings, Wrong, base_url, shown
-from proxy.settings.sections import LATER_PROTOCOLS, PROTOCOLS, ModelRule, Provider, Settings, Store, keys
+from proxy.settings.sections import PROTOCOLS, ModelRule, Provider, Settings, Store, keys
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
@@ -50,7 +50,7 @@ def load_settings(path: Path, env: Mapping[str, str], *, simulate: bool = False)
     values = reader.section(Settings, ())
     if reader.errors:
         raise ConfigErrors(reader.errors)
-    warnings = (*reader.overrides.unknown, *reader.warnings)
+    warnings = tuple(reader.overrides.unknown)
     settings = Settings(file=path, warnings=warnings, secret_files=tuple(reader.secret_files), **values)
     errors, more = cross_check(settings, reader.error, reader.given)
     if errors:
@@ -64,7 +64,6 @@ class Reader:
     def __init__(self, doc: Doc, at: Surroundings) -> None:
         self.doc, self.at = doc, at
         self.errors: list[ConfigError] = []
-        self.warnings: list[str] = []
         self.secret_files: list[Path] = []
         self.overrides = Overrides(doc, at.env)
         self.errors += self.overrides.errors
@@ -172,11 +171,6 @@ class Reader:
                 values["base_urls"] = self._match_urls(values["base_urls"], values["protocols"], (*at, "base_url"))
                 key = item.get("api_key")
                 found[name] = Provider(name=name, source=self.source(at), key_from=key if isinstance(key, str) else "", **values)
-                self.warnings += [
-                    f"{self.source(at)}: {protocol} comes in a later version; nothing reaches it in this one"
-                    for protocol in values["protocols"]
-                    if protocol in LATER_PROTOCOLS
-                ]
         return found
 
     def _match_urls(self, urls: dict[str, str], protocols: tuple[str, ...], path: KeyPath) -> dict[str, str]:
@@ -194,7 +188,7 @@ class Reader:
             return {"": base_url(value)}  # for all its protocols
         found = {}
         for protocol, url in value.items():
-            if protocol not in (*PROTOCOLS, *LATER_PROTOCOLS):
+            if protocol not in PROTOCOLS:
                 self.errors.append(self.error((*path, protocol), "no protocol", ", ".join(PROTOCOLS), near(protocol, PROTOCOLS)))
             try:
                 found[protocol] = base_url(url)

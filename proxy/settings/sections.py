@@ -33,10 +33,10 @@ from proxy.settings.kinds import (
     Whole,
 )
 
-PROTOCOLS = ("openai", "anthropic")
-"""The protocols that this version serves."""
-LATER_PROTOCOLS = ("gemini", "ollama")
-"""Protocols of the published format that have no routes yet."""
+PROTOCOLS = ("openai", "anthropic", "gemini", "ollama")
+"""The protocols that are served."""
+OPERATIONS = ("chat", "responses", "completions", "embeddings", "messages", "count_tokens", "generate", "embed", "show")
+"""What a provider may be said to have of them; lists of models are always asked for."""
 
 AT_START = ("listen", "store")
 """Sections that a running server cannot change: its sockets and its counters."""
@@ -98,9 +98,15 @@ class Provider:
 
     name: str = ""
     protocols: tuple[str, ...] = setting(
-        Listed(Choice((*PROTOCOLS, *LATER_PROTOCOLS)), "a list of protocols"),
-        "What it speaks: `openai` (base URL ends where `/chat/completions` begins) or `anthropic` (base URL is the root). `gemini` and "
-        "`ollama` are accepted but have no routes in this version. May be left out when `base_url` is a mapping.",
+        Listed(Choice(PROTOCOLS), "a list of protocols"),
+        "What it speaks: `openai` (base URL ends where `/chat/completions` begins), `anthropic`, `gemini` or `ollama` (base URL is the "
+        "root). May be left out when `base_url` is a mapping.",
+    )
+    operations: tuple[str, ...] = setting(
+        Listed(Choice(OPERATIONS), "a list of operations"),
+        "What it has of its protocols, for a server that lacks some: `[chat, embeddings]` for one without `/responses`. A chat in another "
+        "dialect is then translated. Default: all.",
+        (),
     )
     base_urls: Mapping[str, str] = setting(
         Special("a URL, or a mapping of protocol to URL", text=True),
@@ -112,11 +118,6 @@ class Provider:
     local: bool = setting(Flag(), "It runs on your own machines: its calls cost nothing unless a price says so.", False)
     headers: tuple[tuple[str, Secret], ...] = setting(Special("a mapping of name to text, `env:NAME` or `file:PATH`"), "Extra headers.", ())
     source: Source = Source("", 0)
-
-    @property
-    def served(self) -> tuple[str, ...]:
-        """Its protocols that this version serves."""
-        return tuple(p for p in self.protocols if p in PROTOCOLS)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

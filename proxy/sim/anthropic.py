@@ -73,7 +73,7 @@ def _stream_error(kind: str | None, message: str | None) -> bytes:
     return b"event: error\ndata: %b\n\n" % dumps(body)
 
 
-VENDOR = Vendor("anthropic", error, _stream_error)
+VENDOR = Vendor("anthropic", error, _stream_error, invalid)
 
 
 # --- messages ------------------------------------------------------------------------------------------------------------------

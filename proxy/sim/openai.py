@@ -65,7 +65,7 @@ def _stream_error(kind: str | None, message: str | None) -> bytes:
     return b"data: %b\n\n" % dumps(body)
 
 
-VENDOR = Vendor("openai", error, _stream_error)
+VENDOR = Vendor("openai", error, _stream_error, invalid)
 
 
 # --- chat completions ----------------------------------------------------------------------------------------------------------

@@ -10,12 +10,11 @@ import asyncio
 import json
 import signal
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
 
-from proxy.sim import anthropic, openai, openai_other
+from proxy.sim import routes
 from proxy.sim.answer import seed_of
 from proxy.sim.calls import Calls
 from proxy.sim.deliver import deliver, scripted
@@ -27,28 +26,19 @@ try:
 except ImportError:  # pragma: no cover - there is no uvloop for this platform
     from asyncio import new_event_loop  # type: ignore[assignment]
 
-Operation = Callable[[Given], tuple[Script, Reply]]
-
 MAX_BODY = 64 << 20
 _CALLS = web.AppKey("calls", Calls)
 _REQUIRE_KEY = web.AppKey("require_key", bool)
-_OPERATIONS: dict[str, Operation] = {
-    "/v1/chat/completions": openai.chat,
-    "/v1/embeddings": openai_other.embeddings,
-    "/v1/messages": anthropic.messages,
-    "/v1/messages/count_tokens": anthropic.count_tokens,
+_KEY_HEADERS = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
+_NO_KEY = {
+    "anthropic": "x-api-key header is required",
+    "gemini": "Method doesn't allow unregistered callers. Please use API Key or other form of API consumer identity to call this API.",
+    "openai": "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth"
+    " (i.e. Authorization: Bearer YOUR_KEY).",
 }
 
 
-def _is_anthropic(request: web.Request) -> bool:
-    return request.path.startswith("/v1/messages") or (request.path.startswith("/v1/models") and "anthropic-version" in request.headers)
-
-
-def _invalid(request: web.Request, e: Invalid, seed: bytes) -> Reply:
-    return anthropic.invalid(e, seed) if _is_anthropic(request) else openai.invalid(e, seed)
-
-
-def _check_key(request: web.Request) -> None:
+def _check_key(request: web.Request, vendor: Vendor) -> None:
     """Refuse a request without a key, if keys are wanted.
 
     Raises:
@@ -58,12 +48,9 @@ def _check_key(request: web.Request) -> None:
         return
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     bearer = scheme.lower() == "bearer" and bool(token.strip())
-    if _is_anthropic(request):
-        if not bearer and not request.headers.get("x-api-key"):
-            raise Invalid("x-api-key header is required", status=401)
-    elif not bearer:
-        text = "You didn't provide an API key. You need to provide your API key in an Authorization header using Bearer auth"
-        raise Invalid(f"{text} (i.e. Authorization: Bearer YOUR_KEY).", status=401)
+    if bearer or request.headers.get(_KEY_HEADERS.get(vendor.name, "")):
+        return
+    raise Invalid(_NO_KEY.get(vendor.name, _NO_KEY["openai"]), status=401)
 
 
 def _loads(body: bytes) -> dict[str, Any]:
@@ -76,34 +63,26 @@ def _loads(body: bytes) -> dict[str, Any]:
     return value
 
 
-def _answer(request: web.Request, body: bytes) -> tuple[Script, Reply, bytes]:
-    """Return the script, the reply and the seed of ids for one request. Never raises for what a client sent."""
+def _answer(request: web.Request, body: bytes) -> tuple[Script, Reply, Vendor]:
+    """Return the script, the reply and the vendor of one request. Never raises for what a client sent."""
     seed = seed_of([request.path, body.decode("utf-8", "replace")])
+    headers = {k.lower(): v for k, v in request.headers.items()}
+    vendor, operation = routes.find(request.method, request.path, headers)
     try:
-        _check_key(request)
-        operation = _OPERATIONS.get(request.path)
-        if request.path == "/v1/models" and request.method == "GET":
-            return Script(), anthropic.models() if _is_anthropic(request) else openai_other.models(), seed
-        if request.path.startswith("/v1/models/") and request.method == "GET":
-            name = request.path.removeprefix("/v1/models/")
-            return Script(), anthropic.model(name) if _is_anthropic(request) else openai_other.model(name), seed
-        if operation is None or request.method != "POST":
+        _check_key(request, vendor)
+        if operation is None:
             raise Invalid(f"Invalid URL ({request.method} {request.path})", status=404)
-        given = Given(_loads(body), {k.lower(): v for k, v in request.headers.items()})
+        given = Given(_loads(body) if request.method == "POST" else {}, headers, request.path, dict(request.query))
         try:
             script, reply = operation(given)
         except (AttributeError, KeyError, TypeError) as e:
             # The vendor modules check what tests of a proxy are about, not every type; a vendor would answer 400 to the rest.
             raise Invalid(f"A member of the request has the wrong type ({type(e).__name__}).") from None
-        return script, scripted(script, reply, _vendor(request), seed), seed
+        return script, scripted(script, reply, vendor, seed), vendor
     except Invalid as e:
-        return Script(), _invalid(request, e, seed), seed
+        return Script(), vendor.invalid(e, seed), vendor
     except ScriptError as e:
-        return Script(), _invalid(request, Invalid(f"simulated provider: {e}"), seed), seed
-
-
-def _vendor(request: web.Request) -> Vendor:
-    return anthropic.VENDOR if _is_anthropic(request) else openai.VENDOR
+        return Script(), vendor.invalid(Invalid(f"simulated provider: {e}"), seed), vendor
 
 
 async def _serve(request: web.Request) -> web.StreamResponse:
@@ -111,8 +90,8 @@ async def _serve(request: web.Request) -> web.StreamResponse:
     calls = request.app[_CALLS]
     call = calls.begin(request.method, request.path, request.query_string, request.headers, body)
     try:
-        script, reply, _ = _answer(request, body)
-        return await deliver(request, script, reply, _vendor(request), call)
+        script, reply, vendor = _answer(request, body)
+        return await deliver(request, script, reply, vendor, call)
     except asyncio.CancelledError:
         call.aborted = True
         raise
@@ -168,7 +147,7 @@ async def _run(host: str, port: int, require_key: bool) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     runner, bound = await start(host, port, require_key=require_key)
-    sys.stdout.write(f"simulated provider: OpenAI at http://{host}:{bound}/v1, Anthropic at http://{host}:{bound}\n")
+    sys.stdout.write(f"simulated provider: OpenAI at http://{host}:{bound}/v1, Anthropic, Gemini and Ollama at http://{host}:{bound}\n")
     sys.stdout.flush()
     await stop.wait()
     await runner.cleanup()

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxy.sim.script import Script
+
 
 @dataclass(frozen=True, slots=True)
 class Piece:
@@ -27,6 +29,14 @@ class Reply:
     tokens: int = 0
 
 
+class Invalid(Exception):
+    """The request is not what the vendor takes; becomes its 400 (or 401, 404). `param` and `code` are OpenAI's."""
+
+    def __init__(self, message: str, param: str | None = None, code: str | None = None, status: int = 400) -> None:
+        self.message, self.param, self.code, self.status = message, param, code, status
+        super().__init__(message)
+
+
 @dataclass(frozen=True, slots=True)
 class Vendor:
     """What differs between the vendors when something goes wrong: the error reply, and the error inside a stream.
@@ -34,19 +44,13 @@ class Vendor:
     Attributes:
         error: (status, type or None, message or None, seed) to a reply in the vendor's shape.
         stream_error: (type or None, message or None) to one event.
+        invalid: (what is wrong, seed) to the reply to a request that the vendor does not take.
     """
 
     name: str
     error: Callable[[int, str | None, str | None, bytes], Reply]
     stream_error: Callable[[str | None, str | None], bytes]
-
-
-class Invalid(Exception):
-    """The request is not what the vendor takes; becomes its 400 (or 401, 404). `param` and `code` are OpenAI's."""
-
-    def __init__(self, message: str, param: str | None = None, code: str | None = None, status: int = 400) -> None:
-        self.message, self.param, self.code, self.status = message, param, code, status
-        super().__init__(message)
+    invalid: Callable[[Invalid, bytes], Reply]
 
 
 def dumps(value: Any) -> bytes:
@@ -56,10 +60,12 @@ def dumps(value: Any) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A request as it arrived: its JSON object, its headers in lower case, and the header script's text."""
+    """A request as it arrived: its JSON object (empty for a GET), its headers in lower case, its path and its query."""
 
     body: dict[str, Any]
     headers: dict[str, str] = field(default_factory=dict)
+    path: str = ""
+    query: dict[str, str] = field(default_factory=dict)
 
     @property
     def script(self) -> str | None:
@@ -90,3 +96,7 @@ def unknown_event(script_value: dict[str, Any] | bool) -> bytes:
     wanted = script_value if isinstance(script_value, dict) else {}
     name = str(wanted.get("event", "sim.unknown"))
     return b"event: %b\ndata: %b\n\n" % (name.encode(), dumps(wanted.get("data", {"type": name, "note": "keep me as I am"})))
+
+
+Operation = Callable[[Given], tuple[Script, Reply]]
+"""Answers one request. Raises Invalid where the vendor would answer 400, ScriptError where the script is wrong."""

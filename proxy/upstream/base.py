@@ -30,4 +30,6 @@ class Provider:
             return ()
         if protocol == "anthropic":
             return (("x-api-key", self.api_key),)
+        if protocol == "gemini":
+            return (("x-goog-api-key", self.api_key),)
         return (("Authorization", f"Bearer {self.api_key}"),)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from proxy.wire import jsonio
 from proxy.wire.anthropic_messages import MESSAGE, PROTOCOL, SYSTEM, TOOLS, parse_message, parse_system, parse_tools
 from proxy.wire.anthropic_reply import CountMeter, MessagesMeter
-from proxy.wire.base import Codec, Memos, Meter
+from proxy.wire.base import Codec, Memos, Meter, Routes
 from proxy.wire.call import Call, Edit, Message, Tools
 from proxy.wire.fields import MAX_TOKENS, Fields, guarded
 from proxy.wire.keys import Keys
@@ -54,7 +54,7 @@ class MessagesCodec(Codec):
         """See `Codec.meter`."""
         return MessagesMeter()
 
-    def upstream_path(self, call: Call) -> str:
+    def upstream_path(self, call: Call, model: str) -> str:
         """See `Codec.upstream_path`."""
         return "/v1/messages"
 
@@ -81,7 +81,7 @@ class CountTokensCodec(Codec):
         """See `Codec.meter`."""
         return CountMeter()
 
-    def upstream_path(self, call: Call) -> str:
+    def upstream_path(self, call: Call, model: str) -> str:
         """See `Codec.upstream_path`."""
         return "/v1/messages/count_tokens"
 
@@ -115,3 +115,6 @@ def _tools(fields: Fields, memos: Memos) -> Tools:
     raw, more = fields.raw("tools"), fields.offers()
     listed = NO_TOOLS if raw is None else memos.tools.get(TOOLS + raw, parse_tools)
     return Tools(listed.specs + more, listed.text, listed.counts) if more else listed
+
+
+ROUTES: Routes = {("POST", "/v1/messages"): MessagesCodec(), ("POST", "/v1/messages/count_tokens"): CountTokensCodec()}

@@ -7,12 +7,14 @@ understand goes through untouched. A meter reads one reply as it passes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Protocol
 
 from proxy.model import Deny, Usage
 from proxy.wire.call import Call, Edit, Event, Message, ToolCall, Tools
 from proxy.wire.memo import Memo
 from proxy.wire.prefix import Prefixes
+from proxy.wire.sse import Splitter
 
 PART, TEXT = 160, 60
 """Bytes that one call, result, media part or tool, and one text, take beside their letters."""
@@ -44,12 +46,25 @@ class Memos:
         self.prefixes.clear()
 
 
+class Framing(Protocol):
+    """Cuts a stream's bytes into whole events, across any chunk boundary; all that goes in comes out, unchanged and in order."""
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Return the events that `chunk` completes, terminators included. Raises WireError when one grows over the bound."""
+        ...
+
+    def rest(self) -> bytes:
+        """Return the bytes of the unfinished event at the end, once; usually none."""
+        ...
+
+
 class Meter(ABC):
     """Reads one successful reply as it passes, buffered or streamed.
 
     Attributes:
         usage: what the provider reported so far, or None; `exact` is true on it.
         texts: pieces of model output seen, for counting when no usage came.
+        reply_id: the id by which a later call can refer to this reply, where the provider keeps it.
         pieces: how many stream events carried model output: a floor of the output tokens.
         tool_calls: complete tool calls of the reply (all choices).
         finish: the provider's finish or stop reason, if one came.
@@ -63,6 +78,7 @@ class Meter(ABC):
         self.texts: list[str] = []
         self.pieces = 0
         self.tool_calls: list[ToolCall] = []
+        self.reply_id = ""
         self.finish = ""
         self.model = ""
         self.ended = False
@@ -86,10 +102,22 @@ class Meter(ABC):
 
 
 class Codec(ABC):
-    """One protocol operation: how to read its requests, edit them, and meter its replies."""
+    """One protocol operation: how to read its requests, edit them, and meter its replies.
+
+    Attributes:
+        protocol: openai, anthropic, gemini or ollama: whose base URL, credentials and error shape it takes.
+        name: the operation; with the protocol it names the dialect (`openai.chat`).
+        streams: content type of a streamed reply to what cuts it into events; the first is the one that we send ourselves.
+    """
 
     protocol: str
     name: ClassVar[str]
+    streams: Mapping[str, Callable[[], Framing]] = {"text/event-stream": Splitter}
+
+    @property
+    def dialect(self) -> str:
+        """Protocol and operation, as `openai.chat`."""
+        return f"{self.protocol}.{self.name}"
 
     @abstractmethod
     def decode(self, body: bytes, memos: Memos) -> Call:
@@ -108,5 +136,20 @@ class Codec(ABC):
         """Return a fresh meter for the reply to `call`."""
 
     @abstractmethod
-    def upstream_path(self, call: Call) -> str:
-        """Return the path below the provider's base URL for `call`, starting with a slash."""
+    def upstream_path(self, call: Call, model: str) -> str:
+        """Return the path below the provider's base URL for `call`, starting with a slash; `model` is the provider's name for it."""
+
+    def content_type(self, call: Call) -> str:
+        """Return the content type of the replies to `call` that we make ourselves."""
+        return next(iter(self.streams)) if call.stream else "application/json"
+
+    def speak(self, call: Call, text: str, id: str) -> bytes | None:
+        """Return a whole, well-formed reply to `call` in which the assistant says `text` and stops; None where nobody speaks.
+
+        It is one body, or where the call asks for a stream all of its events. `id` makes the reply's id.
+        """
+        return None
+
+
+Routes = Mapping[tuple[str, str], Codec]
+"""(method, path) to the codec that answers there: what each protocol's module hands to the registry."""

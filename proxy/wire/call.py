@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-Operation = Literal["chat", "embeddings", "count_tokens", "models"]
+Operation = Literal["chat", "embeddings", "count_tokens", "models", "show"]
+"""What is asked for: any text that a model makes is `chat`; `show` asks about one model."""
 EventKind = Literal["text", "tool", "usage", "end", "error", "other"]
 Span = tuple[int, int]
 
@@ -111,6 +112,8 @@ class Call:
         extra: other texts that count as input (an output schema, the inputs of an embedding).
         tokens_given: input that came as token ids (embeddings): already counted.
         hints: session signals of the body, name to value (`metadata.user_id`, `prompt_cache_key`, `user`).
+        thread: the id of what the provider keeps and reads as input too: an earlier response, a conversation, a cached content.
+        wants_json: the answer must be JSON, so that words of ours in its place would not be understood.
         dearer: members that can raise the price above the one that is reserved at.
         members: for each top-level key of the body, the span [start, end) of its value; edits splice there.
     """
@@ -128,6 +131,8 @@ class Call:
     extra: tuple[str, ...] = ()
     tokens_given: int = 0
     hints: Mapping[str, str] = field(default_factory=dict)
+    thread: str = ""
+    wants_json: bool = False
     dearer: tuple[str, ...] = ()
     members: Mapping[str, Span] = field(default_factory=dict)
 

@@ -211,6 +211,14 @@ def dumps(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
+def loads(body: bytes) -> Any:
+    """Return the JSON of a provider's reply, read leniently; None when it is none."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
 def readable(value: Any) -> str:
     """Return compact JSON of `value` as text that a model would read: letters of all scripts unescaped, no half surrogates."""
     return clean(json.dumps(value, separators=(",", ":"), ensure_ascii=False))

@@ -9,7 +9,7 @@ Source: OpenAI API reference, "Create chat completion"; types of the Python SDK 
 from __future__ import annotations
 
 from proxy.wire import jsonio
-from proxy.wire.base import Codec, Memos, Meter
+from proxy.wire.base import Codec, Memos, Meter, Routes
 from proxy.wire.call import Call, Edit, Tools
 from proxy.wire.fields import MAX_TOKENS, Fields
 from proxy.wire.keys import Keys
@@ -78,7 +78,7 @@ class ChatCodec(Codec):
         """See `Codec.meter`."""
         return ChatMeter()
 
-    def upstream_path(self, call: Call) -> str:
+    def upstream_path(self, call: Call, model: str) -> str:
         """See `Codec.upstream_path`."""
         return "/chat/completions"
 
@@ -126,3 +126,4 @@ def _extra(fields: Fields) -> tuple[str, ...]:
 
 
 NO_TOOLS = Tools()
+ROUTES: Routes = {("POST", "/v1/chat/completions"): ChatCodec()}

@@ -11,7 +11,7 @@ import msgspec
 
 from proxy.model import Usage
 from proxy.wire import jsonio
-from proxy.wire.base import Codec, Memos, Meter
+from proxy.wire.base import Codec, Memos, Meter, Routes
 from proxy.wire.call import Call, Edit, Event, WireError
 from proxy.wire.fields import Fields
 from proxy.wire.keys import Keys
@@ -82,7 +82,7 @@ class EmbeddingsCodec(Codec):
         """See `Codec.meter`."""
         return PlainMeter()
 
-    def upstream_path(self, call: Call) -> str:
+    def upstream_path(self, call: Call, model: str) -> str:
         """See `Codec.upstream_path`."""
         return "/embeddings"
 
@@ -130,7 +130,7 @@ class ModelsCodec(Codec):
         """Return a meter that charges nothing."""
         return PlainMeter(free=True)
 
-    def upstream_path(self, call: Call) -> str:
+    def upstream_path(self, call: Call, model: str) -> str:
         """See `Codec.upstream_path`."""
         return self._path
 
@@ -163,3 +163,5 @@ _DIALECTS = {
     "anthropic": ("/v1/models", b'{"data":[],"has_more":false,"first_id":null,"last_id":null}'),
 }
 """Protocol to upstream path and empty list."""
+
+ROUTES: Routes = {("POST", "/v1/embeddings"): EmbeddingsCodec(), ("GET", "/v1/models"): ModelsCodec("openai")}

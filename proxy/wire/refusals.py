@@ -20,20 +20,20 @@ from proxy.wire import jsonio
 
 MAX_RETRY_AFTER_S = 30
 _RETRY_HELPS = frozenset({Reason.UPSTREAM_ERROR, Reason.UPSTREAM_TIMEOUT, Reason.STORE_UNAVAILABLE, Reason.POLICY_UNAVAILABLE})
-_TYPES: Mapping[int, tuple[str, str]] = {
-    400: ("invalid_request_error", "invalid_request_error"),
-    401: ("authentication_error", "authentication_error"),
-    402: ("insufficient_quota", "billing_error"),
-    403: ("permission_error", "permission_error"),
-    404: ("invalid_request_error", "not_found_error"),
-    413: ("invalid_request_error", "request_too_large"),
-    429: ("rate_limit_error", "rate_limit_error"),
-    500: ("server_error", "api_error"),
-    502: ("server_error", "api_error"),
-    503: ("server_error", "overloaded_error"),
-    504: ("server_error", "timeout_error"),
+_TYPES: Mapping[int, tuple[str, str, str]] = {
+    400: ("invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT"),
+    401: ("authentication_error", "authentication_error", "UNAUTHENTICATED"),
+    402: ("insufficient_quota", "billing_error", "RESOURCE_EXHAUSTED"),
+    403: ("permission_error", "permission_error", "PERMISSION_DENIED"),
+    404: ("invalid_request_error", "not_found_error", "NOT_FOUND"),
+    413: ("invalid_request_error", "request_too_large", "INVALID_ARGUMENT"),
+    429: ("rate_limit_error", "rate_limit_error", "RESOURCE_EXHAUSTED"),
+    500: ("server_error", "api_error", "INTERNAL"),
+    502: ("server_error", "api_error", "UNAVAILABLE"),
+    503: ("server_error", "overloaded_error", "UNAVAILABLE"),
+    504: ("server_error", "timeout_error", "DEADLINE_EXCEEDED"),
 }
-"""Status to the error type of OpenAI and of Anthropic."""
+"""Status to the error type of OpenAI, of Anthropic and of Google (`google.rpc.Code`)."""
 
 LOST = Deny(Reason.UPSTREAM_ERROR, "The provider's stream broke off before its end.", remedy="Send the request again.")
 
@@ -49,6 +49,10 @@ class Refusal:
 
 def dialect(path: str, headers: Mapping[str, str]) -> str:
     """Return the protocol whose error shape suits a request that no codec claims. `headers` is case-insensitive or in lower case."""
+    if path.startswith("/api/"):
+        return "ollama"
+    if path.startswith("/v1beta/") or "x-goog-api-key" in headers:
+        return "gemini"
     return "anthropic" if path.startswith("/v1/messages") or "anthropic-version" in headers else "openai"
 
 
@@ -56,12 +60,14 @@ def refuse(codec_protocol: str, deny: Deny, request_id: str, streaming: bool = F
     """Return the refusal for `deny`.
 
     Args:
-        codec_protocol: `anthropic`, or anything else for the OpenAI shape.
+        codec_protocol: `anthropic`, `gemini`, `ollama`, or anything else for the OpenAI shape.
         deny: what was decided.
         request_id: the exchange's id, which is the decision's id too.
         streaming: the head of a stream is already out: the body is the protocol's error event (the status and headers are moot).
     """
     body = jsonio.dumps(_body(codec_protocol, deny, request_id))
+    if streaming and codec_protocol == "ollama":
+        return Refusal(200, (("content-type", "application/x-ndjson"),), body + b"\n")
     if streaming:
         name = b"event: error\n" if codec_protocol == "anthropic" else b""
         return Refusal(200, (("content-type", "text/event-stream"),), b"%bdata: %b\n\n" % (name, body))
@@ -74,13 +80,29 @@ def refuse(codec_protocol: str, deny: Deny, request_id: str, streaming: bool = F
 
 
 def _body(protocol: str, deny: Deny, request_id: str) -> dict[str, Any]:
-    openai, anthropic = _TYPES[deny.status]
-    ours = decision(deny, request_id)
+    return _shaped(protocol, deny.status, sentence(deny), str(deny.reason), request_id) | {"fleetgate": decision(deny, request_id)}
+
+
+def _shaped(protocol: str, status: int, words: str, code: str | None, request_id: str) -> dict[str, Any]:
+    """Return an error in the shape of `protocol`."""
+    openai, anthropic, gemini = _TYPES.get(status) or _TYPES[500 if status >= 500 else 400]
     if protocol == "anthropic":
-        error: dict[str, Any] = {"type": anthropic, "message": sentence(deny)}
-        return {"type": "error", "error": error, "request_id": request_id or None, "fleetgate": ours}
-    error = {"message": sentence(deny), "type": openai, "param": None, "code": str(deny.reason)}
-    return {"error": error, "fleetgate": ours}
+        return {"type": "error", "error": {"type": anthropic, "message": words}, "request_id": request_id or None}
+    if protocol == "gemini":
+        return {"error": {"code": status, "message": words, "status": gemini}}
+    if protocol == "ollama":
+        return {"error": words}
+    return {"error": {"message": words, "type": openai, "param": None, "code": code}}
+
+
+def provider_error(protocol: str, status: int, body: bytes) -> bytes:
+    """Return a provider's own error, read in whatever dialect it is, in the shape of `protocol`."""
+    value = jsonio.loads(body)
+    error = value.get("error") if isinstance(value, dict) else None
+    words = error if isinstance(error, str) else error.get("message") if isinstance(error, dict) else None
+    if not isinstance(words, str) or not words:
+        words = f"The provider answered {status}."
+    return jsonio.dumps(_shaped(protocol, status, jsonio.clean(words), None, ""))
 
 
 def decision(deny: Deny, request_id: str = "") -> dict[str, str]:

@@ -29,6 +29,7 @@ class Rule:
 class Upstream:
     protocols: tuple[str, ...]
     local: bool = False
+    operations: tuple[str, ...] = ()
 
 
 RULES = (

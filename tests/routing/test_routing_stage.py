@@ -15,15 +15,16 @@ from proxy.engine.ports import SystemClock
 from proxy.model import Clause, Deny, Grant, Price, Reason, Route, Source, Target
 from proxy.routing.models import ModelTable
 from proxy.routing.stage import Mode, RoutingStage
+from proxy.wire.anthropic import MessagesCodec
 from proxy.wire.call import Call, Message, Operation, Tools, ToolSpec
 from proxy.wire.openai_chat import ChatCodec
 from proxy.wire.openai_other import ModelsCodec
 
 PRICE = Price(((0, 1),), ((0, 2),))
 PROVIDERS = {
-    "cloud": SimpleNamespace(protocols=("openai",), local=False),
-    "other": SimpleNamespace(protocols=("anthropic",), local=False),
-    "here": SimpleNamespace(protocols=("openai",), local=True),
+    "cloud": SimpleNamespace(protocols=("openai",), operations=(), local=False),
+    "other": SimpleNamespace(protocols=("anthropic",), operations=(), local=False),
+    "here": SimpleNamespace(protocols=("openai",), operations=(), local=True),
 }
 GRANT = Grant("triage", "", "", "", "", (), (), local_ok=True, default_model="strong")
 HARD = "Prove that the algorithm is correct, explain why, derive its complexity and compare it with two others: x^2 + 3x = 9. " * 20
@@ -65,6 +66,7 @@ class Case:
     ) -> None:
         missing: Any = None  # the stage reads neither runtime nor client
         self.ex = Exchange(missing, SystemClock(), missing, protocol)
+        self.ex.codec = ModelsCodec(protocol) if operation == "models" else {"openai": ChatCodec(), "anthropic": MessagesCodec()}[protocol]
         specs = Tools(tuple(ToolSpec(f"t{n}") for n in range(tools)))
         messages = (Message(b"", "user", (text,)),) if text else ()
         self.ex.call = Call(operation, model, text.encode(), messages=messages, tools=specs)

@@ -59,7 +59,7 @@ def test_the_golden_request() -> None:
     )
     assert call.hints == {"metadata.user_id": '{"session_id":"s-1"}'}
     assert call.extra == ()
-    assert codec.upstream_path(call) == "/v1/messages"
+    assert codec.upstream_path(call, "m") == "/v1/messages"
     assert codec.meter(call).usage is None
 
 
@@ -67,7 +67,7 @@ def test_counting_tokens_reads_the_same_and_generates_nothing() -> None:
     call = counter.decode(GOLDEN, Memos())
     assert (call.operation, call.stream, call.max_output) == ("count_tokens", False, None)
     assert len(call.messages) == 5
-    assert counter.upstream_path(call) == "/v1/messages/count_tokens"
+    assert counter.upstream_path(call, "m") == "/v1/messages/count_tokens"
     assert counter.rewrite(call, Edit(model=call.model, max_output=5)) is GOLDEN
     assert json.loads(counter.rewrite(call, Edit(model="x")))["model"] == "x"
     meter = counter.meter(call)

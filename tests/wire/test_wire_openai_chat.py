@@ -59,7 +59,7 @@ def test_the_golden_request() -> None:
         ["a document that some servers would put in front of the model, at length"],
     ]
     assert call.hints == {"user": "u-17", "prompt_cache_key": "k-1", "metadata.thread": "t-9"}
-    assert codec.upstream_path(call) == "/chat/completions"
+    assert codec.upstream_path(call, "m") == "/chat/completions"
     assert codec.meter(call).usage is None
 
 

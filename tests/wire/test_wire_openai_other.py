@@ -35,7 +35,7 @@ def test_every_kind_of_input(given: Any, texts: tuple[str, ...], tokens: int) ->
     assert (call.operation, call.model, call.extra, call.tokens_given) == ("embeddings", "e", texts, tokens)
     assert call.hints == {"user": "u"}
     assert not call.stream
-    assert codec.upstream_path(call) == "/embeddings"
+    assert codec.upstream_path(call, "m") == "/embeddings"
 
 
 @pytest.mark.parametrize("given", [None, 5, {}, [], [[]], ["a", 1], [1.5], [-1], [None], [{"a": 1}], [True]])
@@ -68,7 +68,7 @@ def test_the_golden_embeddings_reply() -> None:
 def test_the_list_of_models_is_free(protocol: str, path: str) -> None:
     models = LISTS[protocol]
     call = models.decode(b"", Memos())
-    assert (call.operation, call.model, models.protocol, models.upstream_path(call)) == ("models", "", protocol, path)
+    assert (call.operation, call.model, models.protocol, models.upstream_path(call, "m")) == ("models", "", protocol, path)
     assert models.rewrite(call, Edit(model="x")) is call.body
     meter = models.meter(call)
     meter.buffered(b"{}")

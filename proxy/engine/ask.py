@@ -1,0 +1,80 @@
+"""What is sent to a target, and what is said when it cannot be: the request in its dialect, and the refusals of failed attempts."""
+
+from __future__ import annotations
+
+from proxy.engine.exchange import Exchange
+from proxy.engine.ports import UpstreamError, UpstreamRequest
+from proxy.engine.reply import upstream_headers, upstream_query
+from proxy.model import Deny, Reason, Target
+from proxy.wire.call import Edit
+from proxy.wire.translate.bridge import Bridge, Untranslatable
+
+_CARRIED = frozenset({"content-type", "user-agent", "traceparent", "tracestate"})
+"""Headers of the client that mean the same to every provider; the others are its own dialect's."""
+
+
+def request_for(ex: Exchange, target: Target) -> tuple[UpstreamRequest, Bridge | None]:
+    """Return what `target` is asked, and the bridge where that is another dialect than the client's.
+
+    Raises:
+        Untranslatable: something in the request has no words in that dialect.
+    """
+    call, codec = ex.call, ex.codec
+    edit = Edit(
+        model=target.upstream_model if target.upstream_model != call.model else None,
+        max_output=ex.max_output,
+        ask_usage=call.stream and not call.wants_usage,
+        max_output_key="max_tokens" if target.local else "max_completion_tokens",
+    )
+    headers = upstream_headers(ex.headers)
+    if target.wire and target.wire != codec.dialect:
+        bridge = Bridge(codec, target.wire, call, edit)
+        for words in bridge.dropped:
+            ex.find("translate/dropped", words)
+        path = bridge.codec.upstream_path(bridge.call, target.upstream_model)
+        carried = [h for h in headers if h[0].lower() in _CARRIED]
+        return UpstreamRequest(target, "POST", path, carried, bridge.body, call.stream), bridge
+    path, query = codec.upstream_path(call, target.upstream_model), upstream_query(ex.query)
+    return (
+        UpstreamRequest(
+            target=target,
+            method=ex.method,
+            path=f"{path}?{query}" if query else path,
+            headers=headers,
+            body=codec.rewrite(call, edit) if ex.method != "GET" else b"",
+            stream=call.stream,
+        ),
+        None,
+    )
+
+
+def uncarried(dialect: str, target: Target, e: Untranslatable) -> Deny:
+    """Return the refusal of a request that cannot be said in the target's dialect."""
+    message = f"{target.model} is served by {target.provider} in {target.wire}, and this {dialect} request cannot be carried there: {e}."
+    remedy = "Leave that out, or ask for a model that is served in the protocol of the request."
+    return Deny(Reason.MODEL_NOT_ALLOWED, message, rule="translation", remedy=remedy)
+
+
+def store_down(stage: str) -> Deny:
+    """Return the refusal when a stage cannot reach its store."""
+    message = "Shared state cannot be reached, so nothing can be spent."
+    return Deny(Reason.STORE_UNAVAILABLE, message, rule=stage, remedy="Try again.", retry_after_s=2)
+
+
+def failed(stage: str) -> Deny:
+    """Return the refusal when a stage raised."""
+    message = f"Fleetgate failed in its {stage} stage and refuses to guess."
+    return Deny(Reason.INTERNAL, message, rule=stage, remedy="See the server log.")
+
+
+def foreign(provider: str, status: int, kind: str) -> Deny:
+    """Return the refusal of an answer that is not the protocol."""
+    message = f"{provider} answered {status} with {kind or 'no content type'}, which is not the protocol's."
+    return Deny(Reason.UPSTREAM_ERROR, message, rule="upstream", remedy="Try again; if it stays, check the provider's base_url.")
+
+
+def unreachable(provider: str, e: UpstreamError) -> Deny:
+    """Return the refusal when a provider could not be asked, or broke off before anything was passed on."""
+    reason = Reason.UPSTREAM_TIMEOUT if e.kind == "timeout" else Reason.UPSTREAM_ERROR
+    remedy = "Try again; if it stays, check the provider."
+    return Deny(reason, f"{provider}: {e}.", rule="upstream", remedy=remedy, retry_after_s=2 if e.kind == "connect" else None)

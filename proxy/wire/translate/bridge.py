@@ -1,0 +1,120 @@
+"""One call carried into another dialect, and its reply carried back.
+
+Made for one attempt at one target: the target's own codec meters the reply (so usage and tool calls are read from what the provider
+really said), the bridge turns bytes into the client's dialect. What cannot be carried raises `Untranslatable` before anything is sent.
+"""
+
+from __future__ import annotations
+
+from proxy.model import Deny
+from proxy.wire import jsonio
+from proxy.wire.base import Codec, Meter
+from proxy.wire.call import Call, Edit
+from proxy.wire.translate.hub import Began, Dialect, Ended, Said, Step, Text, Thought, ToolBegan, ToolMore, Untranslatable, Words
+
+DIALECTS: dict[str, Dialect] = {}
+"""Dialect to what reads and writes it."""
+TARGETS: dict[str, Codec] = {}
+"""Dialect to the codec that meters a target of it."""
+PREFERRED = ("openai.chat", "anthropic.messages", "gemini.generate", "ollama.chat", "openai.responses")
+"""What a provider is asked in when it does not speak the client's dialect, first choice first."""
+
+
+class Bridge:
+    """See the module.
+
+    Args:
+        source: the client's codec.
+        wire: the target's dialect.
+        call: what the client asked.
+        edit: what must change on the way, as for `Codec.rewrite`.
+
+    Raises:
+        Untranslatable: something in the request has no words in the target's dialect.
+    """
+
+    def __init__(self, source: Codec, wire: str, call: Call, edit: Edit) -> None:
+        if source.dialect not in DIALECTS or wire not in DIALECTS:
+            raise Untranslatable(f"{source.dialect} cannot be carried into {wire}")
+        self.codec = TARGETS[wire]
+        self._client, self._target = DIALECTS[source.dialect], DIALECTS[wire]
+        if call.choices > 1:
+            raise Untranslatable("several answers to one request")
+        if call.thread:
+            raise Untranslatable("a history that the provider keeps")
+        asked = self._client.read_request(jsonio.strict(call.body, source.protocol), call.model, call.stream)
+        asked.model = edit.model or call.model
+        if edit.max_output is not None:
+            asked.max_output = edit.max_output
+        self.asked = asked
+        self.body = jsonio.dumps(self._target.write_request(asked))
+        self.call = Call("chat", asked.model, self.body, stream=call.stream, max_output=asked.max_output)
+
+    @property
+    def dropped(self) -> list[str]:
+        """What was left out by the documented rules."""
+        return self.asked.dropped
+
+    def meter(self) -> Meter:
+        """Return a meter for what the target says."""
+        return self.codec.meter(self.call)
+
+    def reply(self, body: bytes) -> bytes:
+        """Return a whole reply in the client's dialect: a body, or all events where the client asked for a stream.
+
+        Raises:
+            Untranslatable: it is not a reply of the target's dialect.
+        """
+        said = self._said(body)
+        if not self.asked.stream:
+            return jsonio.dumps(self._client.write_reply(said, self.asked))
+        writer = self._client.writer(self.asked)
+        return b"".join([writer.step(step) for step in steps(said)]) + writer.end()
+
+    def _said(self, body: bytes) -> Said:
+        value = jsonio.loads(body)
+        if not isinstance(value, dict):
+            raise Untranslatable("the reply is no JSON object")
+        return self._target.read_reply(value)
+
+    def back(self) -> Back:
+        """Return what carries one streamed reply back."""
+        return Back(self._target, self._client, self)
+
+
+class Back:
+    """Carries one streamed reply back, event by event."""
+
+    def __init__(self, target: Dialect, client: Dialect, bridge: Bridge) -> None:
+        self._reader, self._writer = target.reader(), client.writer(bridge.asked)
+
+    def event(self, raw: bytes) -> bytes:
+        """Return the client's bytes for one event of the target; often none."""
+        return b"".join([self._writer.step(step) for step in self._reader.event(raw)])
+
+    def end(self) -> bytes:
+        """Return the client's ending of a stream that ended by itself."""
+        return self._writer.end()
+
+    def cut(self, deny: Deny) -> bytes:
+        """Return the client's ending of a stream that is cut."""
+        return self._writer.cut(deny)
+
+
+def steps(said: Said) -> list[Step]:
+    """Return a whole reply as the steps of a stream."""
+    found: list[Step] = [Began(said.id, said.model, said.usage)]
+    calls = 0
+    for part in said.parts:
+        if isinstance(part, Text):
+            found.append(Words(part.text))
+        elif isinstance(part, Thought):
+            found.append(Words(part.text, thought=True))
+        else:
+            found += [ToolBegan(calls, part.id, part.name), ToolMore(calls, part.arguments)]
+            calls += 1
+    found.append(Ended(said.stop, said.usage))
+    return found
+
+
+__all__ = ["DIALECTS", "PREFERRED", "TARGETS", "Back", "Bridge", "Untranslatable", "steps"]

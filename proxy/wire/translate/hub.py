@@ -1,0 +1,244 @@
+"""The hub of translation: what all chat dialects can say, and nothing that only one of them can.
+
+A dialect reads its own requests and replies into these types and writes them out again, so n dialects need 2n readers and writers and not
+n² translators. What the hub cannot hold is dropped by a rule that docs/translation.md states, or, where dropping it would change what was
+asked, refused as `Untranslatable`. Pure; no I/O, no clock.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from proxy.model import Deny, Usage
+
+Stop = Literal["stop", "length", "tool", "filter"]
+Role = Literal["system", "user", "assistant"]
+
+
+class Untranslatable(Exception):
+    """The request holds something that the other dialect has no words for; the message names it (`/tools/3: a computer_use tool`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Words, of whoever's turn it is."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """Reasoning that a model showed. Signatures do not carry over; in a request it is left out, in a reply it is shown where possible."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image: base64 `data` of type `mime`, or a `url`."""
+
+    mime: str = ""
+    data: str = ""
+    url: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A tool call: `arguments` is JSON text of an object."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolOutput:
+    """What a tool gave back to the call `id` (of tool `name`, where known)."""
+
+    id: str
+    name: str
+    parts: tuple[Text | Image, ...]
+    error: bool = False
+
+
+Part = Text | Thought | Image | ToolUse | ToolOutput
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One turn: tool outputs stand in user turns, tool uses and thoughts in the assistant's."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that the model may call; `schema` is its JSON Schema."""
+
+    name: str
+    description: str
+    schema: dict[str, Any]
+    strict: bool | None = None
+
+
+@dataclass(slots=True)
+class Asked:
+    """A whole request.
+
+    Attributes:
+        choice: `auto`, `none`, `any`, or `tool:NAME`; empty where nothing was said.
+        parallel: whether several tool calls at once are fine; None where nothing was said.
+        schema: the JSON Schema that the answer must fit; `json` asks for JSON of any shape.
+        user: the end user's id, where the protocol has one.
+        dropped: what was left out by the documented rules, for the record.
+    """
+
+    model: str
+    turns: list[Turn] = field(default_factory=list)
+    tools: list[Tool] = field(default_factory=list)
+    choice: str = ""
+    parallel: bool | None = None
+    stream: bool = False
+    max_output: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    stop: list[str] = field(default_factory=list)
+    seed: int | None = None
+    json: bool = False
+    schema: dict[str, Any] | None = None
+    schema_name: str = ""
+    effort: str = ""
+    dropped: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Said:
+    """A whole reply with one choice. `model` is what the provider calls itself."""
+
+    id: str
+    model: str
+    parts: list[Text | Thought | ToolUse]
+    stop: Stop
+    usage: Usage
+
+
+# --- streams -----------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """The reply begins; `usage` holds the input's tokens where the provider says them first."""
+
+    id: str
+    model: str
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Some more text (or, with `thought`, reasoning)."""
+
+    text: str
+    thought: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ToolBegan:
+    """A tool call begins; `index` counts the calls of this reply from 0."""
+
+    index: int
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolMore:
+    """Some more of the arguments of call `index`."""
+
+    index: int
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The reply is over. May come without usage (`usage=None`) and once more with it."""
+
+    stop: Stop | None
+    usage: Usage | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The provider's error event."""
+
+    message: str
+
+
+Step = Began | Words | ToolBegan | ToolMore | Ended | Failed
+
+
+class StreamReader(ABC):
+    """Reads one streamed reply of a dialect into steps."""
+
+    @abstractmethod
+    def event(self, raw: bytes) -> list[Step]:
+        """Return what one whole event (its framing included) says. Never raises: what it does not understand says nothing."""
+
+
+class StreamWriter(ABC):
+    """Writes one streamed reply in a dialect, byte for byte as its provider would frame it."""
+
+    @abstractmethod
+    def step(self, step: Step) -> bytes:
+        """Return the bytes that say `step`; often none. After `Ended` with a stop, blocks that are open are closed at `end`."""
+
+    @abstractmethod
+    def end(self) -> bytes:
+        """Return the protocol's own ending, with the usage of the last `Ended`. Called once, after the last step of a whole stream."""
+
+    @abstractmethod
+    def cut(self, deny: Deny) -> bytes:
+        """Return the ending of a stream that is cut: `length` for a spent budget, else the protocol's error event (as `Meter.cut`)."""
+
+
+class Dialect(ABC):
+    """One chat dialect: how it reads and writes requests and replies. Stateless; one of each serves everybody."""
+
+    name: str
+    """The codec's dialect, as `openai.chat`."""
+
+    @abstractmethod
+    def read_request(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
+        """Return what a request of this dialect asks.
+
+        Args:
+            body: its JSON, decoded strictly by the codec before.
+            model, stream: as the codec's `Call` has them (in some protocols they stand in the path).
+
+        Raises:
+            Untranslatable: it asks for what no other dialect has.
+        """
+
+    @abstractmethod
+    def write_request(self, asked: Asked) -> dict[str, Any]:
+        """Return the JSON of a request. Streams ask for usage wherever the dialect has to be asked. Raises Untranslatable."""
+
+    @abstractmethod
+    def read_reply(self, body: dict[str, Any]) -> Said:
+        """Return what a whole reply says; what it lacks is empty. Raises Untranslatable when it is not a reply of this dialect."""
+
+    @abstractmethod
+    def write_reply(self, said: Said, asked: Asked) -> dict[str, Any]:
+        """Return the JSON of a reply to `asked`."""
+
+    @abstractmethod
+    def reader(self) -> StreamReader:
+        """Return a fresh reader of one streamed reply."""
+
+    @abstractmethod
+    def writer(self, asked: Asked) -> StreamWriter:
+        """Return a fresh writer of one streamed reply to `asked`."""
