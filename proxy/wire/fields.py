@@ -34,17 +34,19 @@ class Fields:
         keys: the keys that we know.
         protocol: for errors.
         prefixes: the latest bodies; what `body` shares with one of them is not split again.
+        history: the member that holds the conversation as an array and grows from turn to turn.
 
     Raises:
         WireError: not a JSON object in UTF-8, ambiguous, too finely divided to be read in time, or with a member that would have the
             server ask another model.
     """
 
-    __slots__ = ("_cut", "_spans", "_text", "body", "members", "prefixes", "protocol", "shape")
+    __slots__ = ("_cut", "_history", "_kind", "_spans", "_text", "body", "members", "prefixes", "protocol", "shape")
 
-    def __init__(self, body: bytes, keys: Keys, protocol: str, prefixes: Prefixes | None = None) -> None:
-        self.body, self.protocol, self.prefixes = body, protocol, prefixes
-        self._cut = prefixes.find(protocol, body) if prefixes is not None and len(body) >= MIN_BODY else None
+    def __init__(self, body: bytes, keys: Keys, protocol: str, prefixes: Prefixes | None = None, history: str = "messages") -> None:
+        self.body, self.protocol, self.prefixes, self._history = body, protocol, prefixes, history
+        self._kind = f"{protocol} {history}"
+        self._cut = prefixes.find(self._kind, body) if prefixes is not None and len(body) >= MIN_BODY else None
         self._text = body if self._cut is None else body[: self._cut.opening] + body[self._cut.resume :]
         if len(self._text) > SMALL:
             jsonio.bounded(self._text, protocol, structure=prefixes is not None)
@@ -89,14 +91,14 @@ class Fields:
         """
         start, end = self._spans.get(key, (0, 0))
         items = jsonio.elements(memoryview(self._text)[start:end], self.protocol, f"/{key}")
-        cut = self._cut if key == "messages" else None
+        cut = self._cut if key == self._history else None
         before = () if cut is None else cut.messages
         if not 0 < len(before) + len(items) <= MAX_MESSAGES or (cut is not None and cut.more and not items):
             raise self.error(key, f"must be an array of 1 to {MAX_MESSAGES} items")
         keys = [dialect + item for item in items] if dialect else items
         found = before + memo.get_all(keys, guarded(parse, self.protocol, key))
-        if items and key == "messages" and self.prefixes is not None and len(self.body) >= MIN_BODY:
-            self.prefixes.keep(self.protocol, self.body, found, self.members[key], [len(item) for item in items[-4:]], cut)
+        if items and key == self._history and self.prefixes is not None and len(self.body) >= MIN_BODY:
+            self.prefixes.keep(self._kind, self.body, found, self.members[key], [len(item) for item in items[-4:]], cut)
         return found
 
     def name(self, key: str) -> str:

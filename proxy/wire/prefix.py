@@ -72,11 +72,11 @@ class Prefixes:
         self._size = 0
         self.hits = 0
 
-    def find(self, protocol: str, body: bytes) -> Cut | None:
-        """Return the longest known beginning of `body`, None when there is none."""
+    def find(self, kind: str, body: bytes) -> Cut | None:
+        """Return the longest known beginning of `body` among bodies of its `kind`, None when there is none."""
         top = len(body).bit_length() - 1
         for level in range(top, top - _LEVELS, -1):
-            for kept in reversed(self._kept.get((protocol, _sample(body, level)), ())):
+            for kept in reversed(self._kept.get((kind, _sample(body, level)), ())):
                 for end, count in kept.ends:
                     if _shares(body, kept.body, end):
                         return self._cut(body, kept, end, count)
@@ -93,7 +93,7 @@ class Prefixes:
 
     def keep(
         self,
-        protocol: str,
+        kind: str,
         body: bytes,
         messages: tuple[Message, ...],
         place: tuple[int, int],
@@ -103,7 +103,7 @@ class Prefixes:
         """Remember a body that was read.
 
         Args:
-            protocol: whose reading the messages are.
+            kind: whose reading the messages are, and in which member they stand: bodies of two kinds never share.
             body: all of it.
             messages: what its messages say.
             place: offsets of the array's opening bracket and behind its closing one.
@@ -116,7 +116,7 @@ class Prefixes:
         if not ends or new.cost > self._max // 4:
             return
         level = ends[-1][0].bit_length() - 1
-        key = (protocol, _sample(body, level))
+        key = (kind, _sample(body, level))
         bucket = self._kept.pop(key, [])
         over = cut.source if cut is not None else None
         others = [old for old in bucket if old is not over]
