@@ -15,7 +15,7 @@ from proxy.engine.stage import Stage
 from proxy.model import Deny, Grant, Reason, Route, RouteReason, Target
 from proxy.routing.models import AUTO, ModelTable
 from proxy.routing.rules import Difficulty, difficulty, simple
-from proxy.wire.openai_other import ModelsCodec
+from proxy.wire.base import ListCodec
 
 Mode = Literal["off", "shadow", "enforce"]
 
@@ -87,7 +87,7 @@ class RoutingStage(Stage):
 
     async def reply(self, ex: Exchange) -> Deny | None:
         """Take out of a list of models those that the agent may not use."""
-        if isinstance(ex.codec, ModelsCodec):
+        if isinstance(ex.codec, ListCodec):
             ex.reply_body = ex.codec.filter(ex.reply_body, ex.grant.may_use)
         return None
 

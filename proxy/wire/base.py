@@ -151,5 +151,16 @@ class Codec(ABC):
         return None
 
 
+class ListCodec(Codec):
+    """A route that lists models: its replies are cut down to what the agent may use."""
+
+    @abstractmethod
+    def filter(self, body: bytes, may_use: Callable[[str], bool]) -> bytes:
+        """Return the list `body` without the models that `may_use` refuses; the same object when all may be used.
+
+        A body that cannot be read as a list of models becomes an empty one: what we cannot filter is not shown.
+        """
+
+
 Routes = Mapping[tuple[str, str], Codec]
 """(method, path) to the codec that answers there: what each protocol's module hands to the registry."""

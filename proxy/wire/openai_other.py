@@ -11,7 +11,7 @@ import msgspec
 
 from proxy.model import Usage
 from proxy.wire import jsonio
-from proxy.wire.base import Codec, Memos, Meter, Routes
+from proxy.wire.base import Codec, ListCodec, Memos, Meter, Routes
 from proxy.wire.call import Call, Edit, Event, WireError
 from proxy.wire.fields import Fields
 from proxy.wire.keys import Keys
@@ -109,7 +109,7 @@ def _inputs(fields: Fields) -> tuple[list[str], int]:
         raise fields.error("input", "must be a text, texts, or token ids") from None
 
 
-class ModelsCodec(Codec):
+class ModelsCodec(ListCodec):
     """GET /v1/models in the dialect of `protocol`, openai or anthropic."""
 
     name = "models"
@@ -135,10 +135,8 @@ class ModelsCodec(Codec):
         return self._path
 
     def filter(self, body: bytes, may_use: Callable[[str], bool]) -> bytes:
-        """Return the list `body` without the models that `may_use` refuses; the same object when all may be used.
-
-        A body that cannot be read as a list of models becomes an empty one: what we cannot filter is not shown. Anthropic's cursors
-        (`last_id`) stay while more pages follow, so that paging goes on; on the last page they name what is shown.
+        """See `ListCodec.filter`. Anthropic's cursors stay while more pages follow, so that paging goes on; on the last page they name
+        what is shown.
         """
         try:
             members = jsonio.members(body, self.protocol)
