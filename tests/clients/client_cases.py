@@ -40,6 +40,11 @@ agents:
     policy:
       models: {allow: [local/qwen3]}
       tools: {allow: ["read_*"]}
+  - name: pauper
+    description: May spend next to nothing
+    policy:
+      models: {allow: ["*"]}
+      budgets: {day: {usd: 0.000001}}
 ---
 Agents of the client tests.
 """
@@ -66,21 +71,27 @@ class Clients:
     node: Path
     modules: Path
 
-    def run(self, command: Sequence[str], env: Mapping[str, str], *, stdin: str = "", cwd: Path | None = None) -> Done:
-        """Run a client in an empty home (or in `cwd`) until it ends or its time is over."""
+    def run(self, command: Sequence[str], env: Mapping[str, str], files: Mapping[str, str] | None = None) -> Done:
+        """Run a client with a home that holds nothing but `files`, in its folder `work`, until it ends or its time is over."""
         with tempfile.TemporaryDirectory(prefix="fleetgate-client-", ignore_cleanup_errors=True) as home:
+            Path(home, "work").mkdir()
+            for name, content in (files or {}).items():
+                path = Path(home, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(content, encoding="utf-8")
+            Path(home, "node_modules").symlink_to(self.modules)
             process = subprocess.Popen(
                 command,
-                cwd=cwd or home,
+                cwd=Path(home, "work"),
                 env={**self._environment(home), **env},
-                stdin=subprocess.PIPE,
+                stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
                 start_new_session=True,
             )
             try:
-                out, err = process.communicate(stdin, timeout=DEADLINE_S)
+                out, err = process.communicate(timeout=DEADLINE_S)
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
@@ -89,10 +100,9 @@ class Clients:
             return Done(process.returncode, out, err)
 
     def script(self, name: str, **case: Any) -> Any:
-        """Run `name`.mjs beside the packages with `case` to read; return the JSON that it prints."""
-        program = HERE.joinpath(f"{name}.mjs").read_text(encoding="utf-8")
-        command = [str(self.node), "--input-type=module", "-"]
-        return self.run(command, {"CASE": json.dumps(case)}, stdin=program, cwd=self.modules.parent).json()
+        """Run `name`.mjs with `case` to read; return the JSON that it prints."""
+        files = {"work/client.mjs": HERE.joinpath(f"{name}.mjs").read_text(encoding="utf-8")}
+        return self.run([str(self.node), "client.mjs"], {"CASE": json.dumps(case)}, files).json()
 
     def _environment(self, home: str) -> dict[str, str]:
         return {
@@ -128,7 +138,7 @@ def installed() -> Clients:
 @contextmanager
 def fleet() -> Iterator[Watched]:
     """Start both processes."""
-    with Simulator(require_key=True) as sim, Proxy(sim, agents=AGENTS, keys=("tester", "clerk")) as proxy:
+    with Simulator(require_key=True) as sim, Proxy(sim, agents=AGENTS, keys=("tester", "clerk", "pauper")) as proxy:
         yield Watched(sim, proxy)
 
 

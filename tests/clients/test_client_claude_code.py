@@ -64,6 +64,18 @@ def test_a_tool_is_run_and_its_session_is_recognised(clients: Clients, served: W
     assert {r["session"] for r in records} == {f"tester/{shown['session_id']}"}
 
 
+def test_a_sub_agent_counts_on_the_same_session(clients: Clients, served: Watched) -> None:
+    task = {"description": "Greet", "prompt": "Say hello.", "subagent_type": "general-purpose", "run_in_background": False}
+    prompt = say("Delegate it.", tool_calls=[{"name": "Agent", "arguments": task}])
+    shown = claude(clients, served, prompt, "--output-format", "json").json()
+    assert shown["subagent_stats"]["completed"] == 1
+    calls = served.calls()
+    assert ["cc_is_subagent=true" in str(c["body"]["system"]) for c in calls] == [False, True, False]
+    records = served.records(3)
+    assert [outcome(r) for r in records] == [FINE] * 3
+    assert {r["session"] for r in records} == {f"tester/{shown['session_id']}"}
+
+
 def test_what_it_counts_is_what_the_ledger_counts(clients: Clients, served: Watched) -> None:
     usage = claude(clients, served, say("Say it.", tokens=9, cached=400), "--output-format", "json").json()["usage"]
     served.calls()
@@ -82,3 +94,13 @@ def test_a_refusal_is_shown_once_and_not_retried(clients: Clients, served: Watch
     assert served.calls() == []
     (record,) = served.records(1)
     assert (record["agent"], record["reason"], record["session_source"]) == ("clerk", "model_not_allowed", "x-claude-code-session-id")
+
+
+def test_an_empty_purse_is_shown_once_and_not_retried(clients: Clients, served: Watched) -> None:
+    done = claude(clients, served, "Hello", agent="pauper")
+    assert done.code == 1
+    assert done.out.startswith("API Error: 402 ")
+    assert "AGENTS.md:17 policy.budgets.day.usd" in done.out
+    assert served.calls() == []
+    (record,) = served.records(1)
+    assert (record["agent"], record["reason"]) == ("pauper", "request_too_costly")

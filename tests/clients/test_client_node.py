@@ -84,9 +84,19 @@ def test_a_round_of_a_tool(clients: Clients, served: Watched, case: Case) -> Non
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_refusal_is_shown_once_and_not_retried(clients: Clients, served: Watched, case: Case, what: str) -> None:
     shown = play(clients, served, case, what, "Hello", agent="clerk")
-    assert f"Agent clerk may not use model {case.model}" in shown["error"]
+    assert f"Agent clerk may not use model {case.model}: " in shown["error"]
     assert "AGENTS.md:11 policy.models.allow" in shown["error"]
     assert (shown["status"], shown["code"]) == (403, case.code)
     assert served.calls() == []
     (record,) = served.records(1)
     assert (record["agent"], record["reason"]) == ("clerk", "model_not_allowed")
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_an_empty_purse_is_shown_once_and_not_retried(clients: Clients, served: Watched, case: Case) -> None:
+    shown = play(clients, served, case, "text", "Hello", agent="pauper")
+    assert "AGENTS.md:17 policy.budgets.day.usd" in shown["error"]
+    assert shown["status"] == 402
+    assert served.calls() == []
+    (record,) = served.records(1)
+    assert (record["agent"], record["reason"]) == ("pauper", "request_too_costly")
