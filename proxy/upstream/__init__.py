@@ -1,8 +1,9 @@
 """Asking providers: who they are (`base`) and how bytes get there and back.
 
 There are two transports behind the engine's `Transport` port. `transport` stands on aiohttp's client. `lean` stands on asyncio's
-protocols and costs a fraction: `request` writes heads, `pool` and `connection` carry them, `http1` and `decoding` read what comes back,
-both pure and stricter than a general client, since a provider that sends doubtful framing is refused instead of guessed at.
+protocols and costs a fraction: `request` writes heads, `pool` and `connection` carry them, `http1` reads what comes back, pure
+and stricter than a general client, since a provider that sends doubtful framing is refused instead of guessed at. `coded` undoes a
+compression that nobody asked for, for both.
 
 Base URLs and keys live here and nowhere else: nothing in a request can name an upstream.
 """

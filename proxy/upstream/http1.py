@@ -2,7 +2,7 @@
 
 It decides where a head and a body end, strictly. Where two readers could see two different answers (a length beside a transfer coding,
 two lengths, folded headers, a bare line feed) it refuses with `Malformed` instead of choosing. Trailers are checked and dropped. Nothing
-here decodes a content encoding (`decoding`) or waits (`connection`).
+here decodes a content encoding (`proxy.decoding`) or waits (`connection`).
 
 Source: RFC 9112 §2.2, §4 to §7, §9.3; RFC 9110 §5.5, §8.6, §15.2.
 """

@@ -1,7 +1,7 @@
 """The lean transport: HTTP/1.1 straight on asyncio's protocols, for a fraction of what a general client costs a request.
 
-`request` writes a head, `pool` finds a connection, `connection` asks, `http1` reads the response, `decoding` undoes a compression that
-nobody asked for. Every wait has a deadline; no redirects, no cookies, no proxies from the environment.
+`request` writes a head, `pool` finds a connection, `connection` asks, `http1` reads the response, and a
+compression that nobody asked for is undone. Every wait has a deadline; no redirects, no cookies, no proxies from the environment.
 
 A connection that broke before a byte of the reply came is reported as cut, not retried: the provider may have done the work. Only a
 connection that could not be made is known to have cost nothing.
@@ -13,11 +13,12 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
+from proxy.decoding import Decoder, Undecodable
 from proxy.engine.ports import UpstreamError, UpstreamRequest
 from proxy.upstream.base import Provider
+from proxy.upstream.coded import decoded, decoder_of, undecodable
 from proxy.upstream.connection import Connection, Waits
-from proxy.upstream.decoding import Decoder
-from proxy.upstream.http1 import Head, Malformed
+from proxy.upstream.http1 import Head
 from proxy.upstream.pool import Origin, Pool
 from proxy.upstream.request import Endpoint
 from proxy.upstream.transport import LOCAL_KEEPALIVE_S, REMOTE_KEEPALIVE_S, Deadlines
@@ -103,14 +104,12 @@ class LeanReply:
         self._connection: Connection | None = connection
         self._pool, self._done, self._ended = pool, done, False
         self._decoder: Decoder | None = None
-        codings = head.headers.getall("content-encoding", ())
-        coding = ",".join(codings)
-        if codings and coding.strip().lower() not in ("", "identity"):
+        if "content-encoding" in head.headers:
             try:
-                self._decoder = Decoder(coding)
-            except Malformed as e:
+                self._decoder = decoder_of(head.headers, self.status)
+            except UpstreamError:
                 connection.abort()
-                raise _undecodable(e, self.status) from None
+                raise
 
     async def read(self, limit: int) -> bytes:
         """Return the whole body. Raises UpstreamError when it is cut, late or over `limit`."""
@@ -152,19 +151,7 @@ class LeanReply:
 
     async def _decoded(self, decoder: Decoder, connection: Connection) -> bytes:
         try:
-            while True:
-                piece = decoder.step()
-                if piece:
-                    return piece
-                raw = await connection.piece()
-                if not raw:
-                    decoder.end()
-                    return b""
-                decoder.feed(raw)
-        except Malformed as e:
+            return await decoded(decoder, connection.piece)
+        except Undecodable as e:
             connection.abort()
-            raise _undecodable(e, self.status) from None
-
-
-def _undecodable(e: Malformed, status: int) -> UpstreamError:
-    return UpstreamError("protocol", f"the answer is not HTTP as it should be ({e})", status)
+            raise undecodable(e, self.status) from None

@@ -16,8 +16,10 @@ from aiohttp import payload
 from multidict import CIMultiDict
 from yarl import URL
 
+from proxy.decoding import Decoder, Undecodable
 from proxy.engine.ports import UpstreamError, UpstreamRequest
 from proxy.upstream.base import Provider
+from proxy.upstream.coded import decoded, decoder_of, undecodable
 
 LOCAL_KEEPALIVE_S = 4.0
 """Below the five seconds after which uvicorn and Node close an idle connection, so that we rarely write into a closing one."""
@@ -107,7 +109,7 @@ class AioTransport:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=wait.connect_s, sock_read=wait.first_byte_s),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent", "Content-Type", "Accept"),
-            auto_decompress=True,
+            auto_decompress=False,
             trust_env=False,
             max_line_size=65_536,
             max_field_size=65_536,
@@ -155,13 +157,19 @@ class AioTransport:
 class AioReply:
     """A reply on aiohttp; see `ports.UpstreamReply`."""
 
-    __slots__ = ("_done", "_idle_s", "_response", "headers", "status")
+    __slots__ = ("_decoder", "_done", "_idle_s", "_response", "headers", "status")
 
     def __init__(self, response: aiohttp.ClientResponse, idle_s: float, done: Callable[[], None]) -> None:
+        """Raises UpstreamError, and closes the connection, when the body's encoding is unknown."""
         self._response, self._idle_s = response, idle_s
         self._done: Callable[[], None] | None = done
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
+        try:
+            self._decoder: Decoder | None = decoder_of(response.headers, self.status)
+        except UpstreamError:
+            response.close()
+            raise
         connection = response.connection
         if connection is not None and connection.protocol is not None:
             connection.protocol.read_timeout = idle_s
@@ -179,13 +187,13 @@ class AioReply:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives. Raises UpstreamError when it is cut or late."""
-        content = self._response.content
+        more, decoder = self._response.content.readany, self._decoder
         try:
-            while True:
-                chunk = await content.readany()
-                if not chunk:
-                    return
+            while chunk := await (more() if decoder is None else decoded(decoder, more)):
                 yield chunk
+        except Undecodable as e:
+            self._response.close()
+            raise undecodable(e, self.status) from None
         except TimeoutError:
             raise UpstreamError("timeout", f"no data for {self._idle_s:g} s", self.status) from None
         except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError) as e:

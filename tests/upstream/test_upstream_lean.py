@@ -199,7 +199,7 @@ def test_an_upstream_that_goes_away_inside_the_body(case: str) -> None:
 
 
 @every
-@pytest.mark.parametrize("coding", ["br", "zstd", "gzip, br", "compress"])
+@pytest.mark.parametrize("coding", ["gzip, br", "compress", "br, br"])
 def test_an_encoding_that_is_not_ours(case: str, coding: str) -> None:
     async def main() -> None:
         data = HEAD + f"Content-Encoding: {coding}\r\nContent-Length: 2\r\n\r\nxx".encode()

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import sys
 import zlib
+from collections.abc import Callable
 
+import brotli
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from upstream_script import CASES, OK, Upstream, ask, chunked, client, outcome, run, runner, whole
+from upstream_script import CASES, OK, Peer, Upstream, ask, chunked, client, outcome, run, runner, whole
 
 from proxy.engine.ports import UpstreamError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 every = pytest.mark.parametrize("case", CASES)
 HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -38,6 +47,8 @@ GOOD: dict[str, tuple[bytes, bool, tuple[int, bytes]]] = {
     "gzip": (HEAD + b"Content-Encoding: gzip\r\n\r\n" + gzip.compress(b"hello"), True, (200, b"hello")),
     "zlib": (HEAD + b"Content-Encoding: deflate\r\n\r\n" + zlib.compress(b"hello"), True, (200, b"hello")),
     "raw deflate": (HEAD + b"Content-Encoding: deflate\r\n\r\n" + zlib.compress(b"hello", wbits=-15), True, (200, b"hello")),
+    "br": (HEAD + b"Content-Encoding: br\r\n\r\n" + brotli.compress(b"hello"), True, (200, b"hello")),
+    "zstd": (HEAD + b"Content-Encoding: zstd\r\n\r\n" + zstd.compress(b"hello"), True, (200, b"hello")),
     "encoding of nothing": (HEAD + b"Content-Encoding: gzip\r\nContent-Length: 0\r\n\r\n", False, (200, b"")),
     "identity": (HEAD + b"Content-Encoding: identity\r\nContent-Length: 2\r\n\r\n{}", False, (200, b"{}")),
 }
@@ -72,6 +83,9 @@ BAD: dict[str, tuple[bytes, set[str]]] = {
     "NUL in a value": (HEAD + b"A: b\0c\r\nContent-Length: 2\r\n\r\n{}", {"protocol"}),
     "a head without end": (HEAD + b"A: " + b"b" * 200_000 + b"\r\n\r\n", {"protocol"}),
     "broken gzip": (HEAD + b"Content-Encoding: gzip\r\n\r\nhello", {"protocol", "cut"}),
+    "broken br": (HEAD + b"Content-Encoding: br\r\n\r\n" + brotli.compress(b"hello" * 9)[:-2], {"protocol", "cut"}),
+    "broken zstd": (HEAD + b"Content-Encoding: zstd\r\n\r\n" + zstd.compress(b"hello")[:-2], {"protocol", "cut"}),
+    "two encodings": (HEAD + b"Content-Encoding: gzip\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx", {"protocol"}),
     "broken deflate": (HEAD + b"Content-Encoding: deflate\r\n\r\n" + zlib.compress(b"hello")[:-5], {"protocol", "cut"}),
 }
 
@@ -183,3 +197,45 @@ def test_a_compressed_bomb_is_stopped(case: str) -> None:
             await upstream.all_closed(1)
 
     run(case, main())
+
+
+@every
+@pytest.mark.parametrize("coding", ["gzip", "br", "zstd"])
+def test_events_of_a_compressed_stream_come_as_they_are_flushed(case: str, coding: str) -> None:
+    async def main() -> None:
+        heard = asyncio.Event()
+        pack, flush = packer(coding)
+
+        async def play(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(TE[:-2] + f"Content-Encoding: {coding}\r\n\r\n".encode())
+            for event in (b"data: one\n\n", b"data: two\n\n"):
+                heard.clear()
+                wire = pack(event) + flush()
+                await peer.send(b"%x\r\n%b\r\n" % (len(wire), wire))
+                await heard.wait()
+            await peer.gone()
+
+        async with Upstream(play=play) as upstream, client(case, upstream.url) as transport:
+            reply = await transport.send(ask())
+            pieces = reply.chunks()
+            for event in (b"data: one\n\n", b"data: two\n\n"):
+                found = b""
+                while len(found) < len(event):
+                    found += await anext(pieces)
+                assert found == event
+                heard.set()
+            reply.close()
+
+    run(case, main())
+
+
+def packer(coding: str) -> tuple[Callable[[bytes], bytes], Callable[[], bytes]]:
+    if coding == "br":
+        br = brotli.Compressor()
+        return br.process, br.flush
+    if coding == "zstd":
+        frame = zstd.ZstdCompressor()
+        return frame.compress, lambda: frame.flush(frame.FLUSH_BLOCK)
+    member = zlib.compressobj(wbits=31)
+    return member.compress, lambda: member.flush(zlib.Z_SYNC_FLUSH)
