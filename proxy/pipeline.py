@@ -3,6 +3,7 @@
 identity  first, from headers alone: nobody unauthenticated makes us read or parse a body
 decode    the body, once; what is not the protocol's own JSON goes no further
 session   correlation for all that follows; never authority
+again     before anything that costs: what was decided about a stream holds for its repeat without streaming
 loops     from the history in the request; before policy, so that policies can read the signal
 policy    the agent's contract: models, tools, ceilings, steps
 routing   inside what policy allows; before the budget, which reserves at the dearest price that the route may use
@@ -19,11 +20,13 @@ from dataclasses import dataclass
 
 from proxy.budget.port import BudgetStore
 from proxy.budget.stage import BudgetStage
+from proxy.engine.again import AgainStage
 from proxy.engine.decode import DecodeStage
 from proxy.engine.stage import Plan, Stage, compile_plan
 from proxy.identity.directory import Directory
 from proxy.identity.keys import KeyRing
 from proxy.identity.stage import IdentityStage, SessionStage
+from proxy.identity.threads import Threads
 from proxy.loops.stage import LoopStage
 from proxy.model import BudgetRule, Target
 from proxy.policy.stage import ContractStage
@@ -48,6 +51,8 @@ class Parts:
     ring: Callable[[], KeyRing]
     memos: Memos
     store: BudgetStore
+    threads: Threads
+    again: AgainStage
 
 
 def stages(parts: Parts) -> list[Stage]:
@@ -56,7 +61,8 @@ def stages(parts: Parts) -> list[Stage]:
     return [
         IdentityStage(parts.directory, parts.ring, "open" if auth.mode == "open" else "keys"),
         DecodeStage(parts.memos),
-        SessionStage(),
+        SessionStage(parts.threads),
+        parts.again,
         LoopStage(),
         ContractStage(),
         RoutingStage(parts.table, routing.mode, routing.simple_to, routing.threshold, parts.listing),

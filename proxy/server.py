@@ -279,6 +279,13 @@ def _unbounded(message: Any, payload: Any, protocol: Any, writer: Any, task: Any
 
 def _unmetered(ex: Exchange) -> Deny:
     """Return the refusal of a path that nobody meters."""
+    if "websocket" in ex.headers.get("upgrade", "").lower():
+        return Deny(
+            Reason.UNMETERED_ROUTE,
+            "Websockets are not metered, so they are refused.",
+            rule="routes",
+            remedy="Use plain HTTP requests; clients that try a websocket first fall back to them by themselves.",
+        )
     return Deny(
         Reason.UNMETERED_ROUTE,
         f"{ex.method} {ex.path[:200]} is not a route that Fleetgate meters, so it is refused.",

@@ -14,13 +14,15 @@ from proxy import __version__, pipeline
 from proxy.app import build
 from proxy.app.build import Files
 from proxy.budget.estimate import tokenizer_for
-from proxy.budget.prices import price_from, price_of
+from proxy.budget.prices import context_of, price_from, price_of
 from proxy.budget.settle import floor_output, settle_usage
 from proxy.config import Doc
+from proxy.engine.again import AgainStage
 from proxy.engine.exchange import Runtime
 from proxy.engine.ports import Clock, Sink, SystemClock
 from proxy.engine.run import Engine
 from proxy.identity.keys import KeyEntry, KeyRing
+from proxy.identity.threads import Threads
 from proxy.model import FREE, Price, Target
 from proxy.routing.models import ModelTable
 from proxy.settings import Settings
@@ -59,6 +61,7 @@ class House:
         self.metrics.watch(self.journal)
         self.sinks: tuple[Sink, ...] = (self.journal, self.metrics, AccessLog())
         self.memos = Memos()
+        self.threads, self.again = Threads(), AgainStage()
         self.engine = Engine(settle_usage, on_lost=self.metrics.store_error)
         self.problems: tuple[str, ...] = ()
         self.draining, self.warming = False, True
@@ -86,6 +89,8 @@ class House:
             ring=self.ring,
             memos=self.memos,
             store=self.stores.budget,
+            threads=self.threads,
+            again=self.again,
         )
         plan = pipeline.plan(parts)
         transport = self._transport
@@ -97,7 +102,9 @@ class House:
         # From here on nothing can fail.
         self.files, self.table = files, models
         self._rekey()
-        self.runtime = Runtime(files.version, plan, transport, self.sinks, build.limits(files.settings), floor_output)
+        self.runtime = Runtime(
+            files.version, plan, transport, self.sinks, build.limits(files.settings), files.settings.refusal, floor_output
+        )
         self.problems = ()
         self.metrics.config(files.version, stale=False)
         if old is not None and old.directory.baseline is not None and files.directory.baseline is None:
@@ -162,7 +169,10 @@ def table(settings: Settings) -> ModelTable:
             return FREE
         return price_of(next(iter(known.base_urls.values()), provider), model)
 
-    return ModelTable(settings.models, settings.providers, price, lambda model: tokenizer_for(model)[0])
+    def context(provider: str, model: str) -> int | None:
+        return context_of(next(iter(settings.providers[provider].base_urls.values()), provider), model)
+
+    return ModelTable(settings.models, settings.providers, price, lambda model: tokenizer_for(model)[0], context)
 
 
 def listing(settings: Settings) -> dict[str, Target]:

@@ -44,16 +44,27 @@ def price_of(provider_hint: str, model: str, now: float | None = None) -> Price 
 @functools.lru_cache(maxsize=4096)
 def _price_of(hint: str, model: str, day: int) -> Price | None:
     at = datetime.fromtimestamp(day * 86_400 + 43_200, UTC)  # noon: off-peak discounts are not counted on
+    found = _find(hint, model)
+    return None if found is None else _standard(*found, at)
+
+
+def context_of(provider_hint: str, model: str) -> int | None:
+    """Return the most tokens that `model` reads, None when the table does not say; arguments as for `price_of`."""
+    found = _find(provider_hint, model)
+    return None if found is None else found[0].context_window
+
+
+def _find(hint: str, model: str) -> tuple[ModelInfo, Provider] | None:
     provider = _provider(hint)
     if provider is not None:
         found = provider.find_model(model, all_providers=_PROVIDERS)
-        return None if found is None else _standard(found, provider, at)
+        return None if found is None else (found, provider)
     by_id = {p.id: p for p in _PROVIDERS}
     bare = model.rpartition("/")[2]
     for vendor in VENDORS:
         found = by_id[vendor].find_model(bare) if vendor in by_id else None
         if found is not None:
-            return _standard(found, by_id[vendor], at)
+            return found, by_id[vendor]
     return None
 
 

@@ -19,6 +19,8 @@ DEFAULT_MAX_OUTPUT = 16_384
 ABSURD = 10
 """Usage this many times above the bound, and above any context window, is a slip of the provider's."""
 LARGEST_CONTEXT = 2_000_000
+LARGEST_KNOWN = 1_050_000
+"""What a model reads at most where the price table does not say."""
 NOTHING = Usage()
 _HIDDEN = ("o1", "o3", "o4", "gpt-5", "codex", "gemini-2.5", "gemini-3", "grok-4", "computer-use")
 
@@ -44,6 +46,13 @@ def paid(ex: Exchange) -> bool:
 def tokenizer_of(target: Target) -> str:
     """Return the family or model name that says how `target` counts."""
     return target.upstream_model if target.tokenizer == "o200k_base" else target.tokenizer
+
+
+def stored(ex: Exchange, target: Target) -> int:
+    """Return how many tokens of what the provider keeps are read as input too, at most: where nobody knows, all that the model reads."""
+    if ex.history >= 0:
+        return ex.history
+    return target.context or LARGEST_KNOWN
 
 
 def hides_reasoning(model: str) -> bool:
@@ -85,14 +94,14 @@ def _at_least(reported: Usage, seen: Usage, whole: bool) -> Usage:
 
 def _unseen(ex: Exchange, target: Target) -> Usage:
     """Nothing of the reply came: it may have used all that was held."""
-    return Usage(input=bound(ex.call, tokenizer_of(target)), output=_ceiling(ex), exact=False)
+    return Usage(input=bound(ex.call, tokenizer_of(target)) + stored(ex, target), output=_ceiling(ex), exact=False)
 
 
 def _passed(ex: Exchange, target: Target, meter: Meter) -> Usage:
     seen = bool(meter.ended or meter.pieces or meter.texts or (ex.call.stream and ex.started))
     if not seen:
         return _unseen(ex, target)
-    return Usage(input=bound(ex.call, tokenizer_of(target)), output=_output(ex, target, meter), exact=False)
+    return Usage(input=bound(ex.call, tokenizer_of(target)) + stored(ex, target), output=_output(ex, target, meter), exact=False)
 
 
 def _output(ex: Exchange, target: Target, meter: Meter) -> int:
@@ -122,4 +131,4 @@ def _sane(usage: Usage, ex: Exchange, target: Target) -> bool:
         return False
     if usage.total <= LARGEST_CONTEXT:
         return True
-    return usage.total <= ABSURD * (bound(ex.call, tokenizer_of(target)) + _ceiling(ex))
+    return usage.total <= ABSURD * (bound(ex.call, tokenizer_of(target)) + stored(ex, target) + _ceiling(ex))

@@ -17,7 +17,7 @@ from proxy.budget.estimate import bound_now, measure
 from proxy.budget.port import Balance, BudgetStore, Claim, Held
 from proxy.budget.refusal import bad_limit, dearer, exceeded, too_much_input, unpriced
 from proxy.budget.rules import Facts, Plan, RuleSet, held_by, talks
-from proxy.budget.settle import DEFAULT_MAX_OUTPUT, paid, tokenizer_of
+from proxy.budget.settle import DEFAULT_MAX_OUTPUT, paid, stored, tokenizer_of
 from proxy.engine.exchange import Exchange
 from proxy.engine.stage import Stage
 from proxy.model import FREE, BudgetRule, Deny, Grant, Reason, Source
@@ -92,11 +92,12 @@ class BudgetStage(Stage):
             tokens = bound_now(call, name)
             if tokens is None:
                 tokens = (await measure(call, (name,)))[name]
-            cost = Cost(((tokens, target.price or FREE),))
+            cost = Cost(((tokens + stored(ex, target), target.price or FREE),))
         else:
             names = [tokenizer_of(target) for target in targets]
             inputs = await measure(call, names)
-            cost = Cost(tuple(dict.fromkeys([(inputs[name], t.price or FREE) for name, t in zip(names, targets, strict=True)])))
+            each = [(inputs[name] + stored(ex, t), t.price or FREE) for name, t in zip(names, targets, strict=True)]
+            cost = Cost(tuple(dict.fromkeys(each)))
         if call.operation == "embeddings":
             return Need(cost, 0, 0, 1, False)
         own = ex.max_output if ex.max_output is not None else call.max_output
@@ -255,6 +256,8 @@ class Hold:
             amounts |= {claim.unit: claim.amount for claim in self.claims}
         served = (ex.target.provider, ex.target.model) if ex.target is not None else None
         refund = [c.counter for c in self.claims if c.target is not None and c.target != served]
+        if ex.outcome == "upstream_error" and not ex.served:  # a turn that failed is none: the client's SDK sends it again
+            refund += [c.counter for c in self.claims if c.rule is not None and c.rule.reason is Reason.STEP_LIMIT]
         await self.store.settle(self.hold_id, amounts, now, refund)
 
 

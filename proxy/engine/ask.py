@@ -7,6 +7,7 @@ from proxy.engine.ports import UpstreamError, UpstreamRequest
 from proxy.engine.reply import upstream_headers, upstream_query
 from proxy.model import Deny, Reason, Target
 from proxy.wire.call import Edit
+from proxy.wire.refusals import DECIDED, Refusal, sentence
 from proxy.wire.translate.bridge import Bridge, Untranslatable
 
 _CARRIED = frozenset({"content-type", "user-agent", "traceparent", "tracestate"})
@@ -53,6 +54,19 @@ def uncarried(dialect: str, target: Target, e: Untranslatable) -> Deny:
     message = f"{target.model} is served by {target.provider} in {target.wire}, and this {dialect} request cannot be carried there: {e}."
     remedy = "Leave that out, or ask for a model that is served in the protocol of the request."
     return Deny(Reason.MODEL_NOT_ALLOWED, message, rule="translation", remedy=remedy)
+
+
+def said(ex: Exchange, deny: Deny) -> Refusal | None:
+    """Return `deny` as words of the assistant, where the operator wants that (`refusal: message`) and the call can take them.
+
+    A caller that asked for JSON could not read a sentence, and would ask again.
+    """
+    if ex.rt.refusal != "message" or deny.reason not in DECIDED or not hasattr(ex, "call") or ex.call.wants_json:
+        return None
+    body = ex.codec.speak(ex.call, sentence(deny), ex.id)
+    if body is None:
+        return None
+    return Refusal(200, (("content-type", ex.codec.content_type(ex.call)), ("x-fleetgate-refusal", str(deny.reason))), body)
 
 
 def store_down(stage: str) -> Deny:

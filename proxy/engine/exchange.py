@@ -11,6 +11,7 @@ import random
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from proxy.engine.ports import Client, Clock, Sink, Transport
 from proxy.engine.stage import Plan
@@ -40,6 +41,7 @@ class Runtime:
     transport: Transport
     sinks: tuple[Sink, ...]
     limits: Limits = Limits()
+    refusal: Literal["error", "message"] = "error"
     count: Count = lambda ex: ex.meter.pieces if ex.meter is not None else 0
     """A floor of the output tokens seen so far in a stream; asked only when its pieces outnumber the hold."""
 
@@ -64,6 +66,7 @@ class Exchange:
         "grant",
         "headers",
         "held_output",
+        "history",
         "id",
         "look_at",
         "loop",
@@ -134,6 +137,8 @@ class Exchange:
     """The output ceiling to send upstream where it differs from the client's own, else None."""
     held_output: int
     """How many output tokens the hold covers, over all choices; 0 when nothing is generated."""
+    history: int
+    """Tokens of what the provider keeps and reads as input too: 0 for nothing, -1 where nobody knows how many."""
     look_at: int
     """The number of stream pieces at which the output is counted against the hold next."""
 
@@ -163,7 +168,7 @@ class Exchange:
         self.status = 0
         self.upstream_status = 0
         self.max_output = None
-        self.held_output = self.look_at = 0
+        self.held_output = self.look_at = self.history = 0
         self.reply_body = b""
         self.reply_headers: list[tuple[str, str]] = []
         self.sizes = [0, 0]

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from proxy.engine.ask import failed, foreign, request_for, store_down, uncarried, unreachable
+from proxy.engine.ask import failed, foreign, request_for, said, store_down, uncarried, unreachable
 from proxy.engine.exchange import Exchange, Release
 from proxy.engine.ports import ClientGone, StoreError, UpstreamError, UpstreamReply
 from proxy.engine.pump import Flow, pump
@@ -24,7 +24,7 @@ from proxy.engine.reply import forwarded, ours
 from proxy.engine.stage import Hook, Tap
 from proxy.model import Deny, Nanos, Reason, Target, Usage
 from proxy.wire.base import Framing
-from proxy.wire.refusals import provider_error, refuse
+from proxy.wire.refusals import Asker, asker, provider_error, refuse
 from proxy.wire.translate.bridge import Untranslatable
 
 log = logging.getLogger("fleetgate.engine")
@@ -256,12 +256,10 @@ class Engine:
         cut = await pump(ex, reply, Flow(framing, meter, taps, drop_usage=not ex.call.wants_usage, back=back))
         ex.mark("last_byte")
         ex.deny = cut
+        ex.outcome = _outcome(cut) if cut is not None else "upstream_error" if meter.failed else "ok"
         self._settled(ex)
-        if cut is None:
-            ex.outcome = "upstream_error" if meter.failed else "ok"
-        else:
+        if cut is not None:
             ex.note("reply", f"cut: {cut.message}")
-            ex.outcome = _outcome(cut)
             ending = meter.cut(cut) if back is None else back.cut(cut)
             ex.sizes[1] += len(ending)
             await ex.client.write(ending)
@@ -274,7 +272,7 @@ class Engine:
         ex.deny = deny
         ex.outcome = _outcome(deny)
         self._settled(ex)
-        answer = refuse(ex.protocol, deny, ex.id)
+        answer = said(ex, deny) or refuse(_asker(ex), deny, ex.id)
         await self._send(ex, answer.status, list(answer.headers), answer.body)
 
     async def _fault(self, ex: Exchange) -> None:
@@ -284,7 +282,7 @@ class Engine:
             ex.deny = deny
         try:
             if not ex.started:
-                answer = refuse(ex.protocol, deny, ex.id)
+                answer = refuse(_asker(ex), deny, ex.id)
                 await self._send(ex, answer.status, list(answer.headers), answer.body)
             elif ex.meter is not None and ex.call.stream:
                 await ex.client.write(ex.meter.cut(deny))
@@ -328,6 +326,10 @@ class Engine:
                 sink.record(record)
             except Exception:
                 log.exception("exchange %s: sink %s failed", ex.id, sink.name)
+
+
+def _asker(ex: Exchange) -> Asker:
+    return asker(ex.protocol, ex.headers, ex.codec.name if hasattr(ex, "codec") else "")
 
 
 def _outcome(deny: Deny) -> str:

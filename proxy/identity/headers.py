@@ -40,6 +40,9 @@ HEADERS: tuple[tuple[str, str], ...] = (
 """Session headers of known clients, first match wins."""
 
 PARENTS: tuple[str, ...] = (PARENT, "x-claude-code-parent-agent-id", "x-codex-parent-thread-id")
+SUBAGENTS: tuple[str, ...] = ("x-claude-code-agent-id", "x-openai-subagent")
+"""Headers that only a sub-agent sends; its session is that of the main agent."""
+TURN = "x-codex-turn-metadata"
 REMEMBERED = 256
 REMEMBERED_CHARS = 2048
 
@@ -52,6 +55,7 @@ class Present:
         carriers: those that can carry a key; `agent`, `run`: ours, if there.
         sessions: those that can name the session, with the name that the record shows.
         parents: those that can name the parent.
+        turn: Codex's metadata of the turn. trace: a `traceparent`. subagent: what only a sub-agent sends.
         count: how many different names there are; where there are more headers, one is there twice and its first value is not all.
     """
 
@@ -61,6 +65,9 @@ class Present:
     run: str | None
     parents: tuple[str, ...]
     count: int
+    turn: str | None = None
+    trace: str | None = None
+    subagent: str | None = None
 
 
 _known: dict[tuple[str, ...], Present] = {}
@@ -97,4 +104,7 @@ def _look(names: tuple[str, ...]) -> Present:
         run=lower.get(RUN),
         parents=tuple(lower[name] for name in PARENTS if name in lower),
         count=len(lower),
+        turn=lower.get(TURN),
+        trace=lower.get("traceparent"),
+        subagent=next((lower[name] for name in SUBAGENTS if name in lower), None),
     )

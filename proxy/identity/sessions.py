@@ -1,12 +1,12 @@
 """Which session, run and parent a call belongs to: correlation from what clients send anyway, never authority.
 
-Order: our own header; the headers of known clients; the body's own signals; else a hash of what stays the same in a conversation. A
-session id is always namespaced by the agent that proved itself, so a forged one reaches no other agent's counters. Values from outside
-are bounded: what is longer than 128 characters, or has control characters, counts by its hash. Nothing here can fail or refuse.
+Order: our own header; the headers of known clients; the body's own signals; the reply or history that it goes on from, and the tool calls
+whose results it brings, where they were seen here; a trace; else a hash of what stays the same in a conversation. A session id is always
+namespaced by the agent that proved itself, so a forged one reaches no other agent's counters. Values from outside are bounded: what is
+longer than 128 characters, or has control characters, counts by its hash. Nothing here can fail or refuse.
 
-Not a signal: `traceparent` (one per connection in some clients), `previous_response_id` (another every turn), and the end user that
-OpenAI's `user` or Anthropic's plain `metadata.user_id` names (one person has many conversations, and a budget per session would
-never start anew).
+Not a signal: Codex's `traceparent` (one per connection), and the end user that OpenAI's `user` or Anthropic's plain `metadata.user_id`
+names (one person has many conversations, and a budget per session would never start anew).
 
 Source: names in the body as seen on the wire from each client, autumn 2026; those of headers are in `headers`.
 """
@@ -19,7 +19,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from proxy.identity.headers import Present, present
+from proxy.identity.headers import TURN, Present, present
+from proxy.identity.threads import Threads
 from proxy.wire.call import Call, Message
 
 BODY: tuple[str, ...] = (
@@ -27,7 +28,7 @@ BODY: tuple[str, ...] = (
     "litellm_session_id",
     "session_id",
     "client_metadata.session_id",
-    "conversation",
+    "client_metadata.thread_id",
     "prompt_cache_key",
 )
 """Session signals of the body by the codec's name for them, after Claude Code's `metadata.user_id`."""
@@ -39,6 +40,20 @@ HASHED_TEXT = 2048
 _legacy_user = re.compile(r"user_[0-9a-zA-Z]*_account_[0-9a-zA-Z-]*_session_([0-9a-fA-F-]{8,64})")
 
 
+_traceparent = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+TRACE = "traceparent"
+WEAK = frozenset({"derived", "previous_response_id", "conversation", "tool_call_id", TRACE})
+"""Signals that a later call of the same session may lack, so that the ids of tool calls are remembered for them."""
+
+
+class _CodexTurn(msgspec.Struct):
+    session_id: str = ""
+    thread_id: str = ""
+
+
+_codex_turn = msgspec.json.Decoder(_CodexTurn)
+
+
 class _ClaudeUser(msgspec.Struct):
     session_id: str = ""
 
@@ -46,20 +61,62 @@ class _ClaudeUser(msgspec.Struct):
 _claude_user = msgspec.json.Decoder(_ClaudeUser)
 
 
-def session_of(headers: Mapping[str, str], call: Call, agent: str, now: float, found: Present | None = None) -> tuple[str, str]:
+def session_of(
+    headers: Mapping[str, str], call: Call, agent: str, now: float, found: Present | None = None, threads: Threads | None = None
+) -> tuple[str, str]:
     """Return (session id, which signal gave it) of `call` by `agent` at `now` (UTC seconds). The id is `agent/...`."""
-    value = source = ""
-    for name, shown in (found or present(headers)).sessions:
-        if value := bounded(headers[name]):
-            source = bounded(shown)
-            break
+    found = found or present(headers)
+    value, source = _from_headers(headers, found)
     if not value and call.hints:
         value, source = _from_body(call.hints)
+    if not value and threads is not None and (known := _continued(call, agent, threads)) is not None:
+        return known
+    if not value and found.trace is not None and not _is_codex(headers):
+        value, source = _trace(headers[found.trace]), TRACE
     if not value:
         value, source = _derived(call, agent, now), "derived"
     if "/" in value:  # agent `a` in session `b/c` must not be agent `a/b` in session `c`
         value = _hash(value)
     return f"{agent}/{value}", source
+
+
+def _from_headers(headers: Mapping[str, str], found: Present) -> tuple[str, str]:
+    for name, shown in found.sessions:
+        if value := bounded(headers[name]):
+            return value, bounded(shown)
+    if found.turn is not None and (value := bounded(_codex_session(headers[found.turn]))):
+        return value, TURN
+    return "", ""
+
+
+def _continued(call: Call, agent: str, threads: Threads) -> tuple[str, str] | None:
+    """Return the session that the call goes on with: that of the reply, of the kept history or of the tool calls that it refers to."""
+    for name in ("previous_response_id", "conversation"):
+        id = call.hints.get(name, "")
+        if id:
+            known = threads.find(agent, id)
+            return (known.session if known is not None else f"{agent}/{_hash(id)}"), name
+    known = threads.of_results(agent, call)
+    return None if known is None else (known.session, "tool_call_id")
+
+
+def _is_codex(headers: Mapping[str, str]) -> bool:
+    return headers.get("user-agent", "").startswith("codex") or headers.get("originator", "").startswith("codex")
+
+
+def _trace(value: str) -> str:
+    """Return the trace id of a `traceparent`, or nothing. Source: W3C Trace Context, 3.2."""
+    match = _traceparent.fullmatch(value.strip())
+    return "" if match is None or not match[1].strip("0") else match[1]
+
+
+def _codex_session(value: str) -> str:
+    """Return the session, or else the thread, that Codex's turn metadata names."""
+    try:
+        turn = _codex_turn.decode(value.encode("utf-8", "replace"))
+    except (msgspec.DecodeError, RecursionError):
+        return ""
+    return turn.session_id or turn.thread_id
 
 
 def run_of(headers: Mapping[str, str], session: str, found: Present | None = None) -> tuple[str, str]:
@@ -72,6 +129,8 @@ def run_of(headers: Mapping[str, str], session: str, found: Present | None = Non
         parent = bounded(headers[name])
         if parent:
             return run or session, parent
+    if found.subagent is not None and headers[found.subagent].strip():  # of the first level: its parent is the session's main agent
+        return run or session, session.rpartition("/")[2]
     return run or session, ""
 
 

@@ -17,11 +17,16 @@ from proxy.identity.directory import Directory
 from proxy.identity.fields import MAX_ID, SLUG
 from proxy.identity.headers import AGENT_HEADER, Present, present, values
 from proxy.identity.keys import KeyRing, Presented, presented_key
-from proxy.identity.sessions import run_of, session_of
+from proxy.identity.sessions import WEAK, run_of, session_of
+from proxy.identity.threads import UNKNOWN, Known, Threads, tool_id
 from proxy.model import Deny, Principal, Reason
 
 ANYBODY = Principal("*", "open")
 CARRIERS = "Authorization: Bearer, x-api-key, x-goog-api-key, api-key or ?key="
+
+
+MOST_CALLS = 64
+"""Tool calls of one reply whose ids are kept."""
 
 
 class IdentityStage(Stage):
@@ -131,16 +136,44 @@ class IdentityStage(Stage):
 
 
 class SessionStage(Stage):
-    """Ties the call to a session, a run and a parent."""
+    """Ties the call to a session, a run and a parent, and remembers the ids by which a later call may refer to its reply.
+
+    Args:
+        threads: those ids.
+    """
 
     name: ClassVar[str] = "session"
     needs: ClassVar[frozenset[str]] = frozenset({"call", "agent"})
     gives: ClassVar[frozenset[str]] = frozenset({"session"})
 
+    def __init__(self, threads: Threads) -> None:
+        self._threads = threads
+
     async def request(self, ex: Exchange) -> Deny | None:
-        """Set `session`, `session_source`, `run` and `parent`."""
-        found = present(ex.headers)
-        ex.session, ex.session_source = session_of(ex.headers, ex.call, ex.agent, ex.wall, found)
+        """Set `session`, `session_source`, `run`, `parent` and `history`."""
+        found, call = present(ex.headers), ex.call
+        ex.session, ex.session_source = session_of(ex.headers, call, ex.agent, ex.wall, found, self._threads)
         ex.run, ex.parent = run_of(ex.headers, ex.session, found)
         ex.note("session", f"{ex.session} from {ex.session_source}")
+        if call.thread:
+            known = self._threads.find(ex.agent, call.thread)
+            ex.history = UNKNOWN if known is None else known.tokens
+        if call.operation == "chat":
+            ex.defer(self.name, self._remember)
         return None
+
+    async def _remember(self, ex: Exchange) -> None:
+        """Keep the ids of the reply. See `engine.exchange.Release`."""
+        meter, usage = ex.meter, ex.usage
+        if meter is None or not ex.served:
+            return
+        if meter.reply_id or ex.call.thread:
+            known = Known(ex.session, UNKNOWN if usage is None else usage.total)
+            for name in (meter.reply_id, ex.call.thread):
+                if name:
+                    self._threads.keep(ex.agent, name, known)
+        if meter.tool_calls and ex.session_source in WEAK:
+            known = Known(ex.session)
+            for issued in meter.tool_calls[-MOST_CALLS:]:
+                if name := tool_id(issued.id):
+                    self._threads.keep(ex.agent, name, known)

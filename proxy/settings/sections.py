@@ -232,7 +232,12 @@ class Settings:
         Store(kind="sqlite", path=Path("fleetgate.db")),
     )
     policy: Policy = setting(Section(Policy), "", Policy())
-    refusal: str = setting(Choice(("error",), later=("message",)), "How a refusal looks: the protocol's own error.", "error")
+    refusal: Literal["error", "message"] = setting(
+        Choice(("error", "message")),
+        "How a refusal looks: the protocol's own error, or for clients that hide errors a reply in which the assistant says it (and "
+        "`x-fleetgate-refusal` names the reason).",
+        "error",
+    )
     budget: Budget = setting(Section(Budget), "", Budget())
     limits: Waits = setting(Section(Waits), "", Waits())
     upstream: UpstreamSection = setting(Section(UpstreamSection), "", UpstreamSection())

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from proxy.wire import jsonio
 from proxy.wire.anthropic_messages import MESSAGE, PROTOCOL, SYSTEM, TOOLS, parse_message, parse_system, parse_tools
-from proxy.wire.anthropic_reply import CountMeter, MessagesMeter
+from proxy.wire.anthropic_reply import CountMeter, MessagesMeter, sse
 from proxy.wire.base import Codec, Memos, Meter, Routes
 from proxy.wire.call import Call, Edit, Message, Tools
 from proxy.wire.fields import MAX_TOKENS, Fields, guarded
@@ -54,6 +54,24 @@ class MessagesCodec(Codec):
         """See `Codec.meter`."""
         return MessagesMeter()
 
+    def speak(self, call: Call, text: str, id: str) -> bytes | None:
+        """See `Codec.speak`."""
+        usage = {"input_tokens": 0, "output_tokens": 0}
+        base = {"id": f"msg_{id}", "type": "message", "role": "assistant", "model": call.model, "usage": usage}
+        if not call.stream:
+            content = [{"type": "text", "text": text}]
+            return jsonio.dumps(base | {"content": content, "stop_reason": "end_turn", "stop_sequence": None})
+        return b"".join(
+            [
+                sse("message_start", {"message": base | {"content": [], "stop_reason": None, "stop_sequence": None}}),
+                sse("content_block_start", {"index": 0, "content_block": {"type": "text", "text": ""}}),
+                sse("content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": text}}),
+                sse("content_block_stop", {"index": 0}),
+                sse("message_delta", {"delta": {"stop_reason": "end_turn", "stop_sequence": None}, "usage": usage}),
+                sse("message_stop", {}),
+            ]
+        )
+
     def upstream_path(self, call: Call, model: str) -> str:
         """See `Codec.upstream_path`."""
         return "/v1/messages"
@@ -96,6 +114,7 @@ def _conversation(fields: Fields, memos: Memos) -> Call:
         messages=fields.messages("messages", memos.messages, parse_message, MESSAGE),
         tools=_tools(fields, memos),
         extra=(*extra, *fields.unknown()),
+        wants_json=any(b'"json_' in (fields.raw(key) or b"") for key in _INPUTS[:2]),
         hints=fields.hints(()),
         dearer=fields.dearer(),
         members=fields.members,

@@ -243,11 +243,11 @@ class MessagesMeter(Meter):
     def cut(self, deny: Deny | None) -> bytes:
         """See `Meter.cut`. Before `message_start` nothing can end as a message, so the error event comes whatever the reason."""
         if deny is None or deny.reason not in CUT_SHORT or not self._started:
-            return refusals.refuse("anthropic", deny or refusals.LOST, "", streaming=True).body
+            return refusals.error_event("anthropic", deny or refusals.LOST)
         output = self._tally.counts.get("output", 0)
         return (
-            b"".join(_sse("content_block_stop", {"index": index}) for index in self._blocks)
-            + _sse(
+            b"".join(sse("content_block_stop", {"index": index}) for index in self._blocks)
+            + sse(
                 "message_delta",
                 {
                     "delta": {"stop_reason": "max_tokens", "stop_sequence": None},
@@ -255,11 +255,12 @@ class MessagesMeter(Meter):
                     "fleetgate": refusals.decision(deny),
                 },
             )
-            + _sse("message_stop", {})
+            + sse("message_stop", {})
         )
 
 
-def _sse(name: str, members: dict[str, Any]) -> bytes:
+def sse(name: str, members: dict[str, Any]) -> bytes:
+    """Return one event as Anthropic frames it."""
     return b"event: %b\ndata: %b\n\n" % (name.encode(), jsonio.dumps({"type": name, **members}))
 
 

@@ -162,5 +162,10 @@ class ListCodec(Codec):
         """
 
 
+def created_of(id: str) -> int:
+    """Return the UTC second in which the exchange `id` began: its first twelve hex digits are milliseconds."""
+    return int(id[:12], 16) // 1000
+
+
 Routes = Mapping[tuple[str, str], Codec]
 """(method, path) to the codec that answers there: what each protocol's module hands to the registry."""

@@ -9,12 +9,12 @@ Source: OpenAI API reference, "Create chat completion"; types of the Python SDK 
 from __future__ import annotations
 
 from proxy.wire import jsonio
-from proxy.wire.base import Codec, Memos, Meter, Routes
+from proxy.wire.base import Codec, Memos, Meter, Routes, created_of
 from proxy.wire.call import Call, Edit, Tools
 from proxy.wire.fields import MAX_TOKENS, Fields
 from proxy.wire.keys import Keys
 from proxy.wire.openai_messages import PROTOCOL, parse_functions, parse_message, parse_tools
-from proxy.wire.openai_reply import ChatMeter
+from proxy.wire.openai_reply import DONE, ChatMeter
 
 _CEILINGS = ("max_completion_tokens", "max_tokens")
 _HINTS = ("user", "safety_identifier", "prompt_cache_key")
@@ -54,6 +54,7 @@ class ChatCodec(Codec):
             messages=fields.messages("messages", memos.messages, parse_message),
             tools=_tools(fields, memos),
             extra=_extra(fields),
+            wants_json=_wants_json(fields),
             hints=fields.hints(_HINTS),
             dearer=fields.dearer(),
             members=fields.members,
@@ -78,6 +79,21 @@ class ChatCodec(Codec):
         """See `Codec.meter`."""
         return ChatMeter()
 
+    def speak(self, call: Call, text: str, id: str) -> bytes | None:
+        """See `Codec.speak`."""
+        base = {"id": f"chatcmpl-{id}", "created": created_of(id), "model": call.model}
+        finish = {"index": 0, "finish_reason": "stop", "logprobs": None}
+        nothing = {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}
+        if not call.stream:
+            message = {"role": "assistant", "content": text, "refusal": None}
+            return jsonio.dumps(base | {"object": "chat.completion", "choices": [finish | {"message": message}], "usage": nothing})
+        base["object"] = "chat.completion.chunk"
+        words = {"index": 0, "delta": {"role": "assistant", "content": text}, "logprobs": None, "finish_reason": None}
+        chunks = [base | {"choices": [words]}, base | {"choices": [finish | {"delta": {}}]}]
+        if call.wants_usage:
+            chunks.append(base | {"choices": [], "usage": nothing})
+        return b"".join([b"data: %b\n\n" % jsonio.dumps(chunk) for chunk in chunks]) + DONE
+
     def upstream_path(self, call: Call, model: str) -> str:
         """See `Codec.upstream_path`."""
         return "/chat/completions"
@@ -86,6 +102,11 @@ class ChatCodec(Codec):
 def _value(call: Call, key: str) -> bytes:
     start, end = call.members.get(key, (0, 0))
     return call.body[start:end]
+
+
+def _wants_json(fields: Fields) -> bool:
+    raw = fields.raw("response_format")
+    return raw is not None and b'"json_' in raw
 
 
 def _wants_usage(fields: Fields) -> bool:

@@ -291,7 +291,7 @@ class ChatMeter(Meter):
     def cut(self, deny: Deny | None) -> bytes:
         """See `Meter.cut`."""
         if deny is None or deny.reason not in CUT_SHORT:
-            return refusals.refuse("openai", deny or refusals.LOST, "", streaming=True).body + DONE
+            return refusals.error_event("openai", deny or refusals.LOST) + DONE
         still_open = [index for index, answer in self._answers.items() if not answer.finished]
         if self._answers and not still_open:
             return DONE

@@ -10,6 +10,7 @@ import dataclasses
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from multidict import CIMultiDict
 
@@ -200,6 +201,7 @@ def play(
     sinks: Sequence[Sink] = (),
     count: Count | None = None,
     cut_short: bool = False,
+    refusal: Literal["error", "message"] = "error",
 ) -> Outcome:
     """Run one exchange through the engine and check what must hold for every one: one record, one release of each hold, reply closed."""
 
@@ -207,7 +209,7 @@ def play(
         book, upstream, admit = Book(), Upstream(lines), Admit(targets, held)
         client = caller or Caller(body)
         plan = compile_plan([admit, DecodeStage(Memos()), *stages], {"headers"})
-        rt = Runtime("v1", plan, upstream, (*sinks, book), Limits())
+        rt = Runtime("v1", plan, upstream, (*sinks, book), Limits(), refusal)
         if count is not None:
             rt = dataclasses.replace(rt, count=count)
         codec = find("POST", path, headers or {})

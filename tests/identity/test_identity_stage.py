@@ -14,6 +14,7 @@ from proxy.engine.ports import Client
 from proxy.identity.directory import Directory
 from proxy.identity.keys import KeyEntry, KeyRing, hash_key
 from proxy.identity.stage import IdentityStage, SessionStage
+from proxy.identity.threads import Threads
 from proxy.model import Deny, Principal, Reason
 from proxy.wire.call import Call, Message
 
@@ -142,7 +143,7 @@ def test_the_ring_is_asked_anew_each_time(tmp_path: Path) -> None:
 def test_the_session_stage_sets_what_correlates() -> None:
     ex = exchange({"x-fleetgate-session": "s", "x-fleetgate-run": "r", "x-fleetgate-parent": "p"})
     ex.agent, ex.call = "a", Call("chat", "m", b"", messages=(Message(b"", "user", ("hi",)),))
-    assert asyncio.run(SessionStage().request(ex)) is None
+    assert asyncio.run(SessionStage(Threads()).request(ex)) is None
     assert (ex.session, ex.session_source, ex.run, ex.parent) == ("a/s", "x-fleetgate-session", "r", "p")
     assert ex.decisions == [("session", "a/s from x-fleetgate-session")]
 

@@ -141,7 +141,7 @@ WRONG = {
     "sqlite URL": ("store: sqlite:///x.db\n", "store: sqlite: with a URL; expected"),
     "opa": ("policy: {engine: 'opa:http://127.0.0.1:8181'}\n", "policy.engine: opa comes in a later version; expected `embedded`"),
     "policy timeout": ("policy: {timeout_ms: 5}\n", "policy.timeout_ms: this setting comes in a later version"),
-    "refusal": ("refusal: message\n", "refusal: message comes in a later version"),
+    "refusal": ("refusal: silent\n", "refusal: 'silent'; expected `error` or `message`"),
     "otlp": ("telemetry: {otlp_endpoint: http://x}\n", "telemetry.otlp_endpoint: this setting comes in a later version"),
     "capture": ("telemetry: {capture: true}\n", "telemetry.capture: this setting comes in a later version"),
     "threshold": ("routing: {threshold: 1.1}\n", "routing.threshold: 1.1; expected a number from 0 to 1"),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from proxy.model import STATUS, Deny, Reason
-from proxy.wire.refusals import MAX_RETRY_AFTER_S, dialect, refuse
+from proxy.wire.refusals import MAX_RETRY_AFTER_S, Asker, asker, dialect, error_event, provider_error, refuse
 
 DENY = Deny(
     Reason.BUDGET_EXCEEDED,
@@ -68,11 +68,82 @@ def test_retry_after_is_short(after: float, header: str) -> None:
 
 
 def test_inside_a_stream_it_is_an_event() -> None:
-    assert refuse("openai", DENY, "r1", streaming=True).body.startswith(b'data: {"error":')
-    refusal = refuse("anthropic", DENY, "r1", streaming=True)
-    assert refusal.body.startswith(b'event: error\ndata: {"type":"error"')
-    assert refusal.body.endswith(b"\n\n")
-    assert refusal.headers == (("content-type", "text/event-stream"),)
+    assert error_event("openai", DENY).startswith(b'data: {"error":')
+    assert error_event("gemini", DENY).startswith(b'data: {"error":{"code":402')
+    said = error_event("anthropic", DENY)
+    assert said.startswith(b'event: error\ndata: {"type":"error"')
+    assert said.endswith(b"\n\n")
+    assert error_event("ollama", DENY).startswith(b'{"error":"The day')
+    assert error_event("ollama", DENY).endswith(b"}\n")
+
+
+def test_the_gemini_and_ollama_shapes() -> None:
+    gemini = refuse("gemini", DENY, "r1")
+    assert gemini.status == 402
+    assert json.loads(gemini.body) == {"error": {"code": 402, "message": SENTENCE, "status": "RESOURCE_EXHAUSTED"}, "fleetgate": OURS}
+    assert json.loads(refuse("ollama", DENY, "r1").body) == {"error": SENTENCE, "fleetgate": OURS}
+
+
+CLAUDE = {"user-agent": "claude-cli/2.1.329 (external, sdk-cli)"}
+CODEX = {"user-agent": "codex_exec/0.169.0", "originator": "codex_exec"}
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_claude_code_gets_no_status_that_it_repeats(reason: Reason) -> None:
+    deny = Deny(reason, "What happened.")
+    refusal = refuse(asker("anthropic", CLAUDE, "messages"), deny, "r1")
+    assert refusal.status == (403 if deny.status in (400, 413, 422) else deny.status)
+    error = json.loads(refusal.body)["error"]
+    assert error["type"] == ("permission_error" if refusal.status == 403 else error["type"])
+    assert refuse(asker("anthropic", {"x-claude-code-session-id": "s"}), deny, "r1").status == refusal.status
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_codex_gets_the_one_event_that_it_shows_and_does_not_repeat(reason: Reason) -> None:
+    deny = Deny(reason, "What happened.")
+    refusal = refuse(asker("openai", CODEX, "responses"), deny, "r1")
+    if reason in {"upstream_error", "upstream_timeout", "store_unavailable", "policy_unavailable"}:
+        assert refusal == refuse("openai", deny, "r1")
+        return
+    assert (refusal.status, refusal.headers) == (200, (("content-type", "text/event-stream"),))
+    event = json.loads(refusal.body.removeprefix(b"event: response.failed\ndata: "))
+    assert (event["type"], event["response"]["status"]) == ("response.failed", "failed")
+    assert event["response"]["error"] == {"code": "invalid_prompt", "message": "What happened."}
+    assert event["fleetgate"]["reason"] == reason
+    assert refuse(asker("openai", CODEX, "chat"), deny, "r1") == refuse("openai", deny, "r1")
+
+
+def test_a_websocket_is_told_to_use_http() -> None:
+    deny = Deny(Reason.UNMETERED_ROUTE, "Websockets are not metered.")
+    refusal = refuse(asker("openai", {**CODEX, "upgrade": "WebSocket"}), deny, "r1")
+    assert refusal.status == 426
+    assert ("upgrade", "HTTP/1.1") in refusal.headers
+    assert refuse(asker("openai", {}), deny, "r1").status == 404
+
+
+def test_other_clients_have_no_habits() -> None:
+    assert asker("openai", {"user-agent": "OpenAI/Python 3.52.0"}, "chat") == Asker("openai", "", "chat")
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b'{"error":{"message":"no such model","type":"x"}}', "no such model"),
+        (b'{"type":"error","error":{"type":"api_error","message":"down"}}', "down"),
+        (b'{"error":{"code":400,"message":"bad","status":"INVALID_ARGUMENT"}}', "bad"),
+        (b'{"error":"model not found"}', "model not found"),
+        (b'{"error":{"message":7}}', "The provider answered 404."),
+        (b'{"detail":"x"}', "The provider answered 404."),
+        (b"[]", "The provider answered 404."),
+        (b"<html>", "The provider answered 404."),
+    ],
+)
+def test_a_providers_error_is_said_in_the_clients_shape(body: bytes, words: str) -> None:
+    assert json.loads(provider_error("anthropic", 404, body))["error"] == {"type": "not_found_error", "message": words}
+    assert json.loads(provider_error("gemini", 404, body)) == {"error": {"code": 404, "message": words, "status": "NOT_FOUND"}}
+    assert json.loads(provider_error("ollama", 404, body)) == {"error": words}
+    assert json.loads(provider_error("openai", 418, body))["error"]["type"] == "invalid_request_error"
+    assert json.loads(provider_error("openai", 529, body))["error"]["type"] == "server_error"
 
 
 @pytest.mark.parametrize(
@@ -82,6 +153,9 @@ def test_inside_a_stream_it_is_an_event() -> None:
         ("/v1/files", {"anthropic-version": "2023-06-01"}, "anthropic"),
         ("/v1/files", {}, "openai"),
         ("/", {"x-api-key": "k"}, "openai"),
+        ("/v1beta/files", {}, "gemini"),
+        ("/v1/files", {"x-goog-api-key": "k"}, "gemini"),
+        ("/api/pull", {}, "ollama"),
     ],
 )
 def test_the_shape_for_paths_that_nobody_claims(path: str, headers: dict[str, str], protocol: str) -> None:

@@ -1,0 +1,74 @@
+"""What a later call can refer to: replies and tool calls that passed here, and the session that each belongs to.
+
+A client that lets the provider keep the history sends the id of an earlier reply and nothing else of the conversation; one that compacts
+its history keeps the ids of tool calls whose results it returns. Both ids were seen in a reply of ours, so the session is known without
+any header. Ids belong to the agent that got them: another agent's say nothing.
+
+A bounded memory of one process, and correlation only: what was forgotten makes a new session and a larger hold (the whole context of the
+model, where the tokens of a kept history are not known), never a wider permission.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proxy.wire.call import Call
+
+MAX_KNOWN = 50_000
+LEAST_ID = 10
+"""Letters and digits of a tool call's id from which on it is believed to be one of a kind: some servers number their calls."""
+UNKNOWN = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Where something was seen: in which session, and how many tokens the conversation had then."""
+
+    session: str
+    tokens: int = UNKNOWN
+
+
+class Threads:
+    """See the module. One loop's.
+
+    Args:
+        most: how many ids are kept; the oldest are forgotten first, by halves.
+    """
+
+    __slots__ = ("_half", "_old", "_young")
+
+    def __init__(self, most: int = MAX_KNOWN) -> None:
+        self._half = max(1, most // 2)
+        self._young: dict[tuple[str, str], Known] = {}
+        self._old: dict[tuple[str, str], Known] = {}
+
+    def keep(self, agent: str, name: str, known: Known) -> None:
+        """Remember `name`, an id of a reply, of a kept history or of a tool call, for `agent`."""
+        if len(self._young) >= self._half:
+            self._old, self._young = self._young, {}
+        self._young[agent, name] = known
+
+    def find(self, agent: str, name: str) -> Known | None:
+        """Return what is known of `name`, None when nothing is."""
+        key = (agent, name)
+        return self._young.get(key) or self._old.get(key)
+
+    def of_results(self, agent: str, call: Call) -> Known | None:
+        """Return where the newest tool call was issued whose result `call` returns."""
+        for message in reversed(call.messages):
+            for result in message.tool_results:
+                name = tool_id(result.id)
+                if name and (known := self.find(agent, name)) is not None:
+                    return known
+            if message.tool_results or message.role == "assistant":
+                break
+        return None
+
+
+def tool_id(id: str) -> str:
+    """Return the id of a tool call as clients agree on it, or nothing for one that may not be unique.
+
+    Source: OpenClaw 2026.9 sends `call_x` back as `callx`, seen on the wire in 2026-11.
+    """
+    plain = "".join([c for c in id if c.isalnum()])
+    return f"tool:{plain}" if len(plain) >= LEAST_ID else ""
