@@ -142,7 +142,7 @@ def test_a_killed_server_leaves_holds_that_expire_charged_in_full(sim: Simulator
                 await stores.close()
 
         assert asyncio.run(sweep(0)) == 0, "not yet"
-        assert asyncio.run(sweep(7 * 86400)) == 1
+        assert asyncio.run(sweep(2 * 3600)) == 1
         assert balance(proxy.folder) == (held + cost, 0)
         assert asyncio.run(sweep(7 * 86400)) == 0, "once"
 
