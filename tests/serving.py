@@ -87,7 +87,7 @@ class Proxy:
     """Fleetgate in a process of its own, in front of `sim`.
 
     Args:
-        sim: the upstream of every provider (`openai`, `anthropic`, `local`).
+        sim: the upstream of every provider (`openai`, `anthropic`, `ollama`, `local`).
         agents: the text of AGENTS.md.
         budgets: content of budgets/test.yaml, text or data.
         policies: file name to content, text or data, below policies/.
@@ -126,6 +126,7 @@ class Proxy:
             "providers": {
                 "openai": {"protocols": ["openai"], "base_url": f"{sim.url}/v1", "api_key": "env:SIM_PROVIDER_KEY"},
                 "anthropic": {"protocols": ["anthropic"], "base_url": sim.url, "api_key": "env:SIM_PROVIDER_KEY"},
+                "ollama": {"protocols": ["ollama"], "base_url": sim.url, "api_key": "env:SIM_PROVIDER_KEY", "local": True},
                 "local": {"protocols": ["openai"], "base_url": f"{sim.url}/v1", "local": True},
             },
             "models": {
@@ -133,6 +134,7 @@ class Proxy:
                 "gpt-*": {"provider": "openai"},
                 "text-embedding-*": {"provider": "openai", "price": {"input": 0.02, "output": 0}},
                 "claude-*": {"provider": "anthropic"},
+                "qwen*": {"provider": "ollama"},
             },
             "store": "sqlite:fleetgate.db",
         }

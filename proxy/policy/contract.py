@@ -6,8 +6,10 @@ both refuse, the enforced one is returned. Nothing here raises or waits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 
+from proxy import globs
 from proxy.model import Clause, Deny, Grant, Limit, Reason
 from proxy.wire.call import Call, Message, ToolSpec
 
@@ -28,16 +30,30 @@ def firmest(denies: Iterable[Deny | None]) -> Deny | None:
     return dry
 
 
-def check_model(grant: Grant, model: str) -> Deny | None:
-    """Return the refusal of `model`, the name that the client asked for. `auto` is nobody's name: routing picks an allowed one."""
+def check_model(grant: Grant, model: str, aliases: Sequence[str] = ()) -> Deny | None:
+    """Return the refusal of `model`, the name that the client asked for. `auto` is nobody's name: routing picks an allowed one.
+
+    Args:
+        grant: what the agent may do.
+        model: the name.
+        aliases: other names of the same model: each layer must allow one of all, and deny none.
+    """
     if model == AUTO:
         return None
-    for clause in grant.models:
-        if not clause.allows(model):
-            break
-    else:
-        return None
-    return firmest(None if c.allows(model) else _no_model(grant, c, model) for c in grant.models)
+    refusing = [clause for clause in grant.models if not _passes(clause, model, aliases)]
+    return firmest(_no_model(grant, clause, model) for clause in refusing) if refusing else None
+
+
+def _passes(clause: Clause, model: str, aliases: Sequence[str]) -> bool:
+    if not aliases:
+        return clause.allows(model)
+    names, undenied = (model, *aliases), _undenied(clause.deny)
+    return all(map(undenied, names)) and any(map(clause.allows, names))
+
+
+@functools.lru_cache(maxsize=256)
+def _undenied(deny: tuple[str, ...]) -> Callable[[str], bool]:
+    return globs.allower(None, deny)
 
 
 def _no_model(grant: Grant, clause: Clause, model: str) -> Deny:

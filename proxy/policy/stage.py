@@ -40,7 +40,7 @@ class ContractStage(Stage):
         specs = call.tools.specs
         deny = contract.firmest(
             (
-                contract.check_model(grant, call.model) if call.operation != "models" else None,
+                contract.check_model(grant, call.model, call.aliases) if call.operation != "models" else None,
                 self._tools(grant, specs) if specs else None,
                 contract.check_turns(grant, call) if call.operation == "chat" else None,
             )

@@ -101,7 +101,7 @@ class Call:
 
     Attributes:
         operation: what is asked for.
-        model: the model name as the client wrote it.
+        model: the model name as the client wrote it; where a protocol has several for one model, the shortest.
         stream: the client wants server-sent events.
         max_output: the client's ceiling on output tokens for one choice, or None.
         choices: how many answers it wants (`n`).
@@ -114,6 +114,7 @@ class Call:
         hints: session signals of the body, name to value (`metadata.user_id`, `prompt_cache_key`, `user`).
         thread: the id of what the provider keeps and reads as input too: an earlier response, a conversation, a cached content.
         wants_json: the answer must be JSON, so that words of ours in its place would not be understood.
+        aliases: other names of `model`, where the protocol has several for one: a rule that denies any of them denies it.
         dearer: members that can raise the price above the one that is reserved at.
         members: for each top-level key of the body, the span [start, end) of its value; edits splice there.
     """
@@ -133,6 +134,7 @@ class Call:
     hints: Mapping[str, str] = field(default_factory=dict)
     thread: str = ""
     wants_json: bool = False
+    aliases: tuple[str, ...] = ()
     dearer: tuple[str, ...] = ()
     members: Mapping[str, Span] = field(default_factory=dict)
 

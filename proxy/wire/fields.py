@@ -108,13 +108,13 @@ class Fields:
             raise self.error(key, f"must be a text of 1 to {MAX_NAME} characters")
         return value
 
-    def model(self) -> str:
+    def model(self, key: str = "model") -> str:
         """Return the name of the model. One that a server might tidy up before it reads it would pass rules under another name."""
-        name = self.name("model")
+        name = self.name(key)
         if not name.isascii() and unicodedata.normalize("NFKC", name) != name:
-            raise self.error("model", "has letters in a form that some servers read as others")
+            raise self.error(key, "has letters in a form that some servers read as others")
         if not name.isprintable() or name != name.strip():
-            raise self.error("model", "has spaces around it, or characters that do not print")
+            raise self.error(key, "has spaces around it, or characters that do not print")
         return name
 
     def text(self, key: str) -> str | None:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from proxy.wire import anthropic, gemini, ollama, openai_chat, openai_completions, openai_other, openai_responses
+from proxy.wire import anthropic, gemini, ollama, ollama_other, openai_chat, openai_completions, openai_other, openai_responses
 from proxy.wire.base import Codec, Routes
 from proxy.wire.openai_other import ModelsCodec
 
-MODULES: Final = (openai_chat, openai_responses, openai_completions, openai_other, anthropic, ollama)
+MODULES: Final = (openai_chat, openai_responses, openai_completions, openai_other, anthropic, ollama, ollama_other)
 ROUTES: Final[Routes] = {route: codec for module in MODULES for route, codec in module.ROUTES.items()}
 PATTERNS: Final = gemini.PATTERNS
 """(method, path as documentation writes it) of the routes with a model in their path."""

@@ -79,6 +79,28 @@ def test_the_remedy_names_what_would_pass(policy: str, remedy: str) -> None:
     assert deny.remedy == remedy
 
 
+@pytest.mark.parametrize(
+    ("policies", "passes"),
+    [
+        (("{}",), True),
+        (("{models: {allow: [llama3]}}",), True),
+        (("{models: {allow: ['llama3:latest']}}",), True),
+        (("{models: {allow: ['llama3:8b']}}",), False),
+        (("{models: {deny: [llama3]}}",), False),
+        (("{models: {deny: ['llama3:latest']}}",), False),
+        (("{models: {deny: ['LLAMA3:latest']}}",), False),
+        (("{models: {deny: ['*:latest']}}",), False),
+        (("{models: {allow: ['*'], deny: ['llama3:latest']}}",), False),
+        (("{models: {allow: [llama3], deny: ['llama3:latest']}}",), False),
+        (("{models: {allow: [llama3]}}", "{models: {allow: ['*:latest']}}"), True),
+        (("{models: {allow: [llama3]}}", "{models: {deny: ['*:latest']}}"), False),
+    ],
+)
+def test_a_model_of_several_names_needs_one_allowed_and_none_denied(policies: tuple[str, ...], passes: bool) -> None:
+    deny = contract.check_model(grant(*policies), "llama3", ("llama3:latest",))
+    assert (deny is None) is passes
+
+
 def test_auto_is_left_to_routing() -> None:
     assert contract.check_model(grant("{models: {allow: [x]}}"), "auto") is None
 

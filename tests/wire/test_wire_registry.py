@@ -13,6 +13,13 @@ from proxy.wire.registry import ROUTES, find
         ("POST", "/v1/messages", "anthropic", "messages"),
         ("POST", "/v1/messages/count_tokens", "anthropic", "count_tokens"),
         ("GET", "/v1/models", "openai", "models"),
+        ("POST", "/api/chat", "ollama", "chat"),
+        ("POST", "/api/generate", "ollama", "generate"),
+        ("POST", "/api/show", "ollama", "show"),
+        ("POST", "/api/embed", "ollama", "embed"),
+        ("POST", "/api/embeddings", "ollama", "embed"),
+        ("GET", "/api/tags", "ollama", "models"),
+        ("GET", "/api/version", "ollama", "version"),
     ],
 )
 def test_the_metered_routes(method: str, path: str, protocol: str, name: str) -> None:
@@ -35,7 +42,7 @@ def test_the_headers_show_the_dialect_of_the_models() -> None:
 def test_nothing_that_looks_like_a_route_is_one(path: str, change: str) -> None:
     for method in ("GET", "POST"):
         assert find(method, change.format(path), {}) is None
-        assert find(method, path.replace("v1", "v%31"), {}) is None
+        assert find(method, f"/%{ord(path[1]):x}{path[2:]}", {}) is None
         assert find(method, path.upper(), {}) is None
 
 
