@@ -10,7 +10,7 @@ from proxy.wire.call import Edit
 from proxy.wire.refusals import DECIDED, Refusal, sentence
 from proxy.wire.translate.bridge import Bridge, Untranslatable
 
-_CARRIED = frozenset({"content-type", "user-agent", "traceparent", "tracestate"})
+_CARRIED = frozenset({"user-agent", "traceparent", "tracestate"})
 """Headers of the client that mean the same to every provider; the others are its own dialect's."""
 
 
@@ -29,11 +29,12 @@ def request_for(ex: Exchange, target: Target) -> tuple[UpstreamRequest, Bridge |
     )
     headers = upstream_headers(ex.headers)
     if target.wire and target.wire != codec.dialect:
-        bridge = Bridge(codec, target.wire, call, edit)
+        bridge = Bridge(codec, target.wire, call, edit, ex.id)
         for words in bridge.dropped:
             ex.find("translate/dropped", words)
+        ex.note("upstream", f"{target.provider} is asked in {target.wire}")
         path = bridge.codec.upstream_path(bridge.call, target.upstream_model)
-        carried = [h for h in headers if h[0].lower() in _CARRIED]
+        carried = [*bridge.headers, *[h for h in headers if h[0].lower() in _CARRIED]]
         return UpstreamRequest(target, "POST", path, carried, bridge.body, call.stream), bridge
     path, query = codec.upstream_path(call, target.upstream_model), upstream_query(ex.query)
     return (

@@ -285,7 +285,8 @@ class Engine:
                 answer = refuse(_asker(ex), deny, ex.id)
                 await self._send(ex, answer.status, list(answer.headers), answer.body)
             elif ex.meter is not None and ex.call.stream:
-                await ex.client.write(ex.meter.cut(deny))
+                ending = ex.meter.cut(deny) if ex.bridge is None else refuse(ex.protocol, deny, "", streaming=True).body
+                await ex.client.write(ending)
                 await ex.client.end()
         except ClientGone:
             pass

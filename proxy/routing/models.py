@@ -155,6 +155,8 @@ class ModelTable:
         spoken = " and ".join(provider.protocols)
         instead = next((f"; call {PATHS[p]} instead" for p in provider.protocols if p in PATHS), "")
         protocol, _, operation = dialect.partition(".")
+        if operation and dialect not in DIALECTS:
+            instead = f", and {operation} is not translated"
         missing = f"has no {operation}" if protocol in provider.protocols else f"not {protocol}{instead}"
         return f"{model!r} matches `{rule.pattern}`, served by {rule.provider}, which speaks {spoken} and {missing}"
 

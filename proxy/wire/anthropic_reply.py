@@ -85,7 +85,7 @@ _usage_decoder = msgspec.json.Decoder(_Usage)
 
 
 @dataclass(slots=True)
-class _Tally:
+class Tally:
     """The newest of every number, over all reports of one reply."""
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -139,7 +139,7 @@ class MessagesMeter(Meter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._tally = _Tally()
+        self._tally = Tally()
         self._blocks: dict[int, _Open] = {}
         self._started = False
 

@@ -88,6 +88,11 @@ def test_the_first_rule_that_matches_wins(model: str, protocol: str, provider: s
             "'claude-4-x' matches `claude-?-*`, served by anthropic, which speaks anthropic and not openai; call /v1/messages",
         ),
         ("gemini", "openai", "no rule of `models` matches 'gemini'; known: gpt-4o, gpt-*, claude-?-*, local/qwen3, local/dear, lost"),
+        (
+            "gpt-4o",
+            "anthropic.count_tokens",
+            "'gpt-4o' matches `gpt-4o`, served by openai, which speaks openai and not anthropic, and count_tokens is not translated",
+        ),
         ("lost", "openai", "'lost' matches `lost`, whose provider nowhere is not configured"),
         ("", "openai", "a model name has 1 to 256 characters"),
         ("gpt-" + "x" * MAX_NAME, "openai", "a model name has 1 to 256 characters"),
@@ -96,6 +101,22 @@ def test_the_first_rule_that_matches_wins(model: str, protocol: str, provider: s
 def test_says_why_nobody_serves_a_model(model: str, protocol: str, words: str) -> None:
     assert table().target(model, protocol) is None
     assert table().explain_missing(model, protocol).startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("model", "dialect", "wire", "protocol"),
+    [
+        ("gpt-4o", "openai.chat", "", "openai"),
+        ("gpt-4o", "anthropic.messages", "openai.chat", "openai"),
+        ("claude-4-x", "openai.chat", "anthropic.messages", "anthropic"),
+        ("claude-4-x", "anthropic.messages", "", "anthropic"),
+        ("claude-4-x", "anthropic.count_tokens", "", "anthropic"),
+    ],
+)
+def test_a_chat_is_translated_where_the_provider_does_not_speak_it(model: str, dialect: str, wire: str, protocol: str) -> None:
+    found = table().target(model, dialect)
+    assert found is not None
+    assert (found.wire, found.protocol) == (wire, protocol)
 
 
 def test_local_servers_are_free_unless_a_rule_has_a_price() -> None:

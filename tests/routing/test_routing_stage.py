@@ -16,9 +16,10 @@ from proxy.model import Clause, Deny, Grant, Price, Reason, Route, Source, Targe
 from proxy.routing.models import ModelTable
 from proxy.routing.stage import Mode, RoutingStage
 from proxy.wire.anthropic import MessagesCodec
+from proxy.wire.base import Codec
 from proxy.wire.call import Call, Message, Operation, Tools, ToolSpec
 from proxy.wire.openai_chat import ChatCodec
-from proxy.wire.openai_other import ModelsCodec
+from proxy.wire.openai_other import EmbeddingsCodec, ModelsCodec
 
 PRICE = Price(((0, 1),), ((0, 2),))
 PROVIDERS = {
@@ -47,6 +48,14 @@ def only(*names: str) -> tuple[Clause, ...]:
     return (Clause(names, (), Source("AGENTS.md", 3), False, lambda name: name in names),)
 
 
+def codec(operation: Operation, protocol: str) -> Codec:
+    if operation == "models":
+        return ModelsCodec(protocol)
+    if operation == "embeddings":
+        return EmbeddingsCodec()
+    return ChatCodec() if protocol == "openai" else MessagesCodec()
+
+
 class Case:
     """One request through the stage."""
 
@@ -66,7 +75,7 @@ class Case:
     ) -> None:
         missing: Any = None  # the stage reads neither runtime nor client
         self.ex = Exchange(missing, SystemClock(), missing, protocol)
-        self.ex.codec = ModelsCodec(protocol) if operation == "models" else {"openai": ChatCodec(), "anthropic": MessagesCodec()}[protocol]
+        self.ex.codec = codec(operation, protocol)
         specs = Tools(tuple(ToolSpec(f"t{n}") for n in range(tools)))
         messages = (Message(b"", "user", (text,)),) if text else ()
         self.ex.call = Call(operation, model, text.encode(), messages=messages, tools=specs)
@@ -99,7 +108,6 @@ def test_a_simple_request_goes_to_the_local_model_with_the_asked_one_behind() ->
         {"tools": 1},
         {"mode": "off"},
         {"simple_to": None},
-        {"simple_to": "claude"},
         {"simple_to": "nowhere"},
         {"simple_to": "strong"},
         {"grant": dataclasses.replace(GRANT, local_ok=False)},
@@ -133,14 +141,20 @@ def test_a_dry_run_reports_and_changes_nothing() -> None:
     assert Case().ex.findings == []
 
 
-def test_fallbacks_follow_when_they_are_allowed_and_served_in_the_protocol() -> None:
+def test_a_simple_request_can_be_translated() -> None:
+    case = Case(simple_to="claude")
+    assert case.models == ["claude", "strong"]
+    assert [target.wire for target in case.route.targets] == ["anthropic.messages", ""]
+
+
+def test_fallbacks_follow_when_they_are_allowed_and_served() -> None:
     grant = dataclasses.replace(
         GRANT, local_ok=False, fallback=("strong", "claude", "lost", "spare", "small"), models=only("strong", "spare")
     )
     assert Case(grant=grant).models == ["strong", "spare"]
-    assert Case(grant=dataclasses.replace(grant, models=())).models == ["strong", "spare", "small"]
+    assert Case(grant=dataclasses.replace(grant, models=())).models == ["strong", "claude", "spare", "small"]
     assert Case(grant=grant, operation="embeddings").models == ["strong"]
-    assert Case(grant=dataclasses.replace(grant, local_ok=True, models=())).models == ["small", "strong", "spare"]
+    assert Case(grant=dataclasses.replace(grant, local_ok=True, models=())).models == ["small", "strong", "claude", "spare"]
 
 
 def test_auto_takes_the_default_model_or_the_simple_one() -> None:
@@ -176,10 +190,16 @@ def test_a_pattern_does_not_swallow_auto() -> None:
     assert Case(model="auto", text=HARD, rules=(rule("auto", "cloud"),)).models == ["strong"]
 
 
-@pytest.mark.parametrize(("model", "words"), [("claude", "call /v1/messages instead"), ("nope", "no rule of `models` matches 'nope'")])
-def test_refuses_what_nobody_serves_and_says_why(model: str, words: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "operation", "words"),
+    [
+        ("claude", "embeddings", "speaks anthropic and not openai, and embeddings is not translated"),
+        ("nope", "chat", "no rule of `models` matches 'nope'"),
+    ],
+)
+def test_refuses_what_nobody_serves_and_says_why(model: str, operation: Operation, words: str) -> None:
     for mode in ("off", "enforce"):
-        case = Case(model=model, mode=mode)
+        case = Case(model=model, mode=mode, operation=operation)
         assert case.deny is not None
         assert case.deny.reason is Reason.MODEL_NOT_ALLOWED
         assert words in case.deny.message

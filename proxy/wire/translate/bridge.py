@@ -6,15 +6,25 @@ really said), the bridge turns bytes into the client's dialect. What cannot be c
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 from proxy.model import Deny
 from proxy.wire import jsonio
+from proxy.wire.anthropic import MessagesCodec
 from proxy.wire.base import Codec, Meter
 from proxy.wire.call import Call, Edit
-from proxy.wire.translate.hub import Began, Dialect, Ended, Said, Step, Text, Thought, ToolBegan, ToolMore, Untranslatable, Words
+from proxy.wire.openai_chat import ChatCodec
+from proxy.wire.translate.anthropic import MessagesDialect
+from proxy.wire.translate.hub import Asked, Began, Dialect, Ended, Said, Step, Text, Thought, ToolBegan, ToolMore, Untranslatable, Words
+from proxy.wire.translate.openai_chat import ChatDialect
 
-DIALECTS: dict[str, Dialect] = {}
+_SPOKEN: Final[tuple[tuple[Dialect, Codec], ...]] = (
+    (ChatDialect(), ChatCodec()),
+    (MessagesDialect(), MessagesCodec()),
+)
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect, _ in _SPOKEN}
 """Dialect to what reads and writes it."""
-TARGETS: dict[str, Codec] = {}
+TARGETS: dict[str, Codec] = {dialect.name: codec for dialect, codec in _SPOKEN}
 """Dialect to the codec that meters a target of it."""
 PREFERRED = ("openai.chat", "anthropic.messages", "gemini.generate", "ollama.chat", "openai.responses")
 """What a provider is asked in when it does not speak the client's dialect, first choice first."""
@@ -28,12 +38,13 @@ class Bridge:
         wire: the target's dialect.
         call: what the client asked.
         edit: what must change on the way, as for `Codec.rewrite`.
+        id: what a reply without an id of its own is called; unique.
 
     Raises:
         Untranslatable: something in the request has no words in the target's dialect.
     """
 
-    def __init__(self, source: Codec, wire: str, call: Call, edit: Edit) -> None:
+    def __init__(self, source: Codec, wire: str, call: Call, edit: Edit, id: str = "") -> None:
         if source.dialect not in DIALECTS or wire not in DIALECTS:
             raise Untranslatable(f"{source.dialect} cannot be carried into {wire}")
         self.codec = TARGETS[wire]
@@ -42,10 +53,11 @@ class Bridge:
             raise Untranslatable("several answers to one request")
         if call.thread:
             raise Untranslatable("a history that the provider keeps")
-        asked = self._client.read_request(jsonio.strict(call.body, source.protocol), call.model, call.stream)
-        asked.model = edit.model or call.model
-        if edit.max_output is not None:
-            asked.max_output = edit.max_output
+        asked = self._client.read_request(_read(call.body), call.model, call.stream)
+        asked.model, asked.id = edit.model or call.model, id
+        asked.max_output = edit.max_output if edit.max_output is not None else call.max_output
+        asked.ceiling_key = edit.max_output_key
+        _refuse_prefill(asked)
         self.asked = asked
         self.body = jsonio.dumps(self._target.write_request(asked))
         self.call = Call("chat", asked.model, self.body, stream=call.stream, max_output=asked.max_output)
@@ -54,6 +66,11 @@ class Bridge:
     def dropped(self) -> list[str]:
         """What was left out by the documented rules."""
         return self.asked.dropped
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """The headers that the target's dialect wants."""
+        return (("content-type", "application/json"), *self._target.headers)
 
     def meter(self) -> Meter:
         """Return a meter for what the target says."""
@@ -99,6 +116,25 @@ class Back:
     def cut(self, deny: Deny) -> bytes:
         """Return the client's ending of a stream that is cut."""
         return self._writer.cut(deny)
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    """Return the JSON of a request. A plain parser is enough, and several times faster than a strict one.
+
+    The codec has proved the top level and every message unambiguous, and the target gets what we write from this one reading: nobody
+    else reads the client's own bytes.
+    """
+    value = jsonio.loads(body)
+    if not isinstance(value, dict):
+        raise Untranslatable("the body is nested too deep")
+    return value
+
+
+def _refuse_prefill(asked: Asked) -> None:
+    """Refuse a conversation whose last word is the assistant's: some models go on with it, some answer it, some take it for a mistake."""
+    last = next((turn for turn in reversed(asked.turns) if turn.role != "system" and turn.parts), None)
+    if last is not None and last.role == "assistant":
+        raise Untranslatable("/messages: the last one is the assistant's (prefill)")
 
 
 def steps(said: Said) -> list[Step]:

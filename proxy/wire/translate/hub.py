@@ -17,8 +17,20 @@ Stop = Literal["stop", "length", "tool", "filter"]
 Role = Literal["system", "user", "assistant"]
 
 
+MAX_DROPPED, SHOWN = 32, 64
+"""How many names of what was left out are kept, and the longest piece of a caller's own words in one, or in a refusal."""
+
+
 class Untranslatable(Exception):
     """The request holds something that the other dialect has no words for; the message names it (`/tools/3: a computer_use tool`)."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(shown(words, 4 * SHOWN))
+
+
+def shown(words: str, longest: int = SHOWN) -> str:
+    """Return `words`, which may be a caller's, short enough and without what does not print."""
+    return "".join(c if c.isprintable() else "?" for c in words[:longest])
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +105,11 @@ class Asked:
         choice: `auto`, `none`, `any`, or `tool:NAME`; empty where nothing was said.
         parallel: whether several tool calls at once are fine; None where nothing was said.
         schema: the JSON Schema that the answer must fit; `json` asks for JSON of any shape.
-        user: the end user's id, where the protocol has one.
-        dropped: what was left out by the documented rules, for the record.
+        effort: how hard the model should think, in OpenAI's words (`low`, `medium`, `high`, ...); empty where nothing was said.
+        include_usage: the client itself wants usage in its stream, where its protocol leaves that open.
+        ceiling_key: the member that holds the output ceiling, where the dialect has several and the server may know only one.
+        id: a name for the reply where the provider gives it none: unique, letters and digits.
+        dropped: what was left out by the documented rules, for the record; filled by `drop`.
     """
 
     model: str
@@ -112,7 +127,16 @@ class Asked:
     schema: dict[str, Any] | None = None
     schema_name: str = ""
     effort: str = ""
+    include_usage: bool = False
+    ceiling_key: str = ""
+    id: str = ""
     dropped: list[str] = field(default_factory=list)
+
+    def drop(self, name: str) -> None:
+        """Note that what `name` says is left out; once, and within bounds, since it may be a caller's own word."""
+        name = shown(name)
+        if name not in self.dropped and len(self.dropped) < MAX_DROPPED:
+            self.dropped.append(name)
 
 
 @dataclass(slots=True)
@@ -210,6 +234,8 @@ class Dialect(ABC):
 
     name: str
     """The codec's dialect, as `openai.chat`."""
+    headers: tuple[tuple[str, str], ...] = ()
+    """Headers without which a provider of this dialect does not answer, beside the transport's own."""
 
     @abstractmethod
     def read_request(self, body: dict[str, Any], model: str, stream: bool) -> Asked:

@@ -1,0 +1,140 @@
+"""What the readers and writers of all dialects share: typed reads of a request, and the rules that hold whatever the dialect.
+
+A member of the wrong type is `Untranslatable`: we say a request anew, so what we cannot read cannot be passed on as it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+from proxy.wire import jsonio
+from proxy.wire.keys import OFFERS
+from proxy.wire.translate.hub import Asked, Image, Part, Text, ToolUse, Turn, Untranslatable
+
+_NOTHING: tuple[Any, ...] = (None, False, 0, "", [], {})
+_prefixes = re.compile(r"(chatcmpl|msg|resp|gen)[-_]")
+_data_url = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,")
+SWITCHES_ON = {name: f"switches on {tool}, which only its own provider has" for name, tool in OFFERS.items()}
+"""Members that give the model a tool of the provider's."""
+INVALID = "INVALID_JSON"
+"""The member under which arguments that are no JSON object are handed on.
+
+Source: Anthropic documentation, "Fine-grained tool streaming", handling invalid JSON in tool responses.
+"""
+
+
+def sift(asked: Asked, value: Mapping[str, Any], carried: Collection[str], refused: Mapping[str, str], place: str = "") -> None:
+    """Go through the members that a reader does not carry over: what would change the answer is refused, the rest dropped by name.
+
+    A member that says nothing (null, false, zero, empty) is not there.
+
+    Raises:
+        Untranslatable: a member of `refused` is there.
+    """
+    for key, item in value.items():
+        if key in carried or item in _NOTHING:
+            continue
+        if key in refused:
+            raise Untranslatable(f"/{place}{key}: {refused[key]}")
+        asked.drop(place + key)
+
+
+def objects(value: object, place: str) -> list[dict[str, Any]]:
+    """Return a list of objects; absent is empty. Raises Untranslatable."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise Untranslatable(f"{place}: not a list of objects")
+    return value
+
+
+def word(value: object, place: str) -> str:
+    """Return a text; absent is empty. Raises Untranslatable."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise Untranslatable(f"{place}: not a text")
+    return value
+
+
+def words(value: object, place: str) -> list[str]:
+    """Return one text or a list of them as a list. Raises Untranslatable."""
+    return [word(item, place) for item in (value if isinstance(value, list) else [value]) if item is not None]
+
+
+def schema(value: object, place: str) -> dict[str, Any]:
+    """Return a JSON Schema; absent is that of an object without members. Raises Untranslatable."""
+    if value is None or value == {}:
+        return {"type": "object", "properties": {}}
+    if not isinstance(value, dict):
+        raise Untranslatable(f"{place}: not a JSON Schema")
+    return value
+
+
+def number(value: Mapping[str, Any], key: str) -> float | None:
+    """Return a number or None. Raises Untranslatable."""
+    found = value.get(key)
+    if found is None:
+        return None
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise Untranslatable(f"/{key}: not a number")
+    return found
+
+
+def flag(value: Mapping[str, Any], key: str) -> bool | None:
+    """Return true, false or None. Raises Untranslatable."""
+    found = value.get(key)
+    if found is not None and not isinstance(found, bool):
+        raise Untranslatable(f"/{key}: neither true nor false")
+    return found
+
+
+def merged(turns: Iterable[Turn]) -> list[Turn]:
+    """Return `turns` with neighbours of one role made one, and without empty ones: many models take only turns that alternate."""
+    found: list[Turn] = []
+    for turn in turns:
+        if found and turn.role == found[-1].role:
+            found[-1] = Turn(turn.role, found[-1].parts + turn.parts)
+        elif turn.parts:
+            found.append(turn)
+    return found
+
+
+def texts(parts: Iterable[Part]) -> list[str]:
+    """Return the texts among `parts`."""
+    return [part.text for part in parts if isinstance(part, Text)]
+
+
+def image_of(url: str, detail: str, place: str) -> Image:
+    """Return the image that `url` names or holds. Raises Untranslatable."""
+    held = _data_url.match(url)
+    if held is not None:
+        return Image(held[1], url[held.end() :], "", detail)
+    if url.startswith(("https://", "http://")):
+        return Image(url=url, detail=detail)
+    raise Untranslatable(f"{place}: an image that is neither base64 nor at an http address")
+
+
+def image_url(image: Image) -> str:
+    """Return the address of an image, with the image in it where it has no other."""
+    return image.url or f"data:{image.mime};base64,{image.data}"
+
+
+def arguments_of(use: ToolUse) -> dict[str, Any]:
+    """Return the arguments of a tool call as an object; what is none is handed on under `INVALID`."""
+    if not use.arguments.strip():
+        return {}
+    found = jsonio.loads(use.arguments.encode("utf-8", "surrogatepass"))
+    return found if isinstance(found, dict) else {INVALID: use.arguments}
+
+
+def reply_name(prefix: str, id: str, asked: Asked) -> str:
+    """Return the id of a reply as a dialect that begins ids with `prefix` would write it."""
+    return prefix + (_prefixes.sub("", id, count=1) or asked.id or "0")
+
+
+def call_name(prefix: str, id: str, asked: Asked, index: int) -> str:
+    """Return the id of a tool call: the provider's, letter for letter, or one of ours where it gave none."""
+    return id or f"{prefix}{asked.id or '0'}_{index}"
