@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from proxy.budget.vocabulary import CUT_TOKENS, LEAST_PIECE, loaded, tokens
 from proxy.wire.base import Meter
-from proxy.wire.call import Call, Media, Message, Tools
+from proxy.wire.call import OPAQUE, Call, Media, Message, Tools
 
 INLINE_CHARS = 32_768
 """New text up to this length is counted on the loop (about a millisecond), more in a thread."""
@@ -249,9 +249,13 @@ def _media(part: Media, family: Family) -> int:
     """Return how many tokens `part` is at most. Audio, video and documents are bounded by their size, or by a large file's worth."""
     if "image" in part.kind:
         return family.image
+    if part.kind == OPAQUE:
+        return part.size // _OPAQUE_CHARS
     return _UNSEEN_FILE if part.size < _REFERENCE else max(family.image, part.size // 2)
 
 
+_OPAQUE_CHARS = 4
+"""Characters of an encrypted text per token of what it holds, at least: some seven were seen in recorded replies."""
 _REFERENCE = 1024
 _UNSEEN_FILE = 40_000
 """What a file counts that the request only names: the provider reads it, we cannot."""

@@ -35,7 +35,7 @@ def vendor_of(path: str, headers: Mapping[str, str]) -> Vendor:
         return gemini.VENDOR
     if path.startswith("/v1/messages") or (path.startswith("/v1/models") and "anthropic-version" in headers):
         return anthropic.VENDOR
-    return openai.VENDOR
+    return openai_responses.VENDOR if path == "/v1/responses" else openai.VENDOR
 
 
 def find(method: str, path: str, headers: Mapping[str, str]) -> tuple[Vendor, Operation | None]:

@@ -12,6 +12,8 @@ EventKind = Literal["text", "tool", "usage", "end", "error", "other"]
 Span = tuple[int, int]
 
 
+OPAQUE = "encrypted"
+"""The kind of media that an encrypted text is, which the provider alone can read."""
 SHOWN = 200
 """Longest place that an error names: a key is the caller's text."""
 
@@ -55,25 +57,6 @@ class Media:
     height: int = 0
 
 
-@dataclass(slots=True)
-class Message:
-    """One message of a conversation, parsed once and remembered (see `wire.memo`).
-
-    Everything but `counts` and `opening` is fixed when it is made. Those are caches: tokens by vocabulary name, which the token estimate
-    fills, and a digest of how the texts begin, by sessions. Emptying them changes cost, never a decision. `texts` are all texts that the
-    model reads, arguments of tool calls included.
-    """
-
-    fingerprint: bytes
-    role: str
-    texts: tuple[str, ...]
-    tool_calls: tuple[ToolCall, ...] = ()
-    tool_results: tuple[ToolResult, ...] = ()
-    media: tuple[Media, ...] = ()
-    counts: dict[str, int] = field(default_factory=dict)
-    opening: bytes = field(default=b"", compare=False)
-
-
 @dataclass(frozen=True, slots=True)
 class ToolSpec:
     """A tool that the request offers to the model. `kind` is `function`, or the name of a provider's own tool (`web_search`).
@@ -84,6 +67,28 @@ class ToolSpec:
     name: str
     kind: str = "function"
     model: str = ""
+
+
+@dataclass(slots=True)
+class Message:
+    """One message of a conversation, parsed once and remembered (see `wire.memo`).
+
+    Everything but `counts` and `opening` is fixed when it is made. Those are caches: tokens by vocabulary name, which the token estimate
+    fills, and a digest of how the texts begin, by sessions. Emptying them changes cost, never a decision. `texts` are all texts that the
+    model reads, arguments of tool calls included. `offers` are tools that it gives the model from here on, and
+    `refers` the id of something that the provider keeps and that stands here by reference (both OpenAI Responses).
+    """
+
+    fingerprint: bytes
+    role: str
+    texts: tuple[str, ...]
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_results: tuple[ToolResult, ...] = ()
+    media: tuple[Media, ...] = ()
+    counts: dict[str, int] = field(default_factory=dict)
+    opening: bytes = field(default=b"", compare=False)
+    offers: tuple[ToolSpec, ...] = ()
+    refers: str = ""
 
 
 @dataclass(slots=True)

@@ -142,14 +142,15 @@ class Fields:
             raise self.error(key, "must be true or false")
         return raw == b"true"
 
-    def hints(self, keys: Collection[str]) -> dict[str, str]:
-        """Return the session signals of the body: the texts under `keys`, and those in `metadata` as `metadata.<key>`."""
+    def hints(self, keys: Collection[str], objects: Collection[str] = ("metadata",)) -> dict[str, str]:
+        """Return the session signals of the body: the texts under `keys`, and those in `objects`, as `metadata.<key>`."""
         found = {key: text for key in keys if key in self.members and (text := self.text(key))}
-        raw = self.raw("metadata")
-        if raw is not None and raw.startswith(b"{"):
-            for key, value in jsonio.strict(raw, self.protocol, "/metadata").items():
-                if isinstance(value, str):
-                    found[f"metadata.{jsonio.clean(key)}"] = jsonio.clean(value)
+        for name in objects:
+            raw = self.raw(name)
+            if raw is not None and raw.startswith(b"{"):
+                for key, value in jsonio.strict(raw, self.protocol, f"/{name}").items():
+                    if isinstance(value, str):
+                        found[f"{name}.{jsonio.clean(key)}"] = jsonio.clean(value)
         return found
 
     def json_text(self, key: str) -> str | None:

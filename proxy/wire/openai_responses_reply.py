@@ -1,0 +1,366 @@
+"""Replies of OpenAI Responses: usage, texts and tool calls, from a whole body or from stream events as they pass.
+
+The same words come up to four times: piece by piece, in the events that finish a part and an item, and in the response that ends the
+stream. Clients differ in which of these they believe, so all are read, and what differs from the pieces counts as more text. Usage comes
+with the last event. Unknown events pass, but whatever calls itself a delta is text.
+
+Source: OpenAI API reference, "Streaming events" of Responses; types of the Python SDK 3.52 (2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from proxy.model import Deny, Reason, Usage
+from proxy.wire import jsonio, refusals
+from proxy.wire.base import Meter
+from proxy.wire.call import Event, EventKind, ToolCall
+from proxy.wire.openai_reply import BROKEN, CUT_SHORT, MAX_CALLS, MAX_COUNT, MAX_MODEL
+from proxy.wire.openai_responses_items import GIVEN, called
+from proxy.wire.openai_responses_write import NO_USAGE, Writer, message, response
+from proxy.wire.sse import data_of
+
+_NOTHING = msgspec.Raw(b"")
+_SPOKEN = ("response.output_text", "response.content_part", "response.refusal", "response.reasoning", "response.audio")
+"""Beginnings of the events whose texts are words; all others belong to tool calls."""
+_SOUND = "response.audio.delta"
+"""Its delta is sound in base64, of which the transcript says the words."""
+_ENDS = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
+_LAST = _ENDS | {"response.failed"}
+_QUIET = ("compaction", "mcp_list_tools", "additional_tools")
+"""Beginnings of the types of items that hold nothing that the model said."""
+_FAULTS = frozenset({Reason.UPSTREAM_ERROR, Reason.UPSTREAM_TIMEOUT, Reason.STORE_UNAVAILABLE, Reason.POLICY_UNAVAILABLE, Reason.INTERNAL})
+"""Reasons for which sending the request again can help."""
+
+
+class _InDetails(msgspec.Struct):
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+
+
+class _OutDetails(msgspec.Struct):
+    reasoning_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: int
+    output_tokens: int | None = None
+    input_tokens_details: _InDetails | None = None
+    output_tokens_details: _OutDetails | None = None
+
+
+class _Incomplete(msgspec.Struct):
+    reason: str | None = None
+
+
+class _Response(msgspec.Struct):
+    id: str | None = None
+    model: str | None = None
+    status: str | None = None
+    output: list[msgspec.Raw] | None = None
+    usage: msgspec.Raw = _NOTHING
+    error: msgspec.Raw = _NOTHING
+    incomplete_details: _Incomplete | None = None
+
+
+class _Event(msgspec.Struct):
+    type: str = ""
+    output_index: int | None = None
+    content_index: int | None = None
+    summary_index: int | None = None
+    command_index: int | None = None
+    sequence_number: int | None = None
+    delta: Any = None
+    text: Any = None
+    refusal: Any = None
+    arguments: Any = None
+    input: Any = None
+    code: Any = None
+    transcript: Any = None
+    part: Any = None
+    item: msgspec.Raw = _NOTHING
+    response: msgspec.Raw = _NOTHING
+
+
+_event_decoder = msgspec.json.Decoder(_Event)
+_response_decoder = msgspec.json.Decoder(_Response)
+_usage_decoder = msgspec.json.Decoder(_Usage)
+
+
+def usage_of(raw: bytes | msgspec.Raw) -> Usage | None:
+    """Return the usage object `raw` as ours, None when it is none. Impossible numbers are clamped and make it inexact."""
+    if len(raw) < 5:  # absent, null, {}
+        return None
+    try:
+        found = _usage_decoder.decode(raw)
+    except BROKEN:
+        return None
+    inside, outside = found.input_tokens_details or _InDetails(), found.output_tokens_details or _OutDetails()
+    given = (found.input_tokens, found.output_tokens, inside.cached_tokens, inside.cache_write_tokens, outside.reasoning_tokens)
+    prompt, output, read, write, reasoning = (max(0, min(value or 0, MAX_COUNT)) for value in given)
+    known = found.output_tokens is not None and all(value is None or 0 <= value <= MAX_COUNT for value in given)
+    fits = known and read + write <= prompt and reasoning <= output
+    read = min(read, prompt)
+    write = min(write, prompt - read)
+    return Usage(prompt - read - write, output, read, write, 0, min(reasoning, output), fits)
+
+
+@dataclass(slots=True)
+class _Item:
+    """One output item while it streams: its texts in pieces, how many of its parts are finished, and its bytes once it is itself."""
+
+    head: dict[str, Any] = field(default_factory=dict)
+    parts: dict[tuple[str, int], list[str]] = field(default_factory=dict)
+    closed: int = 0
+    done: bytes = b""
+
+
+class ResponsesMeter(Meter):
+    """Reads one reply.
+
+    Args:
+        keeps: the provider keeps the reply, so that a later call can refer to it.
+    """
+
+    def __init__(self, keeps: bool = True) -> None:
+        super().__init__()
+        self._keeps = keeps
+        self._items: dict[int, _Item] = {}
+        self._known: set[int] = set()
+        self._calls: set[tuple[str, bytes]] = set()
+        self._created = b""
+        self._number = -1
+
+    def buffered(self, body: bytes) -> None:
+        """See `Meter.buffered`."""
+        self.ended = True
+        found = _decoded(body)
+        if found is None:
+            self._text(body.decode("utf-8", "replace"))
+            return
+        self._end(found)
+        self.failed = len(found.error) > 4 and not found.output
+
+    def event(self, raw: bytes) -> Event:
+        """See `Meter.event`."""
+        data = data_of(raw)
+        try:
+            event = _event_decoder.decode(data)
+        except BROKEN:
+            return self._odd(raw, data)
+        if event.sequence_number is not None:
+            self._number = event.sequence_number
+        name = event.type
+        if name.endswith(".delta"):
+            return self._delta(raw, event)
+        if name == "response.output_item.added":
+            return self._added(raw, event)
+        if name == "response.output_item.done":
+            index = event.output_index or 0
+            text = self._whole(self._item(index), bytes(event.item))
+            return Event(raw, _kind(self._item(index).head) if text else "other", text)
+        if name.endswith(".done"):
+            return self._finished(raw, event)
+        if name in _LAST or name == "error":
+            return self._last(raw, event)
+        if name == "response.created":
+            self._created = bytes(event.response)
+            self._head(_decoded(self._created) or _Response())
+        return Event(raw, "other")
+
+    def _odd(self, raw: bytes, data: bytes) -> Event:
+        if data.strip() == b"[DONE]":
+            self.ended = True
+            return Event(raw, "end")
+        if not data.startswith(b"{"):
+            return Event(raw, "other")
+        text = data.decode("utf-8", "replace")
+        self._text(text)
+        return Event(raw, "text", text)
+
+    def _text(self, text: str) -> None:
+        if text:
+            self.texts.append(text)
+            self.pieces += 1
+
+    def _head(self, found: _Response) -> None:
+        self.model = (found.model or self.model)[:MAX_MODEL]
+        if self._keeps:
+            self.reply_id = found.id or self.reply_id
+
+    def _item(self, index: int) -> _Item:
+        """Return the item at `index`; past what anybody can ask for, all share the last, so that no provider fills memory."""
+        found = self._items.get(index)
+        if found is None:
+            if len(self._items) >= MAX_CALLS:
+                return next(reversed(self._items.values()))
+            found = self._items[index] = _Item()
+        return found
+
+    def _added(self, raw: bytes, event: _Event) -> Event:
+        head = jsonio.loads(bytes(event.item))
+        if not isinstance(head, dict):
+            return Event(raw, "other")
+        self._item(event.output_index or 0).head = head
+        call = called(head)
+        name = call[1].replace("\n", " ") if call else ""
+        self._text(name)
+        return Event(raw, "tool" if name else "other", "", name)
+
+    def _delta(self, raw: bytes, event: _Event) -> Event:
+        text = event.delta
+        if not isinstance(text, str) or event.type == _SOUND:
+            return Event(raw, "other")
+        if text:
+            self._item(event.output_index or 0).parts.setdefault(_place(event), []).append(text)
+            self._text(text)
+        return Event(raw, "text" if event.type.startswith(_SPOKEN) else "tool", text)
+
+    def _finished(self, raw: bytes, event: _Event) -> Event:
+        """Read an event that says one part in full."""
+        item = self._item(event.output_index or 0)
+        item.closed += event.type == "response.content_part.done"
+        self._know(item)
+        found = [event.text, event.refusal, event.arguments, event.input, event.code, event.transcript]
+        if isinstance(event.part, dict):
+            found += [event.part.get("text"), event.part.get("refusal")]
+        text = self._new(found)
+        return Event(raw, ("text" if event.type.startswith(_SPOKEN) else "tool") if text else "other", text)
+
+    def _know(self, item: _Item) -> None:
+        self._known.update([hash("".join(pieces)) for pieces in item.parts.values()])
+
+    def _new(self, texts: Iterable[object]) -> str:
+        """Keep those of `texts` that were never said, piece by piece or whole; return them as one."""
+        found = []
+        for text in texts:
+            if isinstance(text, str) and text and hash(text) not in self._known:
+                self._known.add(hash(text))
+                found.append(jsonio.clean(text))
+        new = "".join(found)
+        self._text(new)
+        return new
+
+    def _whole(self, item: _Item, raw: bytes) -> str:
+        """Read a whole item; return what it says that its pieces did not."""
+        if item.done == raw:
+            return ""
+        item.done = raw
+        self._know(item)
+        try:
+            return self._new(self._said(item, jsonio.loads(raw)))
+        except RecursionError:  # what could just be parsed may be too deep to be written
+            return self._new([raw.decode("utf-8", "replace")])
+
+    def _said(self, item: _Item, value: Any) -> list[object]:
+        """Take in the calls of the whole item `value`; return its texts."""
+        if not isinstance(value, dict):
+            return [jsonio.readable(value)]
+        item.head = item.head or value
+        call = called(value)
+        if call is None:
+            return _words(value)
+        self._call(*call)
+        return _leaves(jsonio.loads(call[2].encode())) if item.parts and value["type"] not in GIVEN else [call[2]]
+
+    def _call(self, id: str, name: str, arguments: str) -> None:
+        call = ToolCall(id, name, arguments, jsonio.signature(name, arguments))
+        if (id, call.signature) not in self._calls and len(self.tool_calls) < MAX_CALLS:
+            self._calls.add((id, call.signature))
+            self.tool_calls.append(call)
+
+    def _last(self, raw: bytes, event: _Event) -> Event:
+        found = _decoded(bytes(event.response)) or _Response()
+        text = self._end(found)
+        self.failed = event.type not in _ENDS
+        self.ended = not self.failed
+        if self.failed:
+            return Event(raw, "error", text)
+        self.finish = self.finish or event.type.removeprefix("response.")
+        return Event(raw, "end", text)
+
+    def _end(self, found: _Response) -> str:
+        """Read a response that is over; return what it says that nothing before it did."""
+        self._head(found)
+        self.usage = usage_of(found.usage)
+        details = found.incomplete_details
+        self.finish = (details and details.reason) or found.status or ""
+        for item in self._items.values():
+            self._know(item)
+        text = ""
+        for index, raw in enumerate(found.output or ()):
+            text += self._whole(self._item(index), bytes(raw))
+        return text
+
+    def cut(self, deny: Deny | None) -> bytes:
+        """See `Meter.cut`. Calls that are not whole are left out, not closed: a client would run what it takes for finished."""
+        deny = deny or refusals.LOST
+        begun, writer = jsonio.loads(self._created), Writer(self._number + 1)
+        if not isinstance(begun, dict):
+            begun = response("cut", self.model)
+            writer.add("response.created", response=begun)
+        if deny.reason in CUT_SHORT:
+            name, change = "response.incomplete", {"incomplete_details": {"reason": "max_output_tokens"}, "output": self._output(writer)}
+        else:
+            code = "server_error" if deny.reason in _FAULTS else "invalid_prompt"
+            name, change = "response.failed", {"error": {"code": code, "message": refusals.sentence(deny)}, "output": []}
+        change |= {"status": name.removeprefix("response."), "usage": NO_USAGE}
+        writer.add(name, response=begun | change, fleetgate=refusals.decision(deny))
+        return writer.bytes()
+
+    def _output(self, writer: Writer) -> list[Any]:
+        """Finish the messages that are open, and return all items that are whole then."""
+        output = []
+        for index, item in sorted(self._items.items()):
+            if item.done:
+                output.append(jsonio.loads(item.done))
+            elif item.head.get("type") == "message":
+                texts = ["".join(pieces) for _, pieces in sorted(item.parts.items())]
+                output.append(message(str(item.head.get("id")), texts, "incomplete"))
+                writer.close(index, output[-1], item.closed)
+        return output
+
+
+def _decoded(raw: bytes) -> _Response | None:
+    try:
+        return _response_decoder.decode(raw)
+    except BROKEN:
+        return None
+
+
+def _place(event: _Event) -> tuple[str, int]:
+    """Return which text of its item an event belongs to."""
+    return event.type, event.content_index or event.summary_index or event.command_index or 0
+
+
+def _kind(head: dict[str, Any]) -> EventKind:
+    return "text" if head.get("type") in ("message", "reasoning") else "tool"
+
+
+def _words(item: dict[str, Any]) -> list[object]:
+    """Return the texts of an item that calls no tool; of one that we do not know, its JSON."""
+    kind = item.get("type")
+    if kind not in ("message", "reasoning"):
+        quiet = isinstance(kind, str) and (kind.startswith(_QUIET) or kind.endswith("_output"))
+        return [] if quiet else [jsonio.readable(item)]
+    parts = [part for key in ("summary", "content") if isinstance(item.get(key), list) for part in item[key]]
+    return [part.get(key) for part in parts if isinstance(part, dict) for key in ("text", "refusal")]
+
+
+def _leaves(value: Any) -> list[object]:
+    """Return all texts anywhere in `value`."""
+    found: list[object] = []
+    rest = [value]
+    while rest:
+        inner = rest.pop()
+        if isinstance(inner, dict):
+            rest += inner.values()
+        elif isinstance(inner, list):
+            rest += inner
+        else:
+            found.append(inner)
+    return found
