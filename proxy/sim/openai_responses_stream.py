@@ -78,14 +78,13 @@ def _message(index: int, item: dict[str, Any], pieces: Sequence[str]) -> Iterato
 
 
 def _call(index: int, item: dict[str, Any], pieces: Sequence[str]) -> Iterator[Step]:
-    started = {"output_index": index, "item": item | {"status": "in_progress"}}
+    started: dict[str, Any] = item | {"status": "in_progress"}
     if item["type"] not in _FILLED:
-        yield "response.output_item.added", started, answer.TOOL_CALL_TOKENS
+        yield "response.output_item.added", {"output_index": index, "item": started}, answer.TOOL_CALL_TOKENS
         yield "response.output_item.done", {"output_index": index, "item": item}, len(pieces)
         return
     key, name = _FILLED[item["type"]]
-    started["item"] |= {key: ""}
-    yield "response.output_item.added", started, answer.TOOL_CALL_TOKENS
+    yield "response.output_item.added", {"output_index": index, "item": started | {key: ""}}, answer.TOOL_CALL_TOKENS
     place = {"item_id": item["id"], "output_index": index}
     for piece in pieces:
         yield f"response.{name}.delta", {**place, "delta": piece}, 1

@@ -210,8 +210,9 @@ def test_what_is_refused(body: bytes | dict[str, Any], words: str) -> None:
 
 
 def test_a_request_without_input_continues_what_the_provider_keeps() -> None:
-    for nothing in ({}, {"input": None}, {"input": []}):
-        call = decode({"model": "m", "previous_response_id": "resp_1", **nothing})
+    asked: dict[str, Any] = {"model": "m", "previous_response_id": "resp_1"}
+    for body in (asked, asked | {"input": None}, asked | {"input": []}):
+        call = decode(body)
         assert (call.messages, call.thread) == ((), "resp_1")
         assert call.hints["previous_response_id"] == "resp_1"
 
