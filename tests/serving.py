@@ -88,6 +88,7 @@ class Proxy:
 
     Args:
         sim: the upstream of every provider (`openai`, `anthropic`, `ollama`, `local`).
+        sim: the upstream of every provider (`openai`, `anthropic`, `gemini`, `local`).
         agents: the text of AGENTS.md.
         budgets: content of budgets/test.yaml, text or data.
         policies: file name to content, text or data, below policies/.
@@ -127,6 +128,7 @@ class Proxy:
                 "openai": {"protocols": ["openai"], "base_url": f"{sim.url}/v1", "api_key": "env:SIM_PROVIDER_KEY"},
                 "anthropic": {"protocols": ["anthropic"], "base_url": sim.url, "api_key": "env:SIM_PROVIDER_KEY"},
                 "ollama": {"protocols": ["ollama"], "base_url": sim.url, "api_key": "env:SIM_PROVIDER_KEY", "local": True},
+                "gemini": {"protocols": ["gemini"], "base_url": sim.url, "api_key": "env:SIM_PROVIDER_KEY"},
                 "local": {"protocols": ["openai"], "base_url": f"{sim.url}/v1", "local": True},
             },
             "models": {
@@ -135,6 +137,7 @@ class Proxy:
                 "text-embedding-*": {"provider": "openai", "price": {"input": 0.02, "output": 0}},
                 "claude-*": {"provider": "anthropic"},
                 "qwen*": {"provider": "ollama"},
+                "gemini-*": {"provider": "gemini"},
             },
             "store": "sqlite:fleetgate.db",
         }

@@ -95,9 +95,11 @@ def _pass(ex: Exchange, events: list[bytes], flow: Flow) -> tuple[list[bytes], D
             if deny is None:
                 continue
             if not deny.shadow:
+                meter.withheld = True
                 return out, deny
             ex.find(f"shadow/{deny.reason}", deny.rule)
         if ceiling and meter.pieces > ceiling and _over(ex, meter):
+            meter.withheld = True
             return out, Deny(
                 Reason.BUDGET_EXCEEDED,
                 f"The provider went on past the output ceiling of {ceiling} tokens that this call has paid for.",
@@ -130,6 +132,7 @@ async def _tail(ex: Exchange, flow: Flow) -> Deny | None:
     if rest:
         meter.event(rest)
     if not meter.ended and not meter.finish and not meter.failed:
+        meter.withheld = bool(rest)
         return _broken(False, "the stream ended without the protocol's own ending")
     if back is not None:
         rest = (back.event(rest) if rest else b"") + (b"" if meter.failed else back.end())

@@ -71,6 +71,7 @@ class Meter(ABC):
         model: the model that the provider says it served.
         ended: the protocol's own terminal event was seen (streams) or the body was complete (buffered).
         failed: the stream carried the provider's error event.
+        withheld: the newest event was read and not passed on, since the stream is cut before it.
     """
 
     def __init__(self) -> None:
@@ -83,6 +84,7 @@ class Meter(ABC):
         self.model = ""
         self.ended = False
         self.failed = False
+        self.withheld = False
 
     @abstractmethod
     def buffered(self, body: bytes) -> None:

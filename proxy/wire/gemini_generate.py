@@ -1,0 +1,250 @@
+"""Gemini's generateContent and streamGenerateContent: how their requests read and are edited. Replies are read in `wire.gemini_reply`.
+
+The model stands in the path and is the one that is asked and billed, so a `model` in the body must be the same. Members are read under
+both of their names (see `wire.gemini_contents`); what we do not rely on is the provider's to judge and goes through as it came.
+
+Source: Gemini API reference, "Generating content" and "GenerationConfig"; types of the `google-genai` Python SDK 3.4 (2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import quote
+
+from proxy.wire import jsonio
+from proxy.wire.base import Codec, Memos, Meter
+from proxy.wire.call import Call, Edit, Message, Tools, WireError
+from proxy.wire.fields import MAX_TOKENS, Fields, guarded
+from proxy.wire.gemini_contents import (
+    CONTENT,
+    PROTOCOL,
+    SYSTEM,
+    TOOLS,
+    Members,
+    check_tool_config,
+    parse_content,
+    parse_system,
+    parse_tools,
+    snake,
+)
+from proxy.wire.gemini_reply import SSE, Frame, GenerateMeter
+from proxy.wire.openai_chat import NO_TOOLS
+
+KEYS = Members(
+    "contents", "model", "systemInstruction", "tools", "toolConfig", "generationConfig", "safetySettings", "cachedContent", "labels",
+    "serviceTier", "store", "continuationToken",
+)  # fmt: skip
+_GENERATION = Members(
+    "maxOutputTokens", "candidateCount", "responseMimeType", "responseSchema", "responseJsonSchema", "responseFormat",
+    "responseModalities", "thinkingConfig", "speechConfig", "imageConfig", "temperature", "topP", "topK", "seed", "stopSequences",
+    "presencePenalty", "frequencyPenalty", "responseLogprobs", "logprobs", "mediaResolution", "enableEnhancedCivicAnswers",
+    "routingConfig", "modelConfig", "modelSelectionConfig",
+)  # fmt: skip
+_SCHEMAS = ("responseSchema", "responseJsonSchema", "responseFormat")
+_OTHER_MODELS = ("routingConfig", "modelConfig", "modelSelectionConfig")
+_STANDARD: Mapping[str, frozenset[bytes]] = {
+    "responseModalities": frozenset({b'["TEXT"]', b'["text"]', b'["Text"]', b"[]"}),
+    "speechConfig": frozenset({b"{}"}),
+    "imageConfig": frozenset({b"{}"}),
+    "serviceTier": frozenset({b'"standard"', b'"flex"', b'"unspecified"', b'"STANDARD"', b'"FLEX"'}),
+}
+"""Member to the values that cost what the table says."""
+
+
+def spelled(fields: Fields, name: str) -> str:
+    """Return the name under which `name` stands in the body: the documented one, or that with underscores."""
+    return name if name in fields.members else snake(name)
+
+
+def dearer(fields: Fields, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return those of `names` that can raise the price, under the names that findings have."""
+    given = ((name, fields.raw(spelled(fields, name))) for name in names)
+    return tuple(snake(name) for name, raw in given if raw is not None and raw.replace(b" ", b"") not in _STANDARD[name])
+
+
+def own_model(fields: Fields, model: str) -> None:
+    """Refuse a body whose model is not that of the path.
+
+    Raises:
+        WireError: it is not, so nobody could tell which of them is asked.
+    """
+    if fields.raw("model") is not None and fields.text("model") not in (model, f"models/{model}"):
+        raise fields.error("model", f"is not {model}, the model in the path")
+
+
+def conversation(fields: Fields, memos: Memos, model: str) -> Call:
+    """Return the call that a request to `model` is.
+
+    Raises:
+        WireError: see `Codec.decode`.
+    """
+    own_model(fields, model)
+    config = fields.raw(spelled(fields, "toolConfig"))
+    if config is not None:
+        check_tool_config(config)
+    call = Call(
+        operation="chat",
+        model=model,
+        body=fields.body,
+        system=_system(fields, memos),
+        messages=_contents(fields, memos),
+        tools=_tools(fields, memos),
+        extra=(*fields.unknown(), *([] if config is None else [config.decode()])),
+        hints=_labels(fields),
+        thread=" ".join(filter(None, (fields.text(spelled(fields, key)) for key in ("cachedContent", "continuationToken")))),
+        dearer=(*fields.dearer(), *dearer(fields, ("serviceTier",))),
+        members=fields.members,
+    )
+    generation = fields.raw(spelled(fields, "generationConfig"))
+    if generation is not None:
+        _generation(call, Fields(generation, _GENERATION, PROTOCOL))
+    return call
+
+
+def _contents(fields: Fields, memos: Memos) -> tuple[Message, ...]:
+    start, _ = fields.members.get("contents", (0, 0))
+    raw = fields.raw("contents") if start and fields.body.startswith(b"{", start) else None
+    if raw is None:
+        return fields.messages("contents", memos.messages, parse_content, CONTENT)
+    return (memos.messages.get(CONTENT + raw, guarded(parse_content, PROTOCOL, "contents")),)
+
+
+def _system(fields: Fields, memos: Memos) -> tuple[Message, ...]:
+    raw = fields.raw(spelled(fields, "systemInstruction"))
+    return () if raw is None else (memos.messages.get(SYSTEM + raw, guarded(parse_system, PROTOCOL, "systemInstruction")),)
+
+
+def _tools(fields: Fields, memos: Memos) -> Tools:
+    raw, more = fields.raw("tools"), fields.offers()
+    listed = NO_TOOLS if raw is None else memos.tools.get(TOOLS + raw, parse_tools)
+    return Tools(listed.specs + more, listed.text, listed.counts) if more else listed
+
+
+def _labels(fields: Fields) -> dict[str, str]:
+    raw = fields.raw("labels")
+    value = None if raw is None else jsonio.strict(raw, PROTOCOL, "/labels")
+    found = value.items() if isinstance(value, dict) else ()
+    return {f"labels.{jsonio.clean(key)}": jsonio.clean(item) for key, item in found if isinstance(item, str)}
+
+
+def _generation(call: Call, config: Fields) -> None:
+    """Read what `generationConfig` says into `call`."""
+    for name in _OTHER_MODELS:
+        if config.raw(spelled(config, name)) is not None:
+            raise config.error(f"generationConfig/{name}", "has the provider choose another model, which no rule would see")
+    call.max_output = config.integer(spelled(config, "maxOutputTokens"), 1, MAX_TOKENS)
+    call.choices = config.integer(spelled(config, "candidateCount"), 1, 128) or 1
+    schemas = [text for name in _SCHEMAS if (text := config.json_text(spelled(config, name)))]
+    call.extra = (*call.extra, *schemas, *config.unknown())
+    kind = config.text(spelled(config, "responseMimeType")) or "text/plain"
+    call.wants_json = bool(schemas) or kind != "text/plain"
+    call.dearer = (*call.dearer, *dearer(config, ("responseModalities", "speechConfig", "imageConfig")))
+
+
+class GeminiCodec(Codec):
+    """What all operations of a path share.
+
+    Args:
+        version: of the API, as the path has it.
+        model: in the path; empty where there is none.
+        odd: a query parameter that is not taken, or nothing.
+    """
+
+    protocol = PROTOCOL
+    verb = ""
+
+    def __init__(self, version: str, model: str = "", odd: str = "") -> None:
+        self.version, self.model, self._odd = version, model, odd
+
+    def check(self) -> None:
+        """Refuse a query that could change what is asked.
+
+        Raises:
+            WireError: it has a parameter that is not known here.
+        """
+        if self._odd:
+            raise WireError(PROTOCOL, f"?{self._odd}", "is not taken here; known are `alt`, `key`, `pageSize`, `pageToken`, `prettyPrint`")
+
+    def rewrite(self, call: Call, edit: Edit) -> bytes:
+        """See `Codec.rewrite`; the model stands in the path, and in the body only where the client wrote it there too."""
+        changes = self.changes(call, edit)
+        return jsonio.splice(call.body, call.members, changes) if changes else call.body
+
+    def changes(self, call: Call, edit: Edit) -> dict[str, bytes]:
+        """Return the new values of top-level members."""
+        return model_changes(call.body, call.members, edit.model)
+
+    def upstream_path(self, call: Call, model: str) -> str:
+        """See `Codec.upstream_path`. A name can come from a client of another protocol, so nothing in it may end the segment."""
+        return f"/{self.version}/models/{quote(model, safe='-._~:@')}:{self.verb}"
+
+
+def model_changes(body: bytes, members: Mapping[str, tuple[int, int]], model: str | None) -> dict[str, bytes]:
+    """Return the change of `model` in an object that has one, nothing where it does not."""
+    start, end = members.get("model", (0, 0))
+    if model is None or body[start:end] in (b"", b"null"):
+        return {}
+    return {"model": jsonio.dumps(f"models/{model}" if body.startswith(b'"models/', start) else model)}
+
+
+class GenerateCodec(GeminiCodec):
+    """POST /{version}/models/{model}:generateContent and :streamGenerateContent.
+
+    Args:
+        version, model, odd: see `GeminiCodec`.
+        frame: how the reply is streamed; None for one that is not.
+    """
+
+    name = "generate"
+
+    def __init__(self, version: str, model: str = "", odd: str = "", frame: Frame | None = None) -> None:
+        super().__init__(version, model, odd)
+        self._frame = frame
+        self.verb = "generateContent" if frame is None else "streamGenerateContent"
+        if frame is not None:
+            self.streams = {frame.content_type: frame.framing}
+
+    def decode(self, body: bytes, memos: Memos) -> Call:
+        """See `Codec.decode`."""
+        self.check()
+        call = conversation(Fields(body, KEYS, PROTOCOL, memos.prefixes, history="contents"), memos, self.model)
+        call.stream = self._frame is not None
+        return call
+
+    def changes(self, call: Call, edit: Edit) -> dict[str, bytes]:
+        """See `GeminiCodec.changes`; the ceiling goes where the body has one, under the name that it has there."""
+        found = super().changes(call, edit)
+        if edit.max_output is not None and edit.max_output != call.max_output:
+            key = "generationConfig" if "generationConfig" in call.members else "generation_config"
+            start, end = call.members.get(key, (0, 0))
+            config = call.body[start:end]
+            if config in (b"", b"null"):
+                found[key if config else "generationConfig"] = b'{"maxOutputTokens":%d}' % edit.max_output
+            else:
+                inner = jsonio.members(config, PROTOCOL)
+                name = "max_output_tokens" if "max_output_tokens" in inner else "maxOutputTokens"
+                found[key] = jsonio.splice(config, inner, {name: b"%d" % edit.max_output})
+        return found
+
+    def meter(self, call: Call) -> Meter:
+        """See `Codec.meter`."""
+        return GenerateMeter(self._frame or SSE)
+
+    def speak(self, call: Call, text: str, id: str) -> bytes | None:
+        """See `Codec.speak`."""
+        candidate = {"content": {"parts": [{"text": text}], "role": "model"}, "finishReason": "STOP", "index": 0}
+        usage = {"promptTokenCount": 0, "candidatesTokenCount": 0, "totalTokenCount": 0}
+        said = jsonio.dumps({"candidates": [candidate], "usageMetadata": usage, "modelVersion": call.model, "responseId": id})
+        return said if self._frame is None else self._frame.whole(said)
+
+
+class TargetCodec(GenerateCodec):
+    """Asks on behalf of a client of another protocol: there is no path or query of its own, and streams come as events."""
+
+    def __init__(self) -> None:
+        super().__init__("v1beta", frame=SSE)
+
+    def upstream_path(self, call: Call, model: str) -> str:
+        """See `Codec.upstream_path`."""
+        path = f"/{self.version}/models/{quote(model, safe='-._~:@')}"
+        return f"{path}:streamGenerateContent?alt=sse" if call.stream else f"{path}:generateContent"
