@@ -50,7 +50,7 @@ class ChatCodec(Codec):
             stream=stream,
             max_output=min(ceilings) if ceilings else None,
             choices=fields.integer("n", 1, 128) or 1,
-            wants_usage=_wants_usage(fields) if stream else True,
+            wants_usage=wants_usage(fields) if stream else True,
             messages=fields.messages("messages", memos.messages, parse_message),
             tools=_tools(fields, memos),
             extra=_extra(fields),
@@ -72,7 +72,7 @@ class ChatCodec(Codec):
                 if _value(call, key) != value:
                     changes[key] = value
         if edit.ask_usage and call.stream and not call.wants_usage:
-            changes["stream_options"] = _ask_usage(_value(call, "stream_options"))
+            changes["stream_options"] = ask_usage(_value(call, "stream_options"))
         return jsonio.splice(call.body, call.members, changes) if changes else call.body
 
     def meter(self, call: Call) -> Meter:
@@ -109,7 +109,8 @@ def _wants_json(fields: Fields) -> bool:
     return raw is not None and b'"json_' in raw
 
 
-def _wants_usage(fields: Fields) -> bool:
+def wants_usage(fields: Fields) -> bool:
+    """Return whether a stream was asked to report usage."""
     raw = fields.raw("stream_options")
     if raw is None or raw in _TRUE_USAGE:
         return raw is not None
@@ -117,7 +118,8 @@ def _wants_usage(fields: Fields) -> bool:
     return inner.boolean("include_usage")
 
 
-def _ask_usage(options: bytes) -> bytes:
+def ask_usage(options: bytes) -> bytes:
+    """Return the value of `stream_options` that asks for usage as well, from the one that is there (or nothing)."""
     if options in (b"", b"null"):
         return _TRUE_USAGE[0]
     return jsonio.splice(options, jsonio.members(options, PROTOCOL), {"include_usage": b"true"})

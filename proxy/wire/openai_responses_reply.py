@@ -303,13 +303,12 @@ class ResponsesMeter(Meter):
         if not isinstance(begun, dict):
             begun = response("cut", self.model)
             writer.add("response.created", response=begun)
-        if deny.reason in CUT_SHORT:
-            name, change = "response.incomplete", {"incomplete_details": {"reason": "max_output_tokens"}, "output": self._output(writer)}
-        else:
+        if deny.reason not in CUT_SHORT:
             code = "server_error" if deny.reason in _FAULTS else "invalid_prompt"
-            name, change = "response.failed", {"error": {"code": code, "message": refusals.sentence(deny)}, "output": []}
-        change |= {"status": name.removeprefix("response."), "usage": NO_USAGE}
-        writer.add(name, response=begun | change, fleetgate=refusals.decision(deny))
+            known = begun | {"output": [], "usage": NO_USAGE}
+            return writer.bytes() + refusals.failed_response(deny, "", code, writer.number, known)
+        change = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}, "output": self._output(writer)}
+        writer.add("response.incomplete", response=begun | change | {"usage": NO_USAGE}, fleetgate=refusals.decision(deny))
         return writer.bytes()
 
     def _output(self, writer: Writer) -> list[Any]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from proxy.wire import jsonio
+from proxy.wire.base import created_of
 
 NO_USAGE: Mapping[str, Any] = {
     "input_tokens": 0,
@@ -53,16 +54,16 @@ def message(id: str, texts: Iterable[str], status: str = "completed") -> dict[st
 
 
 class Writer:
-    """Frames events and numbers them, from `number` on."""
+    """Frames events and numbers them; `number` is that of the next."""
 
     def __init__(self, number: int = 0) -> None:
-        self._number = number
+        self.number = number
         self._events: list[bytes] = []
 
     def add(self, name: str, **members: Any) -> None:
         """Add the event `name`."""
-        data = {"type": name, **members, "sequence_number": self._number}
-        self._number += 1
+        data = {"type": name, **members, "sequence_number": self.number}
+        self.number += 1
         self._events.append(b"event: %b\ndata: %b\n\n" % (name.encode(), jsonio.dumps(data)))
 
     def close(self, index: int, item: Mapping[str, Any], first: int = 0) -> None:
@@ -93,8 +94,3 @@ def spoken(model: str, text: str, id: str, stream: bool) -> bytes:
     writer.close(0, item)
     writer.add("response.completed", response=whole)
     return writer.bytes()
-
-
-def created_of(id: str) -> int:
-    """Return the UTC second in which the exchange `id` began: its first twelve hex digits are milliseconds."""
-    return int(id[:12], 16) // 1000
