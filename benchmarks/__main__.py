@@ -19,7 +19,7 @@ from benchmarks.targets import PROXIES, Target
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks", description="Compare Fleetgate with a bare proxy on this machine.")
-    parser.add_argument("--quick", action="store_true", help="under a minute: one repeat, fewer requests")
+    parser.add_argument("--quick", action="store_true", help="a minute or two: one repeat, fewer requests")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--rss", action="store_true", help="memory over 100,000 requests instead of speed")
     parser.add_argument("--only", default=",".join(PROXIES), help="proxies to run, comma-separated; ratios need bare")

@@ -11,6 +11,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmarks.dialects import CHAT, Dialect
+
 KEY = "fg-bench-0123456789abcdef0123456789abcdef"
 MARK = "@@@@@@@@"
 TEXT = (
@@ -36,15 +38,25 @@ class Body:
         return len(self.request(0).split(b"\r\n\r\n", 1)[1])
 
 
-def small(sessions: int = 64, stream: bool = False) -> Body:
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a conversation is sent: in which dialect, to which model, and whether a stream is wanted."""
+
+    dialect: Dialect = CHAT
+    model: str = CHAT.model
+    stream: bool = False
+
+
+def small(sessions: int = 64, stream: bool = False, dialect: Dialect = CHAT, model: str = "") -> Body:
     """About 400 bytes: four short messages, no tools."""
-    return _body([_history(random.Random(i), messages=3, words=5) for i in range(sessions)], [], last_words=6, stream=stream)
+    histories = [_history(random.Random(i), messages=3, words=5) for i in range(sessions)]
+    return _body(histories, [], last_words=6, form=Form(dialect, model or dialect.model, stream))
 
 
-def agent(sessions: int = 8) -> Body:
+def agent(sessions: int = 8, dialect: Dialect = CHAT, model: str = "") -> Body:
     """About 60 KB: 40 messages with tool calls and results, 15 tools."""
     histories = [_history(random.Random(100 + i), messages=39, words=208, tools=True) for i in range(sessions)]
-    return _body(histories, _tools(15), last_words=100)
+    return _body(histories, _tools(15), last_words=100, form=Form(dialect, model or dialect.model))
 
 
 def large(sessions: int = 4) -> Body:
@@ -85,7 +97,7 @@ def _tools(count: int) -> list[dict[str, object]]:
     ]
 
 
-def _body(histories: list[list[dict[str, object]]], tools: list[dict[str, object]], last_words: int, stream: bool = False) -> Body:
+def _body(histories: list[list[dict[str, object]]], tools: list[dict[str, object]], last_words: int, form: Form = Form()) -> Body:
     sessions = []
     for i, history in enumerate(histories):
         messages: list[dict[str, object]] = list(history)
@@ -93,20 +105,16 @@ def _body(histories: list[list[dict[str, object]]], tools: list[dict[str, object
             messages.append({"role": "user", "content": f"Step {MARK}: " + _words(random.Random(i), last_words)})
         else:
             messages.append({"role": "user", "content": _words(random.Random(i), last_words)})
-        call: dict[str, object] = {"model": "gpt-4o", "stream": stream}
-        if stream:
-            call["stream_options"] = {"include_usage": True}
-        call |= {"max_completion_tokens": 1000, "messages": messages}
-        if tools:
-            call["tools"] = tools
-        sessions.append(_request(json.dumps(call, separators=(",", ":")).encode()))
+        call = form.dialect.write(form.model, form.stream, messages, tools)
+        sessions.append(_request(json.dumps(call, separators=(",", ":")).encode(), form))
     return Body(sessions)
 
 
-def _request(body: bytes) -> tuple[bytes, bytes]:
+def _request(body: bytes, form: Form) -> tuple[bytes, bytes]:
     head = (
-        "POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nAccept: application/json\r\n"
-        f"Authorization: Bearer {KEY}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"POST {form.dialect.target(form.model, form.stream)} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\n"
+        f"Accept: application/json\r\n{form.dialect.headers}Authorization: Bearer {KEY}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode()
     before, after = body.split(MARK.encode())
     return head + before, after

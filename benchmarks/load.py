@@ -1,6 +1,6 @@
 """The load generator: a lean HTTP/1.1 client on raw protocols, closed loop for throughput and CPU, fixed rate for latency.
 
-Every reply is checked: status 200, and for streams the number of events and the ending. What is not right is counted and quoted.
+Every reply is checked: status 200, usage, and for streams the number of events and the ending. What is not right is counted and quoted.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import cast
 
-from benchmarks.stub import EVENTS
+from benchmarks.dialects import CHAT, Dialect
+from benchmarks.replies import EVENTS
 
 Make = Callable[[int], bytes]
 
@@ -27,11 +28,19 @@ class Run:
     times_s: list[float] = field(default_factory=list)
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What replies have to be: whole or a stream, and in which dialect."""
+
+    stream: bool = False
+    dialect: Dialect = CHAT
+
+
 class Connection(asyncio.Protocol):
     """One keep-alive connection with at most one request under way."""
 
-    def __init__(self, run: Run, stream: bool, done: Callable[[Connection], None]) -> None:
-        self.run, self.stream, self.done = run, stream, done
+    def __init__(self, run: Run, expected: Expected, done: Callable[[Connection], None]) -> None:
+        self.run, self.expected, self.done = run, expected, done
         self.transport: asyncio.Transport | None = None
         self.buffer = bytearray()
         self.end = 0  # bytes of the whole reply; -1 chunked; 0 the head is not here yet
@@ -74,16 +83,17 @@ class Connection(asyncio.Protocol):
         if error:
             self.run.errors += 1
             self.run.first_error = self.run.first_error or error
-        self.run.times_s.append((self.first_s if self.stream else now) - self.sent_s)
+        self.run.times_s.append((self.first_s if self.expected.stream else now) - self.sent_s)
         self.done(self)
 
     def _wrong(self) -> str:
         reply = bytes(self.buffer)
         if reply[9:12] != b"200":
             return reply[:15].decode("ascii", "replace") + " " + reply.partition(b"\r\n\r\n")[2][:300].decode("utf-8", "replace")
-        if self.stream and (reply.count(b'"content":') < EVENTS or b"data: [DONE]" not in reply):
+        dialect = self.expected.dialect
+        if self.expected.stream and (reply.count(dialect.counted) < EVENTS or dialect.ended not in reply):
             return "the stream is not complete"
-        if not self.stream and b'"usage"' not in reply:
+        if not self.expected.stream and dialect.whole not in reply:
             return "the reply is not complete"
         return ""
 
@@ -95,7 +105,7 @@ def _length(head: bytes, body_at: int) -> int:
     return -1
 
 
-async def closed(port: int, make: Make, requests: int, connections: int = 16, stream: bool = False) -> Run:
+async def closed(port: int, make: Make, requests: int, connections: int = 16, expected: Expected = Expected()) -> Run:
     """Send `requests` over `connections`, each with its next request as soon as it has its reply."""
     loop = asyncio.get_running_loop()
     run, finished, numbers = Run(), loop.create_future(), iter(range(requests))
@@ -113,7 +123,7 @@ async def closed(port: int, make: Make, requests: int, connections: int = 16, st
                 return
             connection.send(make(number))
 
-    found = [await _connect(port, run, stream, next_one) for _ in range(connections)]
+    found = [await _connect(port, run, expected, next_one) for _ in range(connections)]
     start = time.perf_counter()
     for connection in found:
         next_one(connection)
@@ -123,7 +133,7 @@ async def closed(port: int, make: Make, requests: int, connections: int = 16, st
     return run
 
 
-async def paced(port: int, make: Make, requests: int, rate: float, stream: bool = False) -> Run:
+async def paced(port: int, make: Make, requests: int, rate: float, expected: Expected = Expected()) -> Run:
     """Send `requests` at a fixed `rate` a second, whatever the replies do: a free connection is always there."""
     loop = asyncio.get_running_loop()
     run, finished = Run(), loop.create_future()
@@ -134,13 +144,13 @@ async def paced(port: int, make: Make, requests: int, rate: float, stream: bool 
         if run.requests == requests and not finished.done():
             finished.set_result(None)
 
-    found = [await _connect(port, run, stream, done) for _ in range(max(8, int(rate / 4)))]
+    found = [await _connect(port, run, expected, done) for _ in range(max(8, int(rate / 4)))]
     idle.extend(found)
     start = time.perf_counter()
     for number in range(requests):
         await asyncio.sleep(start + number / rate - time.perf_counter())
         if not idle:
-            found.append(await _connect(port, run, stream, done))
+            found.append(await _connect(port, run, expected, done))
             idle.append(found[-1])
         idle.pop().send(make(number))
     await asyncio.wait_for(finished, 120)
@@ -149,9 +159,9 @@ async def paced(port: int, make: Make, requests: int, rate: float, stream: bool 
     return run
 
 
-async def _connect(port: int, run: Run, stream: bool, done: Callable[[Connection], None]) -> Connection:
+async def _connect(port: int, run: Run, expected: Expected, done: Callable[[Connection], None]) -> Connection:
     loop = asyncio.get_running_loop()
-    _, connection = await loop.create_connection(lambda: Connection(run, stream, done), "127.0.0.1", port)
+    _, connection = await loop.create_connection(lambda: Connection(run, expected, done), "127.0.0.1", port)
     return connection
 
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks import bodies, load
-from benchmarks.stub import EVENTS
+from benchmarks.dialects import CHAT, GENERATE, MESSAGES, OLLAMA, RESPONSES, Dialect
+from benchmarks.replies import EVENTS
 from benchmarks.targets import Target
 
 _numbers = itertools.count(1)
@@ -20,7 +21,10 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One kind of request: how many for the CPU figure, how many a second for latency, and the most that Fleetgate may cost."""
+    """One kind of request: how many for the CPU figure, how many a second for latency, and the most that Fleetgate may cost.
+
+    Without a rate there is no latency figure: between protocols only the reading and the metering differ.
+    """
 
     name: str
     body: Callable[[], bodies.Body]
@@ -28,6 +32,12 @@ class Case:
     rate: float
     limit: float
     stream: bool = False
+    dialect: Dialect = CHAT
+
+    @property
+    def expected(self) -> load.Expected:
+        """What replies must be."""
+        return load.Expected(self.stream, self.dialect)
 
     @property
     def units(self) -> int:
@@ -35,11 +45,31 @@ class Case:
         return EVENTS + 3 if self.stream else 1
 
 
+def _whole(dialect: Dialect) -> Case:
+    return Case(f"60 KB {dialect.name}", lambda: bodies.agent(dialect=dialect), 4_000, 0, 1.5, dialect=dialect)
+
+
+def _stream(dialect: Dialect) -> Case:
+    return Case(
+        f"{dialect.name} stream event", lambda: bodies.small(stream=True, dialect=dialect), 480, 0, 1.5, stream=True, dialect=dialect
+    )
+
+
+def _translated(spoken: Dialect, served: Dialect) -> Case:
+    """Return the case of a request in one dialect for a model that is served in another only."""
+    name = f"60 KB {spoken.name} to {served.name}"
+    return Case(name, lambda: bodies.agent(dialect=spoken, model=served.model), 2_000, 0, 3.0, dialect=spoken)
+
+
 CASES = (
     Case("400 B", bodies.small, 12_000, 400, 1.6),
     Case("60 KB", bodies.agent, 8_000, 200, 1.5),
     Case("1 MB", bodies.large, 1_200, 20, 1.3),
     Case("stream event", lambda: bodies.small(stream=True), 480, 20, 1.5, stream=True),
+    *(_whole(dialect) for dialect in (RESPONSES, MESSAGES, GENERATE, OLLAMA)),
+    *(_stream(dialect) for dialect in (RESPONSES, MESSAGES, GENERATE, OLLAMA)),
+    _translated(MESSAGES, CHAT),
+    _translated(CHAT, MESSAGES),
 )
 
 
@@ -87,13 +117,13 @@ async def compare(direct: Target, proxies: Sequence[Target], case: Case, effort:
 
     requests = max(32, int(case.requests * effort.factor))
     for target in (direct, *proxies):
-        await load.closed(target.port, make, max(32, requests // 10), stream=case.stream)
+        await load.closed(target.port, make, max(32, requests // 10), expected=case.expected)
     for _ in range(effort.repeats):
         cpu_us: dict[str, float] = {}
         for target in proxies:
             assert target.process is not None
             before = target.process.cpu_s()
-            run = await load.closed(target.port, make, requests, stream=case.stream)
+            run = await load.closed(target.port, make, requests, expected=case.expected)
             cpu_us[target.name] = (target.process.cpu_s() - before) * 1e6 / (requests * case.units)
             rows[target.name].take(run)
             rows[target.name].rss_mb.append(target.process.rss_mb())
@@ -101,15 +131,15 @@ async def compare(direct: Target, proxies: Sequence[Target], case: Case, effort:
             rows[name].cpu_us.append(value)
             if cpu_us.get("bare"):
                 rows[name].ratio.append(value / cpu_us["bare"])
-        for target in proxies:
+        for target in proxies if case.rate else ():
             await _latency(direct, target, case, rows[target.name], effort, make)
     return list(rows.values())
 
 
 async def _latency(direct: Target, target: Target, case: Case, row: Row, effort: Effort, make: load.Make) -> None:
     requests = max(20, int(case.rate * effort.latency_s / 2))
-    base = await load.paced(direct.port, make, requests, case.rate, case.stream)
-    through = await load.paced(target.port, make, requests, case.rate, case.stream)
+    base = await load.paced(direct.port, make, requests, case.rate, case.expected)
+    through = await load.paced(target.port, make, requests, case.rate, case.expected)
     row.take(through)
     row.added_p50_us.append((quantile(through.times_s, 0.5) - quantile(base.times_s, 0.5)) * 1e6)
     row.added_p99_us.append((quantile(through.times_s, 0.99) - quantile(base.times_s, 0.99)) * 1e6)

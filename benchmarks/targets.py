@@ -46,9 +46,15 @@ agents: [AGENTS.md]
 budgets: budgets/
 auth: {{mode: keys, keys: keys.yaml}}
 providers:
-  stub: {{protocols: [openai], base_url: "http://127.0.0.1:{upstream}/v1", api_key: env:BENCH_PROVIDER_KEY}}
+  openai:    {{protocols: [openai], base_url: "http://127.0.0.1:{upstream}/v1", api_key: env:BENCH_PROVIDER_KEY}}
+  anthropic: {{protocols: [anthropic], base_url: "http://127.0.0.1:{upstream}", api_key: env:BENCH_PROVIDER_KEY}}
+  gemini:    {{protocols: [gemini], base_url: "http://127.0.0.1:{upstream}", api_key: env:BENCH_PROVIDER_KEY}}
+  ollama:    {{protocols: [ollama], base_url: "http://127.0.0.1:{upstream}", local: true}}
 models:
-  "gpt-*": {{provider: stub}}
+  "gpt-*":    {{provider: openai}}
+  "claude-*": {{provider: anthropic}}
+  "gemini-*": {{provider: gemini}}
+  "qwen*":    {{provider: ollama, price: {{input: 1, output: 2}}}}
 store: "{store}"
 """
 
@@ -57,7 +63,7 @@ name: bench
 description: The agent that the benchmark plays
 version: 1.0.0
 policy:
-  models: {allow: ["gpt-*"], deny: ["gpt-3*"]}
+  models: {allow: ["gpt-*", "claude-*", "gemini-*", "qwen*"], deny: ["gpt-3*"]}
   tools: {allow: ["tool_*"], deny: ["delete_*"]}
   budgets:
     request: {max_input_tokens: 900000, max_output_tokens: 4000}

@@ -10,7 +10,11 @@ from typing import Any
 
 import pytest
 
-from benchmarks import bodies, load, measure, report, stub
+from benchmarks import bodies, dialects, load, measure, replies, report, stub
+from proxy.model import Usage
+from proxy.wire import registry
+from proxy.wire.base import Codec, Memos
+from proxy.wire.call import Call
 
 
 def _call(request: bytes) -> dict[str, Any]:
@@ -34,6 +38,58 @@ def test_sizes_and_only_the_last_message_is_new(make: Callable[[], bodies.Body],
     assert one["messages"][0] != _call(body.request(1))["messages"][0]
 
 
+@pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
+def test_every_dialect_carries_the_same_conversation(dialect: dialects.Dialect) -> None:
+    def call(of: dialects.Dialect) -> Call:
+        body = bodies.agent(dialect=of)
+        assert 55_000 <= body.size() <= 66_000
+        return _codec(of).decode(body.request(3).partition(b"\r\n\r\n")[2], Memos())
+
+    def prose(call: Call) -> list[str]:
+        return [text for m in (*call.system, *call.messages) for text in m.texts if " " in text and not m.tool_calls]
+
+    one, other = call(dialects.CHAT), call(dialect)
+    said = "\n".join(prose(other))
+    assert all(text in said for text in prose(one))
+    assert len(said) <= 1.01 * len("\n".join(prose(one)))
+    assert [spec.name for spec in one.tools.specs] == [spec.name for spec in other.tools.specs]
+    assert [c.signature for m in one.messages for c in m.tool_calls] == [c.signature for m in other.messages for c in m.tool_calls]
+    assert (other.max_output, other.stream) == (1000, False)
+
+
+@pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
+def test_every_answer_of_the_stub_is_metered_exactly(dialect: dialects.Dialect) -> None:
+    answer = replies.answer_to(dialect.target(dialect.model, False).lower().encode())
+    codec = _codec(dialect)
+    whole = codec.meter(Call("chat", dialect.model, b""))
+    whole.buffered(answer.whole.partition(b"\r\n\r\n")[2])
+    assert (whole.usage, whole.texts) == (Usage(replies.IN, replies.OUT), [replies.WORDS])
+    streaming = _codec(dialect, stream=True)
+    kind = answer.head.partition(b"Content-Type: ")[2].partition(b"\r\n")[0].decode()
+    meter, framing = streaming.meter(Call("chat", dialect.model, b"", stream=True)), streaming.streams[kind]()
+    chunks = [chunk for piece in (answer.head.partition(b"\r\n\r\n")[2], *answer.events, answer.ending) for chunk in _unchunked(piece)]
+    for event in framing.feed(b"".join(chunks)):
+        meter.event(event)
+    assert (meter.usage, meter.pieces) == (Usage(replies.IN, replies.EVENTS), replies.EVENTS)
+    assert meter.ended or meter.finish
+
+
+def _codec(dialect: dialects.Dialect, stream: bool = False) -> Codec:
+    path, _, query = dialect.target(dialect.model, stream).partition("?")
+    codec = registry.find("POST", path, {}, query)
+    assert codec is not None
+    return codec
+
+
+def _unchunked(data: bytes) -> list[bytes]:
+    found = []
+    while data:
+        size, _, data = data.partition(b"\r\n")
+        found.append(data[: int(size, 16)])
+        data = data[int(size, 16) + 2 :]
+    return found
+
+
 def test_memory_run_begins_a_session_with_each_request() -> None:
     body = bodies.fresh()
     assert _call(body.request(0))["messages"][0] != _call(body.request(1))["messages"][0]
@@ -46,11 +102,12 @@ async def _against(factory: Callable[[], asyncio.Protocol], run: Callable[[int],
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_the_stub_satisfies_the_load_generator(stream: bool) -> None:
+@pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
+def test_the_stub_satisfies_the_load_generator(stream: bool, dialect: dialects.Dialect) -> None:
     async def main() -> load.Run:
         clock = stub.Clock(asyncio.get_running_loop())
-        make = bodies.small(stream=stream).request
-        return await _against(lambda: stub.Stub(clock), lambda port: load.closed(port, make, 40, 4, stream))
+        make = bodies.small(stream=stream, dialect=dialect).request
+        return await _against(lambda: stub.Stub(clock), lambda port: load.closed(port, make, 40, 4, load.Expected(stream, dialect)))
 
     run = asyncio.run(main())
     assert (run.requests, run.errors, run.first_error) == (40, 0, "")
@@ -81,7 +138,7 @@ class Answer(asyncio.Protocol):
 )
 def test_wrong_replies_are_errors(reply: bytes, stream: bool, words: str) -> None:
     async def main() -> load.Run:
-        return await _against(lambda: Answer(reply), lambda port: load.closed(port, bodies.small().request, 8, 2, stream))
+        return await _against(lambda: Answer(reply), lambda port: load.closed(port, bodies.small().request, 8, 2, load.Expected(stream)))
 
     run = asyncio.run(main())
     assert run.errors == run.requests == 8
