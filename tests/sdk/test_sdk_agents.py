@@ -8,14 +8,23 @@ from typing import Any
 
 import openai
 import pytest
-from agents import Agent, Model, ModelSettings, OpenAIChatCompletionsModel, Runner, function_tool, set_tracing_disabled
+from agents import (
+    Agent,
+    Model,
+    ModelSettings,
+    OpenAIChatCompletionsModel,
+    OpenAIResponsesModel,
+    Runner,
+    function_tool,
+    set_tracing_disabled,
+)
 from openai import AsyncOpenAI
 from sdk_cases import fleet, say
 from watching import Watched
 
 ANSWER = "The tool returned: 4 °C in Zürich. That is all I needed."
 CALL: dict[str, Any] = {"tool_calls": [{"name": "get_weather", "arguments": {"city": "Zürich"}}]}
-KINDS = {"chat": OpenAIChatCompletionsModel}
+KINDS: dict[str, type[Model]] = {"chat": OpenAIChatCompletionsModel, "responses": OpenAIResponsesModel}
 
 
 @function_tool
@@ -75,7 +84,7 @@ def test_a_round_of_a_tool_is_one_session(served: Watched, kind: str, stream: bo
     assert run(served, kind, say("Weather?", **CALL), stream=stream) == ANSWER
     assert [c["status"] for c in served.calls()] == [200, 200]
     records = served.records(2)
-    assert [r["operation"] for r in records] == [kind, kind]
+    assert [r["operation"] for r in records] == ["chat", "chat"]
     assert len({r["session"] for r in records}) == 1
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,8 +20,8 @@ from watching import Watched
 
 ANSWER = "The tool returned: 4 °C in Zürich. That is all I needed."
 CALL: dict[str, Any] = {"tool_calls": [{"name": "get_weather", "arguments": {"city": "Zürich"}}]}
-KINDS = ("chat", "messages")
-PROTOCOLS = {"chat": ("openai", "chat"), "responses": ("openai", "responses"), "messages": ("anthropic", "chat")}
+KINDS = ("chat", "responses", "messages")
+PROTOCOLS = {"chat": ("openai", "chat"), "responses": ("openai", "chat"), "messages": ("anthropic", "chat")}
 REFUSED = (openai.PermissionDeniedError, anthropic.PermissionDeniedError)
 
 
@@ -88,12 +87,9 @@ def test_an_agent_streams_and_names_its_session(served: Watched, kind: str) -> N
     model = chat(served, kind, streaming=True, default_headers={"x-fleetgate-session": "thread-7"})
     agent: Any = create_agent(model, TOOLS, checkpointer=InMemorySaver())
 
-    async def main() -> str:
-        thread = {"configurable": {"thread_id": "thread-7"}}
-        stream = agent.astream(asked("Weather?", **CALL), thread, stream_mode="messages")
-        return "".join([message.text async for message, _ in stream if message.type == "AIMessageChunk"])
-
-    assert asyncio.run(main()) == ANSWER
+    thread = {"configurable": {"thread_id": "thread-7"}}
+    stream = agent.stream(asked("Weather?", **CALL), thread, stream_mode="messages")
+    assert "".join(message.text for message, _ in stream if message.type == "AIMessageChunk") == ANSWER
     records = served.records(2)
     assert [(r["session"], r["session_source"], r["stream"]) for r in records] == [("tester/thread-7", "x-fleetgate-session", True)] * 2
 
