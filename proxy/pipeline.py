@@ -39,6 +39,10 @@ GIVEN = frozenset({"headers", "method", "path"})
 """What the edge sets before the first stage."""
 
 
+HOLD_MARGIN_S = 120.0
+"""How much longer a hold lives than the longest request: it may be tried on several targets, and is settled after its last byte."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What stages are built from: the snapshot's own parts, and those that live as long as the process."""
@@ -66,7 +70,13 @@ def stages(parts: Parts) -> list[Stage]:
         LoopStage(),
         ContractStage(),
         RoutingStage(parts.table, routing.mode, routing.simple_to, routing.threshold, parts.listing),
-        BudgetStage(parts.budgets, parts.store, default_max_output=s.budget.default_max_output, min_output=s.budget.min_output),
+        BudgetStage(
+            parts.budgets,
+            parts.store,
+            default_max_output=s.budget.default_max_output,
+            min_output=s.budget.min_output,
+            hold_s=s.longest_s() + HOLD_MARGIN_S,
+        ),
     ]
 
 

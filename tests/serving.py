@@ -92,7 +92,8 @@ class Proxy:
         agents: the text of AGENTS.md.
         budgets: content of budgets/test.yaml, text or data.
         policies: file name to content, text or data, below policies/.
-        settings: laid over the default fleetgate.yaml; a None takes a key away.
+        settings: laid over the default fleetgate.yaml; a None takes a key away. By default nothing is sent again and no provider is left
+            alone, so that a test sees each attempt that it scripted.
         keys: agent patterns that get a key each; `key(pattern)` returns it.
         env: more environment variables.
     """
@@ -118,6 +119,7 @@ class Proxy:
         self.exit_code: int | None = None
 
     def _defaults(self, sim: Simulator) -> dict[str, Any]:
+        key = {"api_key": "env:SIM_PROVIDER_KEY", "retries": 0}
         return {
             "listen": {"host": "127.0.0.1", "port": self.port, "admin_host": "127.0.0.1", "admin_port": self.admin_port},
             "agents": ["AGENTS.md"],
@@ -125,11 +127,11 @@ class Proxy:
             "budgets": "budgets/",
             "auth": {"mode": "keys", "keys": "keys.yaml"},
             "providers": {
-                "openai": {"protocols": ["openai"], "base_url": f"{sim.url}/v1", "api_key": "env:SIM_PROVIDER_KEY"},
-                "anthropic": {"protocols": ["anthropic"], "base_url": sim.url, "api_key": "env:SIM_PROVIDER_KEY"},
-                "ollama": {"protocols": ["ollama"], "base_url": sim.url, "api_key": "env:SIM_PROVIDER_KEY", "local": True},
-                "gemini": {"protocols": ["gemini"], "base_url": sim.url, "api_key": "env:SIM_PROVIDER_KEY"},
-                "local": {"protocols": ["openai"], "base_url": f"{sim.url}/v1", "local": True},
+                "openai": {"protocols": ["openai"], "base_url": f"{sim.url}/v1", **key},
+                "anthropic": {"protocols": ["anthropic"], "base_url": sim.url, **key},
+                "ollama": {"protocols": ["ollama"], "base_url": sim.url, **key, "local": True},
+                "gemini": {"protocols": ["gemini"], "base_url": sim.url, **key},
+                "local": {"protocols": ["openai"], "base_url": f"{sim.url}/v1", "local": True, "retries": 0},
             },
             "models": {
                 "local/qwen3": {"provider": "local", "upstream_model": "qwen3:8b", "price": {"input": 0, "output": 0}},
@@ -139,6 +141,7 @@ class Proxy:
                 "qwen*": {"provider": "ollama"},
                 "gemini-*": {"provider": "gemini"},
             },
+            "upstream": {"breaker": {"failures": 0}},
             "store": "sqlite:fleetgate.db",
         }
 

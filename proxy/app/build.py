@@ -18,10 +18,11 @@ from proxy.identity.directory import Directory
 from proxy.identity.keys import KeyEntry, load_keys_file
 from proxy.model import BudgetRule
 from proxy.settings import Settings, load_settings
-from proxy.settings.sections import expand
-from proxy.upstream.base import Provider
+from proxy.settings.sections import ProviderLimits, Waits, expand
+from proxy.upstream.base import Deadlines, Provider
 from proxy.upstream.lean import LeanTransport
-from proxy.upstream.transport import AioTransport, Deadlines
+from proxy.upstream.steady import SteadyTransport
+from proxy.upstream.transport import AioTransport
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,18 +123,43 @@ def providers(settings: Settings, simulator: str | None = None) -> tuple[Provide
     for name, p in settings.providers.items():
         if simulator is not None:
             urls = {protocol: f"{simulator}/v1" if protocol == "openai" else simulator for protocol in p.base_urls}
-            found.append(Provider(name, urls, "sk-simulated", (), p.local))
-        else:
-            headers = tuple((k, v.reveal()) for k, v in p.headers)
-            found.append(Provider(name, dict(p.base_urls), p.api_key.reveal() if p.api_key else None, headers, p.local))
+            found.append(Provider(name, urls, "sk-simulated", local=p.local))
+            continue
+        deadlines, connections = _bounds(settings.limits, p.limits)
+        found.append(
+            Provider(
+                name,
+                dict(p.base_urls),
+                p.api_key.reveal() if p.api_key else None,
+                tuple((k, v.reveal()) for k, v in p.headers),
+                p.local,
+                p.auth,
+                tuple((k, v.reveal()) for k, v in p.query),
+                deadlines,
+                connections,
+                p.retries,
+            )
+        )
     return tuple(found)
 
 
-def transport(settings: Settings, simulator: str | None = None) -> AioTransport | LeanTransport:
+def _bounds(common: Waits, own: ProviderLimits) -> tuple[Deadlines, int]:
+    """Return the bounds of one provider: its own where it has them."""
+    waits = Deadlines(
+        own.connect_s or common.connect_s,
+        own.first_byte_s or common.first_byte_s,
+        own.idle_s or common.idle_s,
+        own.total_s or common.total_s,
+    )
+    return waits, own.connections or common.connections
+
+
+def transport(settings: Settings, simulator: str | None = None) -> SteadyTransport:
     """Return the transport to the providers of `settings`."""
-    waits = settings.limits
     kind = LeanTransport if settings.upstream.transport == "lean" else AioTransport
-    return kind(providers(settings, simulator), Deadlines(first_byte_s=waits.first_byte_s, idle_s=waits.idle_s))
+    found, breaker = providers(settings, simulator), settings.upstream.breaker
+    inner = kind(found, *_bounds(settings.limits, ProviderLimits()))
+    return SteadyTransport(inner, found, breaker.failures, breaker.cooldown_s)
 
 
 def limits(settings: Settings) -> Limits:

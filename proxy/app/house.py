@@ -30,8 +30,8 @@ from proxy.stores.open import open_store
 from proxy.telemetry.ledger import Ledger, MemoryLedger
 from proxy.telemetry.logs import AccessLog
 from proxy.telemetry.metrics import Metrics
-from proxy.upstream.lean import LeanTransport
-from proxy.upstream.transport import AioTransport
+from proxy.upstream.base import MODEL
+from proxy.upstream.steady import SteadyTransport
 from proxy.wire.base import Memos
 
 log = logging.getLogger("fleetgate.app")
@@ -68,7 +68,8 @@ class House:
         self._keys_seen = self.stores.keys.version()
         self._stored = tuple(self.stores.keys.keys())
         self._ring = KeyRing(())
-        self._transport: AioTransport | LeanTransport | None = None
+        self._transport: SteadyTransport | None = None
+        self.metrics.watch_circuits(self.circuits)
         self.started = files.settings
         self.use(files)
 
@@ -141,6 +142,16 @@ class House:
         """Return why the ledger does not take records, or nothing."""
         return self.journal.problem if isinstance(self.journal, Ledger) else ""
 
+    def circuits(self) -> Mapping[str, bool]:
+        """Return for each provider whether its circuit is open."""
+        return {} if self._transport is None else self._transport.circuits()
+
+    def drain(self) -> None:
+        """Prepare to stop: not ready any more, and nothing is sent to a provider again."""
+        self.draining = True
+        if self._transport is not None:
+            self._transport.hurry()
+
     def metrics_text(self) -> bytes:
         """Return the metrics of this moment."""
         return self.metrics.render()
@@ -176,10 +187,13 @@ def table(settings: Settings) -> ModelTable:
 
 
 def listing(settings: Settings) -> dict[str, Target]:
-    """Return for each protocol the provider whose `GET /v1/models` is asked: the first that speaks it, your own servers last."""
+    """Return for each protocol the provider whose `GET /v1/models` is asked: the first that speaks it, your own servers last.
+
+    One whose URL names a model has no list.
+    """
     found: dict[str, Target] = {}
     for name, p in sorted(settings.providers.items(), key=lambda item: item[1].local):
-        for protocol in p.base_urls:
+        for protocol in [protocol for protocol, url in p.base_urls.items() if MODEL not in url]:
             found.setdefault(protocol, Target(name, "", "", protocol, FREE, local=p.local))
     return found
 

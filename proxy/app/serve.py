@@ -78,7 +78,7 @@ async def serve(options: Options, env: Mapping[str, str], say: Callable[[str], N
             say(quickstart.banner(files.settings, quickstart.Example(url, key, agent, model), root is not None))
         await _until_stopped(stop, [_watch(house, options, env), _keys(house), _sweep(house)])
         say("stopping: no new requests; running ones finish")
-        house.draining = True
+        house.drain()
         await server.stop(files.settings.limits.drain_s)
     say("stopped")
 

@@ -27,6 +27,7 @@ def admin_views(house: House) -> AdminViews:
             "config": house.files.version,
             "config_errors": list(house.problems),
             "ledger": problem or "ok",
+            "circuits_open": [name for name, is_open in house.circuits().items() if is_open],
             "inflight": house.engine.inflight,
         }
         return not house.draining and not house.warming and not problem, detail

@@ -26,7 +26,7 @@ from proxy.wire import jsonio
 from proxy.wire.call import Call, WireError
 
 HOLD_S = 1800.0
-"""After this a hold settles in full: longer than any reply that the engine's own deadlines let live, short after a crash."""
+"""The default of `hold_s`."""
 ATTEMPTS = 4
 """How often a lowered ceiling is tried when other calls take what was left in between."""
 REMEMBERED = 10_000
@@ -45,6 +45,7 @@ class BudgetStage(Stage):
         store: where counters and holds are.
         default_max_output: the ceiling of a call that has none, once a budget on money or tokens sees it.
         min_output: the least output tokens of one choice that make an answer worth paying for.
+        hold_s: after this a hold settles in full: longer than any exchange may take, so that it happens after a crash alone.
     """
 
     name = "budget"
@@ -52,13 +53,19 @@ class BudgetStage(Stage):
     gives = frozenset({"held_output"})
 
     def __init__(
-        self, rules: Sequence[BudgetRule], store: BudgetStore, *, default_max_output: int = DEFAULT_MAX_OUTPUT, min_output: int = 64
+        self,
+        rules: Sequence[BudgetRule],
+        store: BudgetStore,
+        *,
+        default_max_output: int = DEFAULT_MAX_OUTPUT,
+        min_output: int = 64,
+        hold_s: float = HOLD_S,
     ) -> None:
         self._rules = RuleSet(rules)
         self._plans: dict[tuple[int, str], tuple[Grant, Plan]] = {}
         self._store = store
         self._default_max_output = default_max_output
-        self._min_output = min_output
+        self._min_output, self._hold_s = min_output, hold_s
 
     async def request(self, ex: Exchange) -> Deny | None:
         """See `Stage.request`."""
@@ -146,7 +153,7 @@ class BudgetStage(Stage):
         attempt = 1
         while True:
             hold.claims = claims
-            answer = await self._store.reserve(ex.id, claims, now, now + HOLD_S)
+            answer = await self._store.reserve(ex.id, claims, now, now + self._hold_s)
             if isinstance(answer, Held):
                 if output != need.output or (injects and output):
                     self._lowered(ex, need, output)

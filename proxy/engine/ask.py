@@ -92,4 +92,5 @@ def unreachable(provider: str, e: UpstreamError) -> Deny:
     """Return the refusal when a provider could not be asked, or broke off before anything was passed on."""
     reason = Reason.UPSTREAM_TIMEOUT if e.kind == "timeout" else Reason.UPSTREAM_ERROR
     remedy = "Try again; if it stays, check the provider."
-    return Deny(reason, f"{provider}: {e}.", rule="upstream", remedy=remedy, retry_after_s=2 if e.kind == "connect" else None)
+    later = e.retry_after_s if e.retry_after_s is not None else 2 if e.kind == "connect" else None
+    return Deny(reason, f"{provider}: {e}.", rule="upstream", remedy=remedy, retry_after_s=later)

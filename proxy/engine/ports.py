@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -21,10 +21,17 @@ class UpstreamError(Exception):
             `too_large` (a reply over the bound).
         status: an HTTP status if one was seen, else 0.
         retryable: whether another target may be tried: true only when this one surely did no work.
+        retry_after_s: when trying again can help, where that is known.
     """
 
-    def __init__(self, kind: Literal["connect", "timeout", "cut", "protocol", "too_large"], message: str, status: int = 0) -> None:
-        self.kind, self.status, self.retryable = kind, status, kind == "connect"
+    def __init__(
+        self,
+        kind: Literal["connect", "timeout", "cut", "protocol", "too_large"],
+        message: str,
+        status: int = 0,
+        retry_after_s: float | None = None,
+    ) -> None:
+        self.kind, self.status, self.retryable, self.retry_after_s = kind, status, kind == "connect", retry_after_s
         super().__init__(message)
 
 
@@ -46,7 +53,11 @@ class BodyTimeout(Exception):
 
 @dataclass(slots=True)
 class UpstreamRequest:
-    """What the engine asks of the transport. `path` stands below the provider's base URL; `headers` are the client's, filtered."""
+    """What the engine asks of the transport. `path` stands below the provider's base URL; `headers` are the client's, filtered.
+
+    `alone`: no other target is behind this one, so that what cost nothing may be sent to it again; `note` is told of that, as
+    `Exchange.note` is.
+    """
 
     target: Target
     method: str
@@ -54,6 +65,8 @@ class UpstreamRequest:
     headers: Sequence[tuple[str, str]]
     body: bytes
     stream: bool
+    alone: bool = False
+    note: Callable[[str, str], None] = lambda stage, words: None
 
 
 class UpstreamReply(Protocol):

@@ -169,6 +169,7 @@ class Engine:
                 return uncarried(ex.codec.dialect, target, e)
             before = (ex.target, ex.sent)
             ex.target, ex.sent, ex.upstream_status, ex.bridge = target, True, 0, bridge
+            request.alone, request.note = last, ex.note
             ex.mark("sent")
             try:
                 reply = await ex.rt.transport.send(request)

@@ -16,7 +16,13 @@ Fault = Callable[..., ConfigError]
 
 def cross_check(settings: Settings, fault: Fault, given: Callable[[KeyPath], bool]) -> tuple[list[ConfigError], list[str]]:
     """Return what is wrong and what is merely odd in settings that are each valid alone; `given` tells what was written."""
-    errors = [*_listen(settings, fault), *_models(settings, fault), *_routing(settings, fault, given), *_budget(settings, fault)]
+    errors = [
+        *_listen(settings, fault),
+        *_providers(settings, fault),
+        *_models(settings, fault),
+        *_routing(settings, fault, given),
+        *_budget(settings, fault),
+    ]
     return errors, list(_unreachable(settings.models))
 
 
@@ -28,6 +34,15 @@ def _listen(settings: Settings, fault: Fault) -> Iterator[ConfigError]:
         yield fault(("auth", "keys"), "a key file that mode: open would not read", "mode: keys, or no key file")
     if listen.port and listen.port == listen.admin_port and listen.host == listen.admin_host:
         yield fault(("listen", "admin_port"), f"{listen.port} is the port of the data plane too", "another port")
+
+
+def _providers(settings: Settings, fault: Fault) -> Iterator[ConfigError]:
+    for name, provider in settings.providers.items():
+        at = ("providers", name, "auth")
+        if provider.auth == "none" and provider.key_from:
+            yield fault(at, "none beside an api_key, which would never be sent", "one of the two")
+        if provider.auth not in (None, "none") and not provider.key_from:
+            yield fault(at, f"{provider.auth} without an api_key", "api_key: env:NAME")
 
 
 def _models(settings: Settings, fault: Fault) -> Iterator[ConfigError]:

@@ -18,6 +18,8 @@ from proxy.config import near
 
 LATER = "comes in a later version"
 GLOB = re.compile(r"[*?\[]")
+MODEL = "{model}"
+"""Stands in the path of a base URL for the name that the provider knows the model by."""
 
 
 class Wrong(ValueError):
@@ -320,7 +322,9 @@ def base_url(value: object) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or port == 0:
         raise Wrong("not an absolute http or https URL", expected)
     if "@" in parts.netloc or "?" in value or "#" in value:
-        raise Wrong("a URL with a user, a query or a fragment", expected, "keys go into api_key or headers")
+        raise Wrong("a URL with a user, a query or a fragment", expected, "keys go into api_key, headers or query")
+    if set(parts.netloc + parts.path.replace(MODEL, "")) & set("{}"):
+        raise Wrong("a URL with braces", expected, f"{MODEL} in the path is the only one there is")
     return value.rstrip("/")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from proxy.settings.kinds import Listed, PathOf, Secret, SecretRef, Section, Sur
 from proxy.settings.sections import PROTOCOLS, ModelRule, Provider, Settings, Store, keys
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+PARAMETER = re.compile(r"[A-Za-z0-9._~-]{1,100}")
+SECRET_PARAMETERS = frozenset({"key", "api_key", "api-key", "apikey", "token", "access_token", "sig", "code"})
 HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 OURS = frozenset({"host", "content-length", "transfer-encoding", "connection", "te", "upgrade", "trailer", "expect", "content-encoding"})
 SECRET_HEADERS = frozenset({"authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie"})
@@ -73,6 +75,7 @@ class Reader:
             "store": self._store,
             "base_url": self._base_urls,
             "headers": self._headers,
+            "query": self._query,
             "price": self._price,
         }
 
@@ -197,12 +200,20 @@ class Reader:
         return found
 
     def _headers(self, path: KeyPath, value: object) -> tuple[tuple[str, Secret], ...]:
+        return self._pairs(path, value, self._header, "a mapping of header name to value")
+
+    def _query(self, path: KeyPath, value: object) -> tuple[tuple[str, Secret], ...]:
+        return self._pairs(path, value, self._parameter, "a mapping of parameter to value")
+
+    def _pairs(
+        self, path: KeyPath, value: object, read: Callable[[str, object], Secret | None], expected: str
+    ) -> tuple[tuple[str, Secret], ...]:
         if not isinstance(value, dict):
-            raise Wrong(shown(value), "a mapping of header name to value")
+            raise Wrong(shown(value), expected)
         found = []
         for name, text in value.items():
             try:
-                secret = self._header(name, text)
+                secret = read(name, text)
             except Wrong as e:
                 self.wrong((*path, name), e)
                 continue
@@ -213,12 +224,20 @@ class Reader:
     def _header(self, name: str, value: object) -> Secret | None:
         if not HEADER_NAME.fullmatch(name) or name.lower() in OURS or name.lower().startswith("x-fleetgate-"):
             raise Wrong(f"the header {shown(name)}", "a header that is not Fleetgate's own to set")
+        return self._value(value, "header", name.lower() in SECRET_HEADERS)
+
+    def _parameter(self, name: str, value: object) -> Secret | None:
+        if not PARAMETER.fullmatch(name):
+            raise Wrong(f"the parameter {shown(name)}", "a name of letters, digits, ., _, ~ and -")
+        return self._value(value, "query", name.lower() in SECRET_PARAMETERS)
+
+    def _value(self, value: object, what: str, secret: bool) -> Secret | None:
         if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable():
-            raise Wrong("not text that a header can carry", "printable ASCII, quoted if it looks like a number")
+            raise Wrong(f"not text that a {what} can carry", "printable ASCII, quoted if it looks like a number")
         if value.startswith(("env:", "file:")):
             self._note_secret(value)
             return SecretRef().read(value, self.at)
-        if name.lower() in SECRET_HEADERS:
+        if secret:
             raise Wrong("a secret written out", SecretRef().words)
         return Secret(value, "literal")
 

@@ -37,6 +37,8 @@ PROTOCOLS = ("openai", "anthropic", "gemini", "ollama")
 """The protocols that are served."""
 OPERATIONS = ("chat", "responses", "completions", "embeddings", "messages", "count_tokens", "generate", "embed", "show")
 """What a provider may be said to have of them; lists of models are always asked for."""
+AUTHS = ("bearer", "x-api-key", "x-goog-api-key", "api-key", "none")
+"""How a provider may want its key: as `Authorization: Bearer`, in a header of this name, or not at all."""
 
 AT_START = ("listen", "store")
 """Sections that a running server cannot change: its sockets and its counters."""
@@ -86,6 +88,21 @@ class Auth:
     jwt: None = setting(Later(), "Tokens of an identity provider.", None)
 
 
+def _deadline(doc: str, default: float | None) -> Any:
+    return setting(Number(0, 86400, above=True), doc, default)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderLimits:
+    """Bounds of one provider, in place of those of `limits`."""
+
+    connections: int | None = setting(Whole(1, 100_000), "Most connections to it. Default: `limits.connections`.", None)
+    connect_s: float | None = _deadline("Default: `limits.connect_s`.", None)
+    first_byte_s: float | None = _deadline("Default: `limits.first_byte_s`.", None)
+    idle_s: float | None = _deadline("Default: `limits.idle_s`.", None)
+    total_s: float | None = _deadline("Default: `limits.total_s`.", None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
     """One upstream. The name is a slug of your choice; models refer to it.
@@ -94,6 +111,7 @@ class Provider:
         base_urls: protocol to base URL, for every protocol in `protocols`.
         key_from: the reference of `api_key` as written, also when the key itself is missing and that was let pass.
         headers: extra headers as (name, value); values may be secrets and are kept like one.
+        query: fixed query parameters, likewise.
     """
 
     name: str = ""
@@ -110,13 +128,32 @@ class Provider:
     )
     base_urls: Mapping[str, str] = setting(
         Special("a URL, or a mapping of protocol to URL", text=True),
-        "Where it is. Absolute, http or https, without user, query or fragment.",
+        "Where it is. Absolute, http or https, without user, query or fragment. `{model}` in its path stands for the name of "
+        "the model that the provider knows, as in `https://X.openai.azure.com/openai/deployments/{model}`.",
         key="base_url",
     )
     api_key: Secret | None = setting(SecretRef(), "Its key. Never written out: a reference.", None)
     key_from: str = ""
+    auth: str | None = setting(
+        Choice(AUTHS),
+        "How it wants the key: as `Authorization: Bearer`, in the header of that name, or not at all. Default: as its protocol has it "
+        "(`bearer`; `x-api-key` for Anthropic's, `x-goog-api-key` for Gemini's).",
+        None,
+    )
     local: bool = setting(Flag(), "It runs on your own machines: its calls cost nothing unless a price says so.", False)
     headers: tuple[tuple[str, Secret], ...] = setting(Special("a mapping of name to text, `env:NAME` or `file:PATH`"), "Extra headers.", ())
+    query: tuple[tuple[str, Secret], ...] = setting(
+        Special("a mapping of name to text, `env:NAME` or `file:PATH`"),
+        "Query parameters of every request, such as Azure's `api-version`. A client's own of the same name is dropped.",
+        (),
+    )
+    retries: int = setting(
+        Whole(0, 5),
+        "How often a request is sent again when nothing else is left to ask and it surely did no work: no connection, or 429, 503 or 529 "
+        "with at most two seconds to wait.",
+        1,
+    )
+    limits: ProviderLimits = setting(Section(ProviderLimits), "Its own bounds.", ProviderLimits())
     source: Source = Source("", 0)
 
 
@@ -182,14 +219,27 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waits:
-    """Deadlines, in seconds."""
+    """Deadlines, in seconds, and the number of connections. A provider may have its own."""
 
-    first_byte_s: float = setting(Number(0, 86400, above=True), "How long a provider may take until its reply begins.", 300.0)
-    idle_s: float = setting(Number(0, 86400, above=True), "How long a reply that has begun may pause.", 120.0)
-    body_s: float = setting(
-        Number(0, 86400, above=True), "How long a client may take to send its request body, or to take in a piece of a reply.", 60.0
-    )
+    connections: int = setting(Whole(1, 100_000), "Most connections to one provider; requests above that wait, `connect_s` at most.", 1000)
+    connect_s: float = _deadline("How long a request may wait for a connection to its provider.", 10.0)
+    first_byte_s: float = _deadline("How long a provider may take until its reply begins.", 300.0)
+    idle_s: float = _deadline("How long a reply that has begun may pause.", 120.0)
+    total_s: float = _deadline("How long a request to a provider may take in all, to the last byte of the reply.", 1800.0)
+    body_s: float = _deadline("How long a client may take to send its request body, or to take in a piece of a reply.", 60.0)
     drain_s: float = setting(Number(0, 86400), "How long running exchanges may take to finish at shutdown.", 30.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerSection:
+    """Leaves a provider alone that fails again and again: its requests go to the next target, or are refused at once."""
+
+    failures: int = setting(
+        Whole(0, 1000), "So many failures in a row (no connection, no answer, 5xx) open its circuit. 0 switches that off.", 5
+    )
+    cooldown_s: float = setting(
+        Number(0, 30, above=True), "How long it is left alone then; twice as long each time that a trial fails, 30 seconds at most.", 5.0
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +249,7 @@ class UpstreamSection:
     transport: Literal["lean", "aiohttp"] = setting(
         Choice(("lean", "aiohttp")), "The HTTP client: Fleetgate's own, a fourth of the cost, or aiohttp's.", "lean"
     )
+    breaker: BreakerSection = setting(Section(BreakerSection), "When a provider that fails is left alone.", BreakerSection())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -250,6 +301,10 @@ class Settings:
             for path in expand(self.file.parent / pattern):
                 found[path] = None
         return tuple(found)
+
+    def longest_s(self) -> float:
+        """Return the most seconds that a request to any provider may take."""
+        return max(p.limits.total_s or self.limits.total_s for p in self.providers.values())
 
     def needs_restart(self, running: Settings) -> tuple[str, ...]:
         """Return the sections that differ from `running` and hold only from the next start."""

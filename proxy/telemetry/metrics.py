@@ -11,7 +11,7 @@ no lock. prometheus-client writes the text. Money is added up in nanos and becom
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -154,6 +154,7 @@ class Metrics:
         self._ttft = _Histogram("fleetgate_ttft_seconds", "From request sent to first byte of a stream.", ("provider",), _TTFT_S)
         self._bytes_in = _Histogram("fleetgate_request_bytes", "Size of request bodies.", (), _BYTES, 1)
         self._bytes_out = _Histogram("fleetgate_reply_bytes", "Size of reply bodies.", (), _BYTES, 1)
+        self._circuits: Callable[[], Mapping[str, bool]] = dict
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -216,6 +217,10 @@ class Metrics:
         """Show this ledger's queue and losses."""
         self._queue = queue
 
+    def watch_circuits(self, circuits: Callable[[], Mapping[str, bool]]) -> None:
+        """Show which providers are left alone; `circuits` is called in the thread of the scrape."""
+        self._circuits = circuits
+
     def store_error(self) -> None:
         """Count a failure of shared state that no exchange's reason shows (a release at close, say)."""
         self._store_errors.add(())
@@ -236,6 +241,10 @@ class Metrics:
             yield source.metric()
         depth, lost = (self._queue.depth, self._queue.lost) if self._queue else (0, 0)
         yield GaugeMetricFamily("fleetgate_inflight", "Exchanges under way.", value=self._inflight)
+        circuits = GaugeMetricFamily("fleetgate_upstream_circuit_open", "1 while a provider is left alone.", labels=("provider",))
+        for provider, is_open in self._circuits().items():
+            circuits.add_metric((provider,), int(is_open))
+        yield circuits
         yield GaugeMetricFamily("fleetgate_ledger_queue", "Records waiting to be written.", value=depth)
         yield CounterMetricFamily("fleetgate_ledger_lost", "Records that the ledger could not write.", value=lost)
         yield GaugeMetricFamily("fleetgate_config_stale", "1 while an edited file is refused.", value=int(self._stale))

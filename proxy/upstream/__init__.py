@@ -5,5 +5,7 @@ protocols and costs a fraction: `request` writes heads, `pool` and `connection` 
 and stricter than a general client, since a provider that sends doubtful framing is refused instead of guessed at. `coded` undoes a
 compression that nobody asked for, for both.
 
+`steady` stands around either: with `health` it leaves a provider alone that is down, with `retry` it sends again what cost nothing.
+
 Base URLs and keys live here and nowhere else: nothing in a request can name an upstream.
 """

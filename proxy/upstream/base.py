@@ -1,9 +1,26 @@
-"""What is known of a provider: where it is, how it wants to be paid for, and nothing that a request could change."""
+"""What is known of a provider: where it is, how it wants to be paid for, how long it may take, and nothing that a request could change."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from urllib.parse import quote, unquote_plus, urlencode
+
+from proxy.engine.ports import UpstreamError
+
+MODEL = "{model}"
+"""Stands in the path of a base URL for the name that the provider knows the model by."""
+_AUTH = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds: to a connection, to the reply's head, between two pieces of a body, and from the request to the reply's last byte."""
+
+    connect_s: float = 10.0
+    first_byte_s: float = 300.0
+    idle_s: float = 120.0
+    total_s: float = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,10 +29,14 @@ class Provider:
 
     Attributes:
         name: as in the configuration.
-        base_urls: protocol to base URL, without a trailing slash.
+        base_urls: protocol to base URL, without a trailing slash; `{model}` in a path stands for the model's name.
         api_key: the secret, or None where the server wants none. Never printed.
         headers: fixed extra headers.
         local: a server of one's own: no price, short keep-alive, replaced by the next target when it is down.
+        auth: how it wants the key, where that is not its protocol's way: `bearer`, `none`, or the name of a header.
+        query: fixed parameters of every request. Never printed.
+        deadlines, connections: its own bounds, None for the transport's.
+        retries: how often what did no work is sent again.
     """
 
     name: str
@@ -23,13 +44,37 @@ class Provider:
     api_key: str | None = field(default=None, repr=False)
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     local: bool = False
+    auth: str | None = None
+    query: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    deadlines: Deadlines | None = None
+    connections: int | None = None
+    retries: int = 0
 
     def credentials(self, protocol: str) -> tuple[tuple[str, str], ...]:
-        """Return the headers that prove who pays, in the manner of `protocol`."""
-        if self.api_key is None:
+        """Return the headers that prove who pays, in the manner of `protocol` or in the provider's own."""
+        auth = self.auth or _AUTH.get(protocol, "bearer")
+        if self.api_key is None or auth == "none":
             return ()
-        if protocol == "anthropic":
-            return (("x-api-key", self.api_key),)
-        if protocol == "gemini":
-            return (("x-goog-api-key", self.api_key),)
-        return (("Authorization", f"Bearer {self.api_key}"),)
+        if auth == "bearer":
+            return (("Authorization", f"Bearer {self.api_key}"),)
+        return ((auth, self.api_key),)
+
+
+def located(base: str, path: str, model: str, query: tuple[tuple[str, str], ...]) -> str:
+    """Return `base` (a URL or its path) and `path` with the model's name and the fixed parameters in their places.
+
+    A client's own parameter of the same name is dropped, in whatever case it is written: the operator's holds.
+
+    Raises:
+        UpstreamError: the name would lead to another place.
+    """
+    if MODEL in base:
+        if model in ("", ".", ".."):
+            raise UpstreamError("protocol", "the model's name cannot stand in a path")
+        base = base.replace(MODEL, quote(model, safe=""))
+    if not query:
+        return base + path
+    path, _, theirs = path.partition("?")
+    ours = {name.lower() for name, _ in query}
+    kept = [part for part in theirs.split("&") if part and unquote_plus(part.partition("=")[0]).lower() not in ours]
+    return f"{base}{path}?{'&'.join([*kept, urlencode(query)])}"

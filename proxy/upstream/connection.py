@@ -28,11 +28,12 @@ Kind = Literal["timeout", "cut", "protocol"]
 
 @dataclass(frozen=True, slots=True)
 class Waits:
-    """Seconds: to the reply's head, between two pieces of a body, and idle in the pool."""
+    """Seconds: to the reply's head, between two pieces of a body, idle in the pool, and for a whole exchange."""
 
     head_s: float
     piece_s: float
     pooled_s: float
+    whole_s: float
 
 
 class Connection(asyncio.Protocol):
@@ -51,11 +52,11 @@ class Connection(asyncio.Protocol):
         self._parser: ResponseParser | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._failure: tuple[Kind, str] | None = None
-        self._since = 0.0
+        self._since = self._began = 0.0
         self._unread = 0
         self._paused = self._in_body = False
         self._timer: asyncio.TimerHandle | None = None
-        self._tick_s = min(waits.head_s, waits.piece_s, waits.pooled_s)
+        self._tick_s = min(waits.head_s, waits.piece_s, waits.pooled_s, waits.whole_s)
         self.closed = self.closing = False
 
     # --- one exchange ----------------------------------------------------------------------------------------------------------
@@ -71,7 +72,7 @@ class Connection(asyncio.Protocol):
         """
         parser = self._parser = ResponseParser(bodiless)
         self._in_body = False
-        self._since = self._loop.time()
+        self._since = self._began = self._loop.time()
         if body:
             self._transport.writelines((head, body))
         else:
@@ -215,11 +216,15 @@ class Connection(asyncio.Protocol):
         now, waits = self._loop.time(), self._waits
         parser = self._parser
         due = self._since + (waits.pooled_s if parser is None else waits.piece_s if self._in_body else waits.head_s)
-        if parser is not None and (self._waiter is None or self._waiter.done()):
-            due = now + self._tick_s
+        if parser is not None:
+            if self._waiter is None or self._waiter.done():
+                due = now + self._tick_s
+            due = min(due, self._began + waits.whole_s)
         if due > now:
             self._timer = self._loop.call_at(min(due, now + self._tick_s), self._tick)
         elif parser is None:
             self.abort()
+        elif now >= self._began + waits.whole_s:
+            self._fail("timeout", f"the answer was not over within {waits.whole_s:g} s")
         else:
             self._fail("timeout", f"no data for {waits.piece_s:g} s" if self._in_body else f"no answer within {waits.head_s:g} s")

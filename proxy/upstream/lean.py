@@ -15,20 +15,21 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 from proxy.decoding import Decoder, Undecodable
 from proxy.engine.ports import UpstreamError, UpstreamRequest
-from proxy.upstream.base import Provider
+from proxy.upstream.base import Deadlines, Provider
 from proxy.upstream.coded import decoded, decoder_of, undecodable
 from proxy.upstream.connection import Connection, Waits
 from proxy.upstream.http1 import Head
 from proxy.upstream.pool import Origin, Pool
 from proxy.upstream.request import Endpoint
-from proxy.upstream.transport import LOCAL_KEEPALIVE_S, REMOTE_KEEPALIVE_S, Deadlines
+from proxy.upstream.transport import LOCAL_KEEPALIVE_S, REMOTE_KEEPALIVE_S
 
 
 class LeanTransport:
     """Implements the `Transport` port.
 
     Args:
-        providers: by name.
+        providers: the upstreams.
+        deadlines: of those that have none of their own.
         connections: the most connections to one host of one provider.
     """
 
@@ -43,13 +44,13 @@ class LeanTransport:
 
     async def send(self, request: UpstreamRequest) -> LeanReply:
         """Return the reply to `request` once its head is here. Raises UpstreamError."""
-        target, body = request.target, request.body
+        target = request.target
         endpoint, pool = self._ways.get((target.provider, target.protocol)) or self._way(target.provider, target.protocol)
-        head = endpoint.head(request.method, request.path, request.headers, len(body))
+        head = endpoint.head(request)
         self._active += 1
         try:
             connection = pool.take() or await pool.open()
-            found = await connection.ask(head, body, request.method == "HEAD")
+            found = await connection.ask(head, request.body, request.method == "HEAD")
             return LeanReply(found, connection, pool, self._done)
         except BaseException:
             self._done()
@@ -61,14 +62,15 @@ class LeanTransport:
             self._idle.set()
 
     def _way(self, name: str, protocol: str) -> tuple[Endpoint, Pool]:
-        provider, wait = self._providers[name], self._deadlines
+        provider = self._providers[name]
+        wait = provider.deadlines or self._deadlines
         endpoint = Endpoint(provider, protocol)
         host, port, tls = endpoint.origin
         pool = self._pools.get((name, host, port, tls))
         if pool is None:
-            waits = Waits(wait.first_byte_s, wait.idle_s, LOCAL_KEEPALIVE_S if provider.local else REMOTE_KEEPALIVE_S)
+            waits = Waits(wait.first_byte_s, wait.idle_s, LOCAL_KEEPALIVE_S if provider.local else REMOTE_KEEPALIVE_S, wait.total_s)
             origin = Origin(name, host, port, self._context() if tls else None)
-            pool = self._pools[name, host, port, tls] = Pool(origin, self._connections, wait.connect_s, waits)
+            pool = self._pools[name, host, port, tls] = Pool(origin, provider.connections or self._connections, wait.connect_s, waits)
         way = self._ways[name, protocol] = (endpoint, pool)
         return way
 

@@ -13,8 +13,8 @@ import re
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
-from proxy.engine.ports import UpstreamError
-from proxy.upstream.base import Provider
+from proxy.engine.ports import UpstreamError, UpstreamRequest
+from proxy.upstream.base import MODEL, Provider, located
 from proxy.upstream.http1 import TOKEN
 
 FRAMING = frozenset(
@@ -39,7 +39,8 @@ class Endpoint:
         url = urlsplit(provider.base_urls[protocol])
         tls = url.scheme == "https"
         self.origin = (url.hostname or "", url.port or (443 if tls else 80), tls)
-        self._base = url.path.rstrip("/")
+        self._base, self._query = url.path.rstrip("/"), provider.query
+        self._by_model = MODEL in self._base
         fixed = {"host": ("Host", url.netloc.rpartition("@")[2]), "accept-encoding": ("Accept-Encoding", "identity")}
         for name, value in (*provider.credentials(protocol), *provider.headers):
             if name.lower() not in FRAMING or name.lower() == "host":
@@ -48,12 +49,14 @@ class Endpoint:
         self._fixed = _lines(list(fixed.values()))
         for name, _ in fixed.values():
             _check_name(name)
-        self._starts: dict[tuple[str, str], str] = {}
+        self._starts: dict[tuple[str, ...], str] = {}
         self._passes: dict[str, bool] = {}
 
-    def head(self, method: str, path: str, headers: Sequence[tuple[str, str]], size: int) -> bytes:
-        """Return the head of a request with a body of `size` bytes. Raises UpstreamError (protocol)."""
-        start = self._starts.get((method, path)) or self._start(method, path)
+    def head(self, request: UpstreamRequest) -> bytes:
+        """Return the head of `request`. Raises UpstreamError (protocol)."""
+        method, path, headers, size = request.method, request.path, request.headers, len(request.body)
+        key = (method, path, request.target.upstream_model) if self._by_model else (method, path)
+        start = self._starts.get(key) or self._start(key, request)
         passes = self._passes
         kept = []
         for header in headers:
@@ -69,13 +72,13 @@ class Endpoint:
         except UnicodeEncodeError:
             raise UpstreamError("protocol", "a header has characters that cannot be sent") from None
 
-    def _start(self, method: str, path: str) -> str:
-        target = self._base + path
+    def _start(self, key: tuple[str, ...], request: UpstreamRequest) -> str:
+        method, target = request.method, located(self._base, request.path, request.target.upstream_model, self._query)
         if not _TOKEN.fullmatch(method) or not _PATH.fullmatch(target):
             raise UpstreamError("protocol", "the method or path has characters that cannot be sent")
         if len(self._starts) >= REMEMBERED:
             self._starts.clear()
-        start = self._starts[method, path] = f"{method} {target} HTTP/1.1\r\n{self._fixed}"
+        start = self._starts[key] = f"{method} {target} HTTP/1.1\r\n{self._fixed}"
         return start
 
     def _learn(self, name: str) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import payload
@@ -18,21 +17,12 @@ from yarl import URL
 
 from proxy.decoding import Decoder, Undecodable
 from proxy.engine.ports import UpstreamError, UpstreamRequest
-from proxy.upstream.base import Provider
+from proxy.upstream.base import Deadlines, Provider, located
 from proxy.upstream.coded import decoded, decoder_of, undecodable
 
 LOCAL_KEEPALIVE_S = 4.0
 """Below the five seconds after which uvicorn and Node close an idle connection, so that we rarely write into a closing one."""
 REMOTE_KEEPALIVE_S = 55.0
-
-
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """Seconds: to connect, to the reply's head, and between two pieces of a body."""
-
-    connect_s: float = 10.0
-    first_byte_s: float = 300.0
-    idle_s: float = 120.0
 
 
 class _Body(payload.BytesPayload):
@@ -47,36 +37,37 @@ class AioTransport:
     """Implements the `Transport` port on aiohttp's client.
 
     Args:
-        providers: by name.
-        connections: the most connections to one provider.
+        providers: the upstreams.
+        deadlines, connections: of those that have none of their own; connections are the most connections to one provider.
     """
 
     def __init__(self, providers: Iterable[Provider], deadlines: Deadlines, connections: int = 1000) -> None:
         self._providers = {p.name: p for p in providers}
         self._deadlines, self._connections = deadlines, connections
         self._sessions: dict[str, aiohttp.ClientSession] = {}
-        self._urls: dict[tuple[str, str, str], URL] = {}
+        self._urls: dict[tuple[str, str, str, str], URL] = {}
         self._fixed: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {}
         self._active = 0
         self._idle: asyncio.Event | None = None
 
     async def send(self, request: UpstreamRequest) -> AioReply:
         """Return the reply to `request` once its head is here. Raises UpstreamError."""
-        target = request.target
-        session = self._sessions.get(target.provider) or self._open(target.provider)
+        name = request.target.provider
+        session, wait = self._sessions.get(name) or self._open(name), self._providers[name].deadlines or self._deadlines
+        due = asyncio.get_running_loop().time() + wait.total_s
         self._active += 1
         try:
-            return AioReply(await self._ask(session, request), self._deadlines.idle_s, self._done)
+            return AioReply(await self._ask(session, request, wait, due), wait, due, self._done)
         except BaseException:
             self._done()
             raise
 
-    async def _ask(self, session: aiohttp.ClientSession, request: UpstreamRequest) -> aiohttp.ClientResponse:
+    async def _ask(self, session: aiohttp.ClientSession, request: UpstreamRequest, wait: Deadlines, due: float) -> aiohttp.ClientResponse:
         target = request.target
         try:
             return await session.request(
                 request.method,
-                self._url(target.provider, target.protocol, request.path),
+                self._url(request),
                 data=_Body(request.body) if request.body else None,
                 headers=self._headers(request),
                 allow_redirects=False,
@@ -84,9 +75,9 @@ class AioTransport:
         except aiohttp.ClientConnectorError as e:
             raise UpstreamError("connect", f"no connection to {target.provider} ({_cause(e)})") from None
         except aiohttp.ConnectionTimeoutError:
-            raise UpstreamError("connect", f"no connection to {target.provider} within {self._deadlines.connect_s:g} s") from None
+            raise UpstreamError("connect", f"no connection to {target.provider} within {wait.connect_s:g} s") from None
         except TimeoutError:
-            raise UpstreamError("timeout", f"no answer within {self._deadlines.first_byte_s:g} s") from None
+            raise _late(wait, due, f"no answer within {wait.first_byte_s:g} s") from None
         except (aiohttp.ClientConnectionError, ConnectionError) as e:
             raise UpstreamError("cut", f"the connection ended before an answer ({_cause(e)})") from None
         except (aiohttp.ClientError, ValueError) as e:
@@ -98,15 +89,16 @@ class AioTransport:
             self._idle.set()
 
     def _open(self, name: str) -> aiohttp.ClientSession:
-        provider, wait = self._providers[name], self._deadlines
+        provider = self._providers[name]
+        wait = provider.deadlines or self._deadlines
         session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(
-                limit=self._connections,
+                limit=provider.connections or self._connections,
                 keepalive_timeout=LOCAL_KEEPALIVE_S if provider.local else REMOTE_KEEPALIVE_S,
                 ttl_dns_cache=30,
                 ssl=ssl.create_default_context() if any(u.startswith("https") for u in provider.base_urls.values()) else True,
             ),
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=wait.connect_s, sock_read=wait.first_byte_s),
+            timeout=aiohttp.ClientTimeout(total=wait.total_s, connect=wait.connect_s, sock_read=wait.first_byte_s, ceil_threshold=86_400),
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent", "Content-Type", "Accept"),
             auto_decompress=False,
@@ -118,13 +110,16 @@ class AioTransport:
         self._sessions[name] = session
         return session
 
-    def _url(self, provider: str, protocol: str, path: str) -> URL:
-        key = (provider, protocol, path)
+    def _url(self, request: UpstreamRequest) -> URL:
+        target = request.target
+        key = (target.provider, target.protocol, request.path, target.upstream_model)
         url = self._urls.get(key)
         if url is None:
             if len(self._urls) > 1000:
                 self._urls.clear()
-            url = self._urls[key] = URL(self._providers[provider].base_urls[protocol] + path, encoded=True)
+            provider = self._providers[target.provider]
+            where = located(provider.base_urls[target.protocol], request.path, target.upstream_model, provider.query)
+            url = self._urls[key] = URL(where, encoded=True)
         return url
 
     def _headers(self, request: UpstreamRequest) -> CIMultiDict[str]:
@@ -157,11 +152,11 @@ class AioTransport:
 class AioReply:
     """A reply on aiohttp; see `ports.UpstreamReply`."""
 
-    __slots__ = ("_decoder", "_done", "_idle_s", "_response", "headers", "status")
+    __slots__ = ("_decoder", "_done", "_due", "_response", "_wait", "headers", "status")
 
-    def __init__(self, response: aiohttp.ClientResponse, idle_s: float, done: Callable[[], None]) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, wait: Deadlines, due: float, done: Callable[[], None]) -> None:
         """Raises UpstreamError, and closes the connection, when the body's encoding is unknown."""
-        self._response, self._idle_s = response, idle_s
+        self._response, self._wait, self._due = response, wait, due
         self._done: Callable[[], None] | None = done
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
@@ -172,7 +167,7 @@ class AioReply:
             raise
         connection = response.connection
         if connection is not None and connection.protocol is not None:
-            connection.protocol.read_timeout = idle_s
+            connection.protocol.read_timeout = wait.idle_s
 
     async def read(self, limit: int) -> bytes:
         """Return the whole body. Raises UpstreamError when it is cut, late or over `limit`."""
@@ -195,7 +190,7 @@ class AioReply:
             self._response.close()
             raise undecodable(e, self.status) from None
         except TimeoutError:
-            raise UpstreamError("timeout", f"no data for {self._idle_s:g} s", self.status) from None
+            raise _late(self._wait, self._due, f"no data for {self._wait.idle_s:g} s", self.status) from None
         except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError) as e:
             raise UpstreamError("cut", f"the answer broke off ({_cause(e)})", self.status) from None
 
@@ -209,6 +204,13 @@ class AioReply:
             self._response.close()
         self._done()
         self._done = None
+
+
+def _late(wait: Deadlines, due: float, why: str, status: int = 0) -> UpstreamError:
+    """Return the error of a missed deadline: `why`, unless it was the one of the whole exchange."""
+    if asyncio.get_running_loop().time() >= due - 0.001:
+        why = f"the answer was not over within {wait.total_s:g} s"
+    return UpstreamError("timeout", why, status)
 
 
 def _cause(e: BaseException) -> str:

@@ -46,6 +46,9 @@ def test_the_smallest_file_has_the_documented_defaults(tmp_path: Path) -> None:
         tmp_path / "budgets",
     )
     assert (s.budget.default_max_output, s.budget.min_output) == (16384, 64)
+    assert (s.limits.connections, s.limits.connect_s, s.limits.total_s, s.longest_s()) == (1000, 10, 1800, 1800)
+    assert (s.upstream.breaker.failures, s.upstream.breaker.cooldown_s) == (5, 5)
+    assert (s.providers["p"].retries, s.providers["p"].auth, s.providers["p"].query) == (1, None, ())
     assert (s.limits.first_byte_s, s.limits.idle_s, s.limits.body_s, s.limits.drain_s) == (300, 120, 60, 30)
     assert s.warnings == ()
     assert {p.name for p in s.inputs()} == {"fleetgate.yaml", "AGENTS.md", "*.yaml", "*.yml", "*.rego", "*.json"}
@@ -67,6 +70,10 @@ providers:
     base_url: {openai: "https://h/v1/", anthropic: "https://h"}
     api_key: file:vendor.key
     headers: {x-org: acme, api-key: env:KEY}
+    auth: api-key
+    query: {api-version: 2024-10-21, note: env:KEY}
+    retries: 2
+    limits: {connections: 7, connect_s: 1, first_byte_s: 2, idle_s: 3, total_s: 4000}
   local: {protocols: [openai], base_url: "http://127.0.0.1:11434/v1", local: true}
 models:
   "local/qwen3": {provider: local, upstream_model: "qwen3:8b", price: {input: 0, output: 0.5}}
@@ -86,6 +93,9 @@ telemetry: {otlp_endpoint: null, capture: false}
     assert both.api_key is not None
     assert (both.api_key.reveal(), both.key_from) == ("content", "file:vendor.key")
     assert [(name, value.reveal()) for name, value in both.headers] == [("x-org", "acme"), ("api-key", "sk-very-secret")]
+    assert [(name, value.reveal()) for name, value in both.query] == [("api-version", "2024-10-21"), ("note", "sk-very-secret")]
+    assert (both.auth, both.retries, both.limits.connections, both.limits.connect_s) == ("api-key", 2, 7, 1)
+    assert (both.limits.first_byte_s, both.limits.idle_s, both.limits.total_s, s.longest_s()) == (2, 3, 4000, 4000)
     assert s.providers["local"].local
     assert s.providers["local"].api_key is None
     qwen = s.models[0]
@@ -95,7 +105,7 @@ telemetry: {otlp_endpoint: null, capture: false}
         "qwen3:8b",
         {"input": 0, "output": 0.5},
     )
-    assert str(qwen.price_source) == f"{tmp_path}/fleetgate.yaml:14 models.local/qwen3.price"
+    assert str(qwen.price_source) == f"{tmp_path}/fleetgate.yaml:18 models.local/qwen3.price"
     assert s.listen.tls is not None
     assert (s.listen.tls.cert, s.auth.keys) == (tmp_path / "cert.pem", tmp_path / "keys.yaml")
     assert s.store.kind == "memory"
@@ -148,6 +158,7 @@ WRONG = {
     "route without mode": ("routing: {simple_to: m}\n", "routing: simple_to without mode; expected mode: shadow"),
     "enforce nothing": ("routing: {mode: enforce}\n", "routing.mode: enforce without simple_to"),
     "budget": ("budget: {default_max_output: 5}\n", "budget.min_output: 64 is above default_max_output"),
+    "breaker": ("upstream: {breaker: {cooldown_s: 31}}\n", "upstream.breaker.cooldown_s: 31; expected a number above 0, at most 30"),
     "zero wait": ("limits: {idle_s: 0}\n", "limits.idle_s: 0; expected a number above 0"),
 }
 
@@ -192,6 +203,17 @@ WRONG_PROVIDER = {
     "headers": ("protocols: [openai], base_url: http://h, headers: [a]", "p.headers: a list; expected a mapping"),
     "local": ("protocols: [openai], base_url: http://h, local: 'yes'", "p.local: 'yes'; expected `true` or `false`"),
     "unknown": ("protocols: [openai], base_url: http://h, apikey: env:KEY", "p.apikey: unknown key (did you mean api_key?)"),
+    "model in the host": ("protocols: [openai], base_url: 'http://{model}.h/v1'", "p.base_url: a URL with braces"),
+    "another brace": ("protocols: [openai], base_url: 'http://h/{name}/v1'", "{model} in the path is the only one there is"),
+    "auth": ("protocols: [openai], base_url: http://h, auth: bearr", "p.auth: 'bearr'; expected `bearer` or `x-api-key`"),
+    "auth for nothing": ("protocols: [openai], base_url: http://h, auth: api-key", "p.auth: api-key without an api_key"),
+    "a key for nothing": ("protocols: [openai], base_url: http://h, auth: none, api_key: env:KEY", "p.auth: none beside an api_key"),
+    "query": ("protocols: [openai], base_url: http://h, query: [a]", "p.query: a list; expected a mapping of parameter to value"),
+    "literal in query": ("protocols: [openai], base_url: http://h, query: {key: sk-live-123}", "p.query.key: a secret written out"),
+    "parameter": ("protocols: [openai], base_url: http://h, query: {'a b': c}", "p.query.a b: the parameter 'a b'"),
+    "number in query": ("protocols: [openai], base_url: http://h, query: {v: 1}", "p.query.v: not text that a query can carry"),
+    "retries": ("protocols: [openai], base_url: http://h, retries: 6", "p.retries: 6; expected a whole number from 0 to 5"),
+    "limits": ("protocols: [openai], base_url: http://h, limits: {body_s: 1}", "p.limits.body_s: unknown key"),
     "operations": ("protocols: [openai], base_url: http://h, operations: [chats]", "p.operations: 'chats'; expected `chat`"),
 }
 

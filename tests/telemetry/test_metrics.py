@@ -125,6 +125,7 @@ def test_gauges_show_what_they_are_told() -> None:
     metrics.inflight(1)
     metrics.inflight(1)
     metrics.inflight(-1)
+    metrics.watch_circuits(lambda: {"openai": True, "local": False})
     metrics.config("abc", stale=True)
     metrics.store_error()
     metrics.record(replace(REFUSED, reason="store_unavailable"))
@@ -132,6 +133,7 @@ def test_gauges_show_what_they_are_told() -> None:
     assert {name: value(metrics, name) for name in expected} == expected
     assert value(metrics, "fleetgate_store_errors_total") == 2
     assert value(metrics, "fleetgate_config_info", version="abc") == 1
+    assert [value(metrics, "fleetgate_upstream_circuit_open", provider=name) for name in ("openai", "local")] == [1, 0]
     assert value(metrics, "fleetgate_build_info", version="1.2.3") == 1
     metrics.config("def", stale=False)
     assert value(metrics, "fleetgate_config_info", version="abc") is None
@@ -139,6 +141,7 @@ def test_gauges_show_what_they_are_told() -> None:
 
 def test_every_metric_is_documented_with_its_type_and_labels_and_no_other() -> None:
     metrics = Metrics("1")
+    metrics.watch_circuits(lambda: {"openai": False})
     metrics.record(SERVED)
     shown: dict[str, tuple[str, set[str]]] = {}
     for family in text_string_to_metric_families(metrics.render().decode()):

@@ -8,7 +8,7 @@ import pytest
 from upstream_script import CASES, LEAN, OK, Peer, Upstream, ask, client, outcome, run, whole
 
 from proxy.engine.ports import UpstreamError
-from proxy.upstream.transport import Deadlines
+from proxy.upstream.base import Deadlines
 
 every = pytest.mark.parametrize("case", CASES)
 lean = pytest.mark.parametrize("case", LEAN)

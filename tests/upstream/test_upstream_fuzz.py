@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from upstream_script import Peer, Upstream, chunked, client, runner, whole
 
 from proxy.engine.ports import UpstreamError
+from proxy.upstream.base import Deadlines
 from proxy.upstream.http1 import ResponseParser
-from proxy.upstream.transport import Deadlines
 
 OK = b"HTTP/1.1 200 OK\r\n"
 BASES = [

@@ -13,9 +13,9 @@ from upstream_script import LEAN, OK, Peer, Upstream, ask, chunked, client, outc
 
 from proxy.engine.ports import UpstreamError
 from proxy.upstream import lean
+from proxy.upstream.base import Deadlines
 from proxy.upstream.connection import READ_HIGH
 from proxy.upstream.lean import LeanTransport
-from proxy.upstream.transport import Deadlines
 
 every = pytest.mark.parametrize("case", LEAN)
 HEAD = b"HTTP/1.1 200 OK\r\n"

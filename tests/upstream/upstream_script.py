@@ -22,12 +22,13 @@ import uvloop
 
 from proxy.engine.ports import UpstreamError, UpstreamReply, UpstreamRequest
 from proxy.model import Target
-from proxy.upstream.base import Provider
+from proxy.upstream.base import Deadlines, Provider
 from proxy.upstream.lean import LeanTransport
-from proxy.upstream.transport import AioTransport, Deadlines
+from proxy.upstream.steady import SteadyTransport
+from proxy.upstream.transport import AioTransport
 
 T = TypeVar("T")
-AnyTransport = AioTransport | LeanTransport
+AnyTransport = AioTransport | LeanTransport | SteadyTransport
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 CASES = ("aiohttp-uvloop", "lean-asyncio", "lean-uvloop")
 LEAN = CASES[1:]
