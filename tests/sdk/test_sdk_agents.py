@@ -1,9 +1,9 @@
-"""OpenAI's Agents SDK (`Runner`, a function tool) through Fleetgate, over chat completions."""
+"""OpenAI's Agents SDK (`Runner`, a function tool) through Fleetgate, over chat completions and over the Responses protocol, its default."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import openai
@@ -24,7 +24,7 @@ from watching import Watched
 
 ANSWER = "The tool returned: 4 °C in Zürich. That is all I needed."
 CALL: dict[str, Any] = {"tool_calls": [{"name": "get_weather", "arguments": {"city": "Zürich"}}]}
-KINDS: dict[str, type[Model]] = {"chat": OpenAIChatCompletionsModel, "responses": OpenAIResponsesModel}
+KINDS: dict[str, Callable[..., Model]] = {"chat": OpenAIChatCompletionsModel, "responses": OpenAIResponsesModel}
 
 
 @function_tool
@@ -58,7 +58,7 @@ def run(served: Watched, kind: str, prompt: str, who: str = "tester", *, stream:
 
     async def main() -> str:
         async with AsyncOpenAI(base_url=f"{served.proxy.url}/v1", api_key=served.proxy.key(who), timeout=30) as client:
-            model: Model = KINDS[kind](model="gpt-4o", openai_client=client)
+            model = KINDS[kind](model="gpt-4o", openai_client=client)
             settings = ModelSettings(include_usage=True)
             agent = Agent(name="Clerk", instructions="Be brief.", model=model, tools=[get_weather], model_settings=settings)
             if not stream:
