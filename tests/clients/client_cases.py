@@ -136,9 +136,9 @@ def installed() -> Clients:
 
 
 @contextmanager
-def fleet() -> Iterator[Watched]:
-    """Start both processes."""
-    with Simulator(require_key=True) as sim, Proxy(sim, agents=AGENTS, keys=("tester", "clerk", "pauper")) as proxy:
+def fleet(**settings: Any) -> Iterator[Watched]:
+    """Start both processes; `settings` are laid over the usual fleetgate.yaml."""
+    with Simulator(require_key=True) as sim, Proxy(sim, agents=AGENTS, settings=settings, keys=("tester", "clerk", "pauper")) as proxy:
         yield Watched(sim, proxy)
 
 
