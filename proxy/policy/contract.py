@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from proxy import globs
 from proxy.model import Clause, Deny, Grant, Limit, Reason
 from proxy.wire.call import Call, Message, ToolSpec
+from proxy.wire.ollama_messages import plain_name
 
 AUTO = "auto"
 """The model name that leaves the choice to routing, which then keeps to `Grant.may_use`."""
@@ -42,6 +43,18 @@ def check_model(grant: Grant, model: str, aliases: Sequence[str] = ()) -> Deny |
         return None
     refusing = [clause for clause in grant.models if not _passes(clause, model, aliases)]
     return firmest(_no_model(grant, clause, model) for clause in refusing) if refusing else None
+
+
+def check_spelling(grant: Grant, model: str) -> Deny | None:
+    """Return the refusal of `model` where a rule denies the short name under which an Ollama server knows it.
+
+    Such a server may stand behind any protocol, and reads `llama3:latest` or `library/llama3` as `llama3`. For other servers these are
+    names that nobody has, so nothing is lost.
+    """
+    short = plain_name(model) if ":" in model or "/" in model else model
+    if short == model:
+        return None
+    return firmest(_no_model(grant, clause, short) for clause in grant.models if not _undenied(clause.deny)(short))
 
 
 def _passes(clause: Clause, model: str, aliases: Sequence[str]) -> bool:

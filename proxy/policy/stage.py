@@ -41,6 +41,7 @@ class ContractStage(Stage):
         deny = contract.firmest(
             (
                 contract.check_model(grant, call.model, call.aliases) if call.operation != "models" else None,
+                contract.check_spelling(grant, call.model),
                 self._tools(grant, specs) if specs else None,
                 contract.check_turns(grant, call) if call.operation == "chat" else None,
             )

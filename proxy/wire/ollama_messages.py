@@ -6,7 +6,8 @@ object, the result of a tool names the tool (newer servers also its call), and t
 Names: to an Ollama server `llama3`, `llama3:latest`, `library/llama3`, `registry.ollama.ai/library/llama3` and `llama3:local` are one
 model, in any letter case. A rule on one of them must hold for all, a budget count them together, a price be the same. So the tag `latest`
 is dropped (the body keeps it: the server reads both alike), every other spelling is refused with the plain name as the remedy, and a
-denial holds for the name with the tag too (`Call.aliases`). Letter case is the rules' business, where denials hold in any.
+denial holds for the name with the tag too (`Call.aliases`). Signs that the server has no names with are refused: older ones cut a name at
+`+` and `@`. Letter case is the rules' business, where denials hold in any.
 
 Source: Ollama API reference, "Generate a chat completion", "Model names"; `types/model/name.go` and `internal/modelref` of the server;
 types of the Python SDK 0.6.3 (2026-11).
@@ -14,6 +15,7 @@ types of the Python SDK 0.6.3 (2026-11).
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from proxy.wire import jsonio, media
@@ -26,6 +28,7 @@ MESSAGE = b"ollama message:"
 ROLES = frozenset({"system", "user", "assistant", "tool"})
 LATEST = ":latest"
 _HOST, _NAMESPACE, _SUFFIXES = "registry.ollama.ai/", "library/", (":local", LATEST)
+_grammar = re.compile(r"[A-Za-z0-9._:/-]+")
 _KEYS = frozenset({"role", "content", "thinking", "images", "tool_calls", "tool_name", "tool_call_id", "name"})
 _CALL_KEYS = frozenset({"id", "type", "function"})
 _FUNCTION_KEYS = frozenset({"index", "name", "arguments"})
@@ -50,6 +53,8 @@ def model_of(fields: Fields, key: str = "model") -> str:
         WireError: none, one that a server might tidy up, or one of the long spellings of a short name.
     """
     name = fields.model(key)
+    if not _grammar.fullmatch(name):
+        raise fields.error(key, "a model's name has letters, digits, `.`, `_`, `-`, and `/` and `:` between its parts")
     short = plain_name(name)
     written = name[: -len(LATEST)] if name.casefold().endswith(LATEST) else name
     if not short or short != written:

@@ -101,6 +101,20 @@ def test_a_model_of_several_names_needs_one_allowed_and_none_denied(policies: tu
     assert (deny is None) is passes
 
 
+@pytest.mark.parametrize("model", ["llama3:latest", "LLAMA3:Latest", "library/llama3", "registry.ollama.ai/library/llama3", "llama3:local"])
+def test_a_denied_model_is_denied_however_an_ollama_server_may_be_asked_for_it(model: str) -> None:
+    deny = contract.check_spelling(grant("{models: {deny: [llama3]}}"), model)
+    assert deny is not None
+    assert (deny.reason, deny.rule) == (Reason.MODEL_NOT_ALLOWED, "AGENTS.md:3 policy.models.deny")
+    assert contract.check_spelling(grant("{models: {deny: [llama4, 'x:latest']}}"), model) is None
+    assert contract.check_spelling(grant("{models: {allow: [x]}}"), model) is None
+
+
+@pytest.mark.parametrize("model", ["llama3", "llama3:8b", "me/llama3", "gpt-4o", ""])
+def test_other_names_have_one_spelling(model: str) -> None:
+    assert contract.check_spelling(grant("{models: {deny: ['*']}}"), model) is None
+
+
 def test_auto_is_left_to_routing() -> None:
     assert contract.check_model(grant("{models: {allow: [x]}}"), "auto") is None
 

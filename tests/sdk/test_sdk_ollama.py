@@ -179,6 +179,16 @@ def test_no_spelling_of_a_denied_model_passes(guarded: Fleet, clerk: Client, mod
     assert guarded.sim.calls() == []
 
 
+@pytest.mark.parametrize("model", ["qwen3-vl:latest", "library/qwen3-vl", "qwen3-vl:local"])
+def test_nor_does_it_in_another_protocol(guarded: Fleet, model: str) -> None:
+    guarded.sim.reset()
+    target = guarded.target("clerk")
+    body = {"model": model, "messages": user("hi")}
+    refused = post(f"{target.url}/v1/chat/completions", body, {"authorization": f"Bearer {target.key}"})
+    assert (refused.status, b"model_not_allowed" in refused.body) == (403, True)
+    assert guarded.sim.calls() == []
+
+
 def test_a_refusal_is_a_plain_sentence(guarded: Fleet, clerk: Client) -> None:
     with pytest.raises(ResponseError, match="may not use model llama3") as e:
         clerk.chat("llama3", user("hi"))

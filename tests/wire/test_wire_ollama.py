@@ -174,6 +174,12 @@ def test_other_spellings_of_a_short_name_are_refused(written: str) -> None:
         decode(ask(model=written))
 
 
+@pytest.mark.parametrize("written", ["llama3+Q4_0", "llama3@sha256-1", "llama3\\x", "my llama3", "lläma3", "llama3?x", "llama3%3alatest"])
+def test_signs_that_no_name_has_are_refused(written: str) -> None:
+    with pytest.raises(WireError, match="/model: a model's name has letters"):
+        decode(ask(model=written))
+
+
 def test_streams_are_the_default_and_nulls_are_absent() -> None:
     call = decode(ask(stream=None, tools=None, options=None, format=None, name=None, think=None))
     assert (call.stream, call.max_output, call.wants_json, call.tools.specs, call.extra) == (True, None, False, (), ())
