@@ -251,15 +251,14 @@ class ResponsesMeter(Meter):
             return ""
         item.done = raw
         self._know(item)
+        value = jsonio.loads(raw)
         try:
-            return self._new(self._said(item, jsonio.loads(raw)))
+            return self._new(self._said(item, value) if isinstance(value, dict) else [raw.decode("utf-8", "replace")])
         except RecursionError:  # what could just be parsed may be too deep to be written
             return self._new([raw.decode("utf-8", "replace")])
 
-    def _said(self, item: _Item, value: Any) -> list[object]:
-        """Take in the calls of the whole item `value`; return its texts."""
-        if not isinstance(value, dict):
-            return [jsonio.readable(value)]
+    def _said(self, item: _Item, value: dict[str, Any]) -> list[object]:
+        """Take in the call that the whole item `value` may be; return its texts."""
         item.head = item.head or value
         call = called(value)
         if call is None:

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.model import Deny, Reason, Usage
 from proxy.wire.base import Memos
 from proxy.wire.call import Event
+from proxy.wire.openai_reply import MAX_CALLS, MAX_MODEL
 from proxy.wire.openai_responses import ResponsesCodec
 from proxy.wire.openai_responses_reply import ResponsesMeter, usage_of
 from proxy.wire.sse import Splitter, data_of
@@ -130,3 +133,252 @@ def test_usage_is_believed_only_as_far_as_it_can_be(usage: Any, expected: Usage 
     assert usage_of(json.dumps(usage).encode()) == expected
     meter, (last,) = run(event("response.completed", response={"output": [], "usage": usage}))
     assert (meter.usage, last.kind, meter.finish) == (expected, "end", "completed")
+
+
+def test_what_ends_otherwise() -> None:
+    usage = {"input_tokens": 5, "output_tokens": 2}
+    meter, (last,) = run(event("response.incomplete", response={"incomplete_details": {"reason": "max_output_tokens"}, "usage": usage}))
+    assert (last.kind, meter.ended, meter.failed, meter.finish, meter.usage) == ("end", True, False, "max_output_tokens", Usage(5, 2))
+    meter, (last,) = run(event("response.failed", response={"status": "failed", "error": {"code": "x"}, "usage": usage}))
+    assert (last.kind, meter.ended, meter.failed, meter.finish, meter.usage) == ("error", False, True, "failed", Usage(5, 2))
+    meter, (last,) = run(event("error", code="server_error", message="no"))
+    assert (last.kind, meter.ended, meter.failed, meter.usage) == ("error", False, True, None)
+    meter, (last,) = run(b"data: [DONE]\n\n")
+    assert (last.kind, meter.ended, meter.finish) == ("end", True, "")
+
+
+def test_whole_replies_that_are_none() -> None:
+    for body, texts, failed in ((b'{"error":{"message":"no"}}', [], True), (b"<html>", ["<html>"], False), (b"[]", ["[]"], False)):
+        meter = ResponsesMeter()
+        meter.buffered(body)
+        assert (meter.texts, meter.failed, meter.ended, meter.usage) == (texts, failed, True, None)
+
+
+def test_odd_events_pass_and_whatever_calls_itself_a_delta_counts() -> None:
+    events = [
+        b": ping\n\n",
+        b"data: x\n\n",
+        event("response.queued"),
+        event("response.brand_new.delta", delta="new"),
+        event("response.shell_call_output_content.delta", delta={"stdout": "theirs"}),
+        event("response.audio.delta", delta="UklGRg=="),
+        event("response.audio.transcript.delta", delta="spoken"),
+        event("response.output_text.delta", delta=""),
+        event("response.output_item.added", item=7),
+        b'data: {"type":7}\n\n',
+    ]
+    meter, found = run(*events)
+    assert [(one.kind, one.text) for one in found] == [
+        ("other", ""),
+        ("other", ""),
+        ("other", ""),
+        ("tool", "new"),
+        ("other", ""),
+        ("other", ""),
+        ("text", "spoken"),
+        ("text", ""),
+        ("other", ""),
+        ("text", '{"type":7}'),
+    ]
+    assert meter.texts == ["new", "spoken", '{"type":7}']
+
+
+def message(text: str) -> dict[str, Any]:
+    return {"id": "m", "type": "message", "content": [{"type": "output_text", "text": text}]}
+
+
+WORDS = event("response.output_text.delta", output_index=0, content_index=0, delta="good")
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        event("response.output_text.done", output_index=0, content_index=0, text="evil"),
+        event("response.refusal.done", output_index=0, content_index=0, refusal="evil"),
+        event("response.content_part.done", output_index=0, content_index=0, part={"type": "output_text", "text": "evil"}),
+        event("response.output_item.done", output_index=0, item=message("evil")),
+        event("response.completed", response={"output": [message("evil")]}),
+        event("response.failed", response={"output": [message("evil")]}),
+    ],
+)
+def test_words_that_were_not_streamed_count_wherever_they_stand(later: bytes) -> None:
+    meter, (_, second) = run(WORDS, later)
+    assert meter.texts == ["good", "evil"]
+    assert second.text == "evil"
+    meter.event(event("response.completed", response={"output": [message("evil"), message("good")]}))
+    assert meter.texts == ["good", "evil"]
+
+
+def call_item(arguments: str, id: str = "c1") -> dict[str, Any]:
+    return {"type": "function_call", "id": f"fc_{id}", "call_id": id, "name": "f", "arguments": arguments}
+
+
+def test_a_call_counts_once_unless_it_says_something_else() -> None:
+    done = event("response.output_item.done", output_index=0, item=call_item('{"a":1}'))
+    last = event("response.completed", response={"output": [call_item('{"a":1}'), call_item("{}", "c2")]})
+    meter, _ = run(done, done, last)
+    assert [(c.id, c.arguments) for c in meter.tool_calls] == [("c1", '{"a":1}'), ("c2", "{}")]
+    meter, _ = run(done, event("response.completed", response={"output": [call_item('{"a":2}')]}))
+    assert [(c.id, c.arguments) for c in meter.tool_calls] == [("c1", '{"a":1}'), ("c1", '{"a":2}')]
+
+
+def test_a_shell_call_that_streams_its_commands() -> None:
+    item = {"type": "shell_call", "id": "sh", "call_id": "c1", "action": {"commands": ["ls -l", "pwd"], "timeout_ms": None}}
+    meter, events = run(
+        event("response.output_item.added", output_index=0, item=item | {"action": {"commands": []}}),
+        event("response.shell_call_command.delta", output_index=0, command_index=0, delta="ls -l"),
+        event("response.shell_call_command.delta", output_index=0, command_index=1, delta="pwd"),
+        event("response.output_item.done", output_index=0, item=item),
+    )
+    assert [one.text for one in events] == ["", "ls -l", "pwd", ""]
+    assert [(c.name, json.loads(c.arguments)["commands"]) for c in meter.tool_calls] == [("shell", ["ls -l", "pwd"])]
+    meter, _ = run(
+        event("response.output_item.added", output_index=0, item=item),
+        event("response.shell_call_command.delta", output_index=0, command_index=0, delta="ls -l"),
+        event("response.output_item.done", output_index=0, item=item),
+    )
+    assert meter.texts == ["shell", "ls -l", "pwd"]
+
+
+def test_cut_by_a_budget_ends_as_a_reply_that_was_too_long() -> None:
+    until = next(i for i, raw in enumerate(EVENTS) if b'" \xe2\x82\xac."' in raw) + 1
+    meter, _ = run(*EVENTS[:until])
+    events = written(meter.cut(COSTLY))
+    assert [one["type"] for one in events] == [
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.incomplete",
+    ]
+    assert [one["sequence_number"] for one in events] == list(range(until, until + 4))
+    last = events[-1]["response"]
+    assert (last["id"], last["status"], last["incomplete_details"]) == ("resp_2", "incomplete", {"reason": "max_output_tokens"})
+    assert [(item["type"], item.get("status")) for item in last["output"]] == [("reasoning", None), ("message", "incomplete")]
+    assert events[0]["text"] == last["output"][1]["content"][0]["text"] == "Twelve €."
+    assert events[-1]["fleetgate"]["reason"] == "budget_exceeded"
+    whole, _ = run(*EVENTS[:until], *Splitter().feed(meter.cut(COSTLY)))
+    assert (whole.ended, whole.finish, whole.texts) == (True, "max_output_tokens", meter.texts)
+
+
+def test_cut_finishes_only_what_is_open_and_no_call() -> None:
+    closed = next(i for i, raw in enumerate(EVENTS) if b"event: response.content_part.done" in raw) + 1
+    meter, _ = run(*EVENTS[:closed])
+    assert [one["type"] for one in written(meter.cut(COSTLY))] == ["response.output_item.done", "response.incomplete"]
+    half = next(i for i, raw in enumerate(EVENTS) if b"function_call_arguments.delta" in raw) + 1
+    meter, _ = run(*EVENTS[:half])
+    (last,) = written(meter.cut(COSTLY))
+    assert [item["type"] for item in last["response"]["output"]] == ["reasoning", "message"]
+
+
+@pytest.mark.parametrize(
+    ("deny", "code"),
+    [(None, "server_error"), (Deny(Reason.UPSTREAM_TIMEOUT, "Slow."), "server_error"), (BLOCKED, "invalid_prompt")],
+)
+def test_cut_for_another_reason_fails_the_response(deny: Deny | None, code: str) -> None:
+    meter, _ = run(*EVENTS[:-1])
+    (failed,) = written(meter.cut(deny))
+    assert (failed["type"], failed["sequence_number"]) == ("response.failed", len(EVENTS) - 1)
+    assert (failed["response"]["id"], failed["response"]["status"], failed["response"]["error"]["code"]) == ("resp_2", "failed", code)
+    assert failed["response"]["output"] == []
+    if deny is BLOCKED:
+        assert failed["response"]["error"]["message"] == "Tool rm may not be called. Rule: AGENTS.md:9 policy.tools. Ask somebody."
+        assert failed["fleetgate"]["reason"] == "tool_call_blocked"
+
+
+@pytest.mark.parametrize("begin", [[], [event("response.created")], [event("response.created", response=7)]])
+def test_cut_before_anything_came_is_well_formed(begin: list[bytes]) -> None:
+    for deny, last in ((COSTLY, "response.incomplete"), (None, "response.failed")):
+        meter, _ = run(*begin)
+        events = written(meter.cut(deny))
+        assert [one["type"] for one in events] == ["response.created", last]
+        assert [one["sequence_number"] for one in events] == [0, 1]
+        assert events[0]["response"]["id"] == events[1]["response"]["id"]
+
+
+def test_words_of_ours() -> None:
+    codec, id = ResponsesCodec(), "0199f0000000aaaaaaaa"
+    call = codec.decode(b'{"model":"m","input":"hi"}', Memos())
+    whole = json.loads(codec.speak(call, "No.", id) or b"")
+    assert (whole["id"], whole["status"], whole["model"], whole["created_at"]) == (f"resp_{id}", "completed", "m", int(id[:12], 16) // 1000)
+    call.stream = True
+    raw = codec.speak(call, "No.", id) or b""
+    events = written(raw)
+    assert [one["sequence_number"] for one in events] == list(range(9))
+    assert events[-1]["response"] == whole
+    meter, _ = run(*Splitter().feed(raw))
+    assert (meter.texts, meter.usage, meter.finish, meter.ended) == (["No."], Usage(), "completed", True)
+
+
+def test_a_provider_cannot_fill_memory_with_numbers() -> None:
+    meter = ResponsesMeter()
+    for n in range(3 * MAX_CALLS):
+        meter.event(event("response.output_item.done", output_index=n, item=call_item(str(n), str(n))))
+    meter.event(event("response.created", response={"model": "m" * 5000}))
+    assert len(meter._items) == len(meter.tool_calls) == MAX_CALLS
+    assert len(meter.model) == MAX_MODEL
+
+
+def test_depth_that_can_be_read_but_not_written_is_text() -> None:
+    for depth in (100, *range(600, 1010), 5000):
+        deep = '{"type":"odd","x":' + "[" * depth + "]" * depth + "}"
+        raw = b'data: {"type":"response.output_item.done","output_index":0,"item":%b}\n\n' % deep.encode()
+        meter, (found,) = run(raw)
+        assert found.raw == raw
+        assert sum(map(len, meter.texts)) >= 2 * depth
+
+
+_json = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-3, 3)
+    | st.text(max_size=4)
+    | st.sampled_from(["message", "function_call", "reasoning", "\ud800"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "type",
+                    "id",
+                    "call_id",
+                    "name",
+                    "arguments",
+                    "content",
+                    "summary",
+                    "text",
+                    "output",
+                    "usage",
+                    "item",
+                    "response",
+                    "action",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=9,
+)
+_names = st.sampled_from(
+    [json.loads(data_of(raw))["type"] for raw in EVENTS] + ["error", "response.failed", "response.incomplete", "x.delta"]
+)
+
+
+@given(st.lists(st.tuples(_names, st.dictionaries(st.sampled_from(["item", "response", "delta", "text", "part"]), _json, max_size=3))))
+def test_a_meter_never_raises(found: list[tuple[str, dict[str, Any]]]) -> None:
+    meter = ResponsesMeter()
+    for name, members in found:
+        raw = event(name, **members)
+        assert meter.event(raw).raw == raw
+        meter.buffered(json.dumps(members).encode())
+    "".join(meter.texts).encode()
+    assert written(meter.cut(COSTLY))
+    assert written(meter.cut(None))
+
+
+@given(st.binary(max_size=60))
+def test_noise_is_metered(noise: bytes) -> None:
+    meter = ResponsesMeter()
+    for raw in (noise, b"data: " + noise + b"\n\n", b"data: {" + noise + b"\n\n"):
+        assert meter.event(raw).raw == raw
+    meter.buffered(noise)
