@@ -1,17 +1,17 @@
 """Counts how often an agent repeated its last step: the same tool calls, with the same arguments, one after the other.
 
-A step is one assistant message that calls tools; parallel calls in it are one step together. The count is read from the end of the
-conversation and stops at the first step that differs or at a turn of the human, so it costs what the repeat is long, not what the
-conversation is. Pure; it does not look at what the tools answered.
+A step is one assistant message that calls tools; parallel calls in it are one step together, also where a protocol sends each as an item
+of its own. The count is read from the end of the conversation and stops at the first step that differs or at a turn of the human, so it
+costs what the repeat is long, not what the conversation is. Pure; it does not look at what the tools answered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from proxy.model import NO_LOOP, LoopLimits, LoopSignal
-from proxy.wire.call import Message
+from proxy.wire.call import Message, ToolCall
 
 RULE = "identical"
 
@@ -38,8 +38,7 @@ def repeats(messages: Sequence[Message]) -> Repeat:
     tools: tuple[str, ...] = ()
     count = 0
     ids: dict[str, int] = {}
-    for message in reversed(messages):
-        calls = message.tool_calls
+    for calls, human in _steps(messages):
         if calls:
             fresh = [call for call in calls if not call.id or ids.get(call.id, 0) != 1]
             ids.update({call.id: ids.get(call.id, 0) + 1 for call in calls if call.id})
@@ -51,9 +50,31 @@ def repeats(messages: Sequence[Message]) -> Repeat:
             elif signature != step:
                 break
             count += 1
-        elif message.role == "user" and not message.tool_results:
+        elif human:
             break
     return Repeat(count, tools) if count else NO_REPEAT
+
+
+def _steps(messages: Sequence[Message]) -> Iterator[tuple[tuple[ToolCall, ...], bool]]:
+    """Yield from the end, for each message, its calls and whether it is a turn of the human; calls in neighbouring items come as one."""
+    held: list[Message] = []
+    for message in reversed(messages):
+        if message.item and message.tool_calls:
+            held.append(message)
+            continue
+        if message.item and message.role == "reasoning":
+            continue
+        if held:
+            yield _together(held), False
+            held = []
+        yield message.tool_calls, message.role == "user" and not message.tool_results
+    if held:
+        yield _together(held), False
+
+
+def _together(items: list[Message]) -> tuple[ToolCall, ...]:
+    """Return the calls of `items`, which stand in it the newest first, in their own order."""
+    return tuple(call for message in reversed(items) for call in message.tool_calls)
 
 
 def judge(repeat: Repeat, limits: LoopLimits) -> LoopSignal:

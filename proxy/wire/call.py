@@ -75,8 +75,9 @@ class Message:
 
     Everything but `counts` and `opening` is fixed when it is made. Those are caches: tokens by vocabulary name, which the token estimate
     fills, and a digest of how the texts begin, by sessions. Emptying them changes cost, never a decision. `texts` are all texts that the
-    model reads, arguments of tool calls included. `offers` are tools that it gives the model from here on, and
-    `refers` the id of something that the provider keeps and that stands here by reference (both OpenAI Responses).
+    model reads, arguments of tool calls included. `offers` are tools that it gives the model from here on,
+    `refers` is the id of something that the provider keeps and that stands here by reference, and `item` says that it is a part of a turn:
+    the calls of one step then stand in several of them (all three in OpenAI Responses).
     """
 
     fingerprint: bytes
@@ -89,6 +90,7 @@ class Message:
     opening: bytes = field(default=b"", compare=False)
     offers: tuple[ToolSpec, ...] = ()
     refers: str = ""
+    item: bool = False
 
 
 @dataclass(slots=True)

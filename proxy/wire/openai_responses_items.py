@@ -50,6 +50,9 @@ GIVEN: Mapping[str, str] = {
 _YIELDS = ("output", "outputs", "result", "results", "error")
 """What came of a call that the provider ran itself."""
 _ABOUT = frozenset({"type", "id", "call_id", "status", "container_id", "fingerprint", "execution", *_YIELDS})
+_LABELS = ("type", "id", "call_id", "status", "phase", "container_id", "fingerprint", "execution")
+"""Members that say something about an item and nothing to the model, as long as they are short texts."""
+MAX_LABEL = 256
 _opaque = re.compile(r"[A-Za-z0-9+/=_-]+")
 
 
@@ -104,6 +107,10 @@ def _read(raw: bytes) -> Message:
         raise WireError(PROTOCOL, "/input", "each item must be an object")
     jsonio.look_alikes(value, _KEYS, PROTOCOL)
     reading, kind = Reading(), value.get("type")
+    for key in _LABELS:
+        label = value.get(key)
+        if not isinstance(label, str) or len(label) > MAX_LABEL:
+            reading.text(label)
     if isinstance(kind, str) and kind != "message":
         role = _item(reading, kind, value)
     elif "role" in value or "content" in value:
@@ -111,6 +118,9 @@ def _read(raw: bytes) -> Message:
     else:
         role = _reference(reading, value)
     message = reading.message(raw, role)
+    message.item = True
+    if kind == "configuration_update" and "model" in value:
+        raise WireError(PROTOCOL, "/input", "a configuration_update names another model than `model`, which no rule would see")
     if value.get("tools") is not None and kind != "mcp_list_tools":
         message.offers = read_specs(value["tools"], "/input")
     if role == REFERENCE:

@@ -137,3 +137,42 @@ def test_servers_that_number_every_call_alike_hide_no_loop() -> None:
     steps = [Message(b"", "assistant", (), (call("A", "call_0"),)) for _ in range(6)]
     assert repeats(steps).count == 5
     assert repeats(steps[:2]).count == 1
+
+
+def items(script: str) -> list[Message]:
+    """Return a conversation in items: `u` a user's turn, `r` reasoning, `t` words, others a step, whose calls and results are items."""
+    messages: list[Message] = []
+    for n, word in enumerate(script.split()):
+        role = {"u": "user", "r": "reasoning", "t": "assistant"}.get(word)
+        if role:
+            messages.append(Message(b"", role, ("words",), item=True))
+            continue
+        calls = [call(letter, f"id{n}-{i}") for i, letter in enumerate(word.split("+"))]
+        messages += [Message(b"", "assistant", (), (one,), item=True) for one in calls]
+        messages += [Message(b"", "tool", (), tool_results=(ToolResult(one.id, b"result"),), item=True) for one in calls]
+    return messages
+
+
+@pytest.mark.parametrize(
+    ("script", "count", "tools"),
+    [
+        ("u A A A", 3, ("a",)),
+        ("u A+B A+B A+B", 3, ("a", "b")),
+        ("u r A+B r B+A r A+B", 3, ("a", "b")),
+        ("u A+A A+A", 2, ("a",)),
+        ("u A+B A", 1, ("a",)),
+        ("u A t A", 2, ("a",)),
+        ("A+B", 1, ("a", "b")),
+        ("A u A", 1, ("a",)),
+        ("A u", 0, ()),
+    ],
+)
+def test_calls_that_are_items_of_one_step_count_together(script: str, count: int, tools: tuple[str, ...]) -> None:
+    assert repeats(items(script)) == Repeat(count, tools)
+
+
+def test_reasoning_between_the_calls_of_a_step_does_not_part_them() -> None:
+    step = [m for m in items("A+B") if m.tool_calls]
+    thought = Message(b"", "reasoning", (), item=True)
+    results = items("A+B")[2:]
+    assert repeats([step[0], thought, step[1], *results]) == Repeat(1, ("a", "b"))
