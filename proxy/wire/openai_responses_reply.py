@@ -33,7 +33,7 @@ _ENDS = frozenset({"response.completed", "response.incomplete", "response.cancel
 _LAST = _ENDS | {"response.failed"}
 _QUIET = ("compaction", "mcp_list_tools", "additional_tools")
 """Beginnings of the types of items that hold nothing that the model said."""
-_FAULTS = frozenset({Reason.UPSTREAM_ERROR, Reason.UPSTREAM_TIMEOUT, Reason.STORE_UNAVAILABLE, Reason.POLICY_UNAVAILABLE, Reason.INTERNAL})
+FAULTS = frozenset({Reason.UPSTREAM_ERROR, Reason.UPSTREAM_TIMEOUT, Reason.STORE_UNAVAILABLE, Reason.POLICY_UNAVAILABLE, Reason.INTERNAL})
 """Reasons for which sending the request again can help."""
 
 
@@ -303,7 +303,7 @@ class ResponsesMeter(Meter):
             begun = response("cut", self.model)
             writer.add("response.created", response=begun)
         if deny.reason not in CUT_SHORT:
-            code = "server_error" if deny.reason in _FAULTS else "invalid_prompt"
+            code = "server_error" if deny.reason in FAULTS else "invalid_prompt"
             known = begun | {"output": [], "usage": NO_USAGE}
             return writer.bytes() + refusals.failed_response(deny, "", code, writer.number, known)
         change = {"status": "incomplete", "incomplete_details": {"reason": "max_output_tokens"}, "output": self._output(writer)}

@@ -9,18 +9,25 @@ from __future__ import annotations
 from typing import Any, Final
 
 from proxy.model import Deny
-from proxy.wire import jsonio
+from proxy.wire import gemini, jsonio, ollama
 from proxy.wire.anthropic import MessagesCodec
 from proxy.wire.base import Codec, Meter
 from proxy.wire.call import Call, Edit
 from proxy.wire.openai_chat import ChatCodec
+from proxy.wire.openai_responses import ResponsesCodec
 from proxy.wire.translate.anthropic import MessagesDialect
+from proxy.wire.translate.gemini import GeminiDialect
 from proxy.wire.translate.hub import Asked, Began, Dialect, Ended, Said, Step, Text, Thought, ToolBegan, ToolMore, Untranslatable, Words
+from proxy.wire.translate.ollama import OllamaDialect
 from proxy.wire.translate.openai_chat import ChatDialect
+from proxy.wire.translate.openai_responses import ResponsesDialect
 
 _SPOKEN: Final[tuple[tuple[Dialect, Codec], ...]] = (
     (ChatDialect(), ChatCodec()),
     (MessagesDialect(), MessagesCodec()),
+    (GeminiDialect(), gemini.target_codec()),
+    (OllamaDialect(), ollama.ChatCodec()),
+    (ResponsesDialect(), ResponsesCodec()),
 )
 DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect, _ in _SPOKEN}
 """Dialect to what reads and writes it."""
@@ -56,7 +63,7 @@ class Bridge:
         asked = self._client.read_request(_read(call.body), call.model, call.stream)
         asked.model, asked.id = edit.model or call.model, id
         asked.max_output = edit.max_output if edit.max_output is not None else call.max_output
-        asked.ceiling_key = edit.max_output_key
+        asked.ceiling_key, asked.framing = edit.max_output_key, source.content_type(call)
         _refuse_prefill(asked)
         self.asked = asked
         self.body = jsonio.dumps(self._target.write_request(asked))

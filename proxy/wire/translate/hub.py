@@ -109,6 +109,7 @@ class Asked:
         include_usage: the client itself wants usage in its stream, where its protocol leaves that open.
         ceiling_key: the member that holds the output ceiling, where the dialect has several and the server may know only one.
         id: a name for the reply where the provider gives it none: unique, letters and digits.
+        framing: the content type of the reply that the client waits for, where its protocol has several ways to frame a stream.
         dropped: what was left out by the documented rules, for the record; filled by `drop`.
     """
 
@@ -130,6 +131,7 @@ class Asked:
     include_usage: bool = False
     ceiling_key: str = ""
     id: str = ""
+    framing: str = ""
     dropped: list[str] = field(default_factory=list)
 
     def drop(self, name: str) -> None:
