@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from proxy.wire import jsonio, media
-from proxy.wire.call import Media, Message, Tools, ToolSpec, WireError
+from proxy.wire.call import OPAQUE, Media, Message, Tools, ToolSpec, WireError
 from proxy.wire.keys import Keys, Shape
 from proxy.wire.openai_messages import tool_name
 from proxy.wire.reading import Reading
@@ -30,6 +30,7 @@ ROLES: Mapping[str, str] = {"": "user", "user": "user", "model": "assistant", "f
 """What a content says to what the house calls it. Without a role it is the user's."""
 T = TypeVar("T")
 _hump = re.compile("[A-Z]")
+_opaque = re.compile("[A-Za-z0-9+/=_-]+")
 
 
 def snake(name: str) -> str:
@@ -177,8 +178,13 @@ def _read(reading: Reading, value: dict[str, Any], pointer: str) -> str:
 
 def _part(reading: Reading, part: dict[str, Any], pointer: str) -> None:
     reading.text(part.get("text"))
-    if not isinstance(part.get("thoughtSignature"), str):
-        reading.text(part.get("thoughtSignature"))
+    if part.get("thought") is not True:
+        reading.text(part.get("thought"))
+    hidden = part.get("thoughtSignature")
+    if isinstance(hidden, str) and _opaque.fullmatch(hidden):
+        reading.media.append(Media(OPAQUE, len(hidden)))
+    else:
+        reading.text(hidden)
     for key in ("inlineData", "fileData"):
         _inner(reading, part, key, _BLOB, pointer, _blob)
     _inner(reading, part, "functionCall", _CALL, pointer, _call)

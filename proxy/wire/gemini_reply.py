@@ -196,7 +196,7 @@ class GenerateMeter(Meter):
         super().__init__()
         self._frame = frame
         self._finished: dict[int, bool] = {}
-        self._reason = ""
+        self._reason = self._id = ""
         self._blocked = False
         self._before = self._after = 0
         self._reported = b""
@@ -266,7 +266,7 @@ class GenerateMeter(Meter):
         """Keep what one reply says."""
         self._head(reply)
         if isinstance(reply.response_id, str):
-            self.reply_id = reply.response_id[:MAX_MODEL]
+            self._id = reply.response_id[:MAX_MODEL]
         said = _Said()
         for candidate in reply.candidates or ():
             for part in (candidate.content and candidate.content.parts) or ():
@@ -336,7 +336,7 @@ class GenerateMeter(Meter):
         chunk: dict[str, Any] = {
             "candidates": [_stopped(index) for index in still_open or [0]],
             "modelVersion": self.model,
-            "responseId": self.reply_id,
+            "responseId": self._id,
             "fleetgate": refusals.decision(deny),
         }
         if self._reported:

@@ -18,7 +18,7 @@ from proxy.wire.call import WireError
 _mark = re.compile(rb'["\[\]{}]')
 _string = re.compile(rb'(?:[^"\\]++|\\[\x00-\xff])*+')
 _space = re.compile(rb"[ \t\r\n]*+")
-_OPEN, _CLOSE = b"[{", b"]}"
+_OPEN = b"[{"
 
 
 class Elements:
@@ -90,13 +90,10 @@ class Elements:
         """Take in a quote or bracket that stands outside of strings; return whether an element, or the array, ends with it."""
         if mark == 34:
             self._quoted = True
-        elif mark in _OPEN:
-            self._depth += 1
-        elif mark in _CLOSE:
-            self._depth -= 1
-            self._ended = self._depth == 0
-            return self._depth <= 1
-        return False
+            return False
+        self._depth += 1 if mark in _OPEN else -1
+        self._ended = self._depth == 0
+        return mark not in _OPEN and self._depth <= 1
 
     def rest(self) -> bytes:
         """Return the bytes of the unfinished element at the end, once; usually none, or a line end behind the array."""

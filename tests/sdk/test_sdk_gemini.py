@@ -167,3 +167,67 @@ def test_errors_of_the_provider_come_through(client: genai.Client) -> None:
     with pytest.raises(errors.APIError) as broken:
         list(client.models.generate_content_stream(model=FLASH, contents=say(tokens=9, error_after=2)))
     assert broken.value.code == 503
+
+
+# --- what only Fleetgate does ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Fleet]:
+    with fleet("proxy") as found:
+        yield found
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_refusal_is_shown_once_and_not_retried(guarded: Fleet, stream: bool) -> None:
+    assert guarded.proxy is not None
+    guarded.sim.reset()
+    before = len(guarded.proxy.ledger())
+    with connect(guarded, "clerk") as client, pytest.raises(errors.ClientError) as raised:
+        list((client.models.generate_content_stream if stream else client.models.generate_content)(model=FLASH, contents="hi"))
+    assert (raised.value.code, raised.value.status) == (403, "PERMISSION_DENIED")
+    assert FLASH in str(raised.value)
+    said = raised.value.details["fleetgate"]
+    assert (said["reason"], "AGENTS.md" in said["rule"]) == ("model_not_allowed", True)
+    assert guarded.sim.calls() == []
+    records = guarded.proxy.records(before + 1)
+    assert len(records) == before + 1, "one request, no retry"
+    assert (records[-1]["protocol"], records[-1]["reason"]) == ("gemini", "model_not_allowed")
+
+
+def test_a_wrong_key(guarded: Fleet) -> None:
+    guarded.sim.reset()
+    options = types.HttpOptions(base_url=guarded.target().url, timeout=30_000)
+    with genai.Client(api_key="fg_wrong", http_options=options) as client, pytest.raises(errors.ClientError) as raised:
+        client.models.generate_content(model=FLASH, contents="hi")
+    assert (raised.value.code, raised.value.status) == (401, "UNAUTHENTICATED")
+    assert "fg_wrong" not in str(raised.value)
+    assert guarded.sim.calls() == []
+
+
+def test_the_list_shows_what_the_agent_may_use(guarded: Fleet) -> None:
+    with connect(guarded, "clerk") as client:
+        assert list(client.models.list()) == []
+
+
+def test_what_is_written_down(guarded: Fleet) -> None:
+    assert guarded.proxy is not None
+    before = len(guarded.proxy.ledger())
+    with connect(guarded) as client:
+        done = client.models.generate_content(model=FLASH, contents=say("hi", tokens=20, reasoning=30, cached=8))
+        list(client.models.generate_content_stream(model=FLASH, contents=say("hi", tokens=20, reasoning=30, cached=8)))
+        client.models.count_tokens(model=FLASH, contents="hi")
+        client.models.embed_content(model="gemini-embedding-001", contents="one two three")
+    *spoken, counted, embedded = guarded.proxy.records(before + 4)[before:]
+    usage = done.usage_metadata
+    assert usage is not None
+    for record in spoken:
+        assert (record["protocol"], record["operation"], record["model"], record["outcome"]) == ("gemini", "chat", FLASH, "ok")
+        assert (record["output_tokens"], record["reasoning_tokens"], record["cache_read_tokens"]) == (50, 30, 8)
+        assert record["input_tokens"] == (usage.prompt_token_count or 0) - 8
+        assert record["usage_exact"]
+        assert record["cost"] > 0
+    assert [record["stream"] for record in spoken] == [False, True]
+    assert (counted["operation"], counted["cost"], counted["input_tokens"]) == ("count_tokens", 0, 0)
+    assert (embedded["operation"], embedded["usage_exact"], embedded["output_tokens"]) == ("embeddings", False, 0)
+    assert embedded["input_tokens"] >= 3

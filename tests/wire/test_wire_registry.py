@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.wire.registry import ROUTES, find
+from proxy.wire.registry import PATTERNS, ROUTES, find
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,10 @@ def test_the_headers_show_the_dialect_of_the_models() -> None:
     codec = find("GET", "/v1/models", {"anthropic-version": "2026-10-21"})
     assert codec is not None
     assert codec.protocol == "anthropic"
+    for headers in ({"x-goog-api-key": "k"}, {"x-goog-api-key": "k", "anthropic-version": "2026-10-21"}):
+        codec = find("GET", "/v1/models", headers)
+        assert codec is not None
+        assert codec.dialect == "gemini.models"
     chat = find("POST", "/v1/chat/completions", {"anthropic-version": "2026-10-21"})
     assert chat is ROUTES["POST", "/v1/chat/completions"]
 
@@ -50,3 +54,12 @@ def test_nothing_that_looks_like_a_route_is_one(path: str, change: str) -> None:
 def test_other_methods_are_refused(method: str, path: str) -> None:
     for other in {"GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "post", "get"} - {method}:
         assert find(other, path, {"anthropic-version": "x"}) is None
+
+
+@pytest.mark.parametrize(("method", "path"), PATTERNS)
+def test_the_routes_with_a_model_in_their_path(method: str, path: str) -> None:
+    found = find(method, path.replace("{model}", "m-1.5"), {}, "key=x")
+    assert found is not None
+    assert found.protocol == "gemini"
+    assert find(method, path, {}) is None or "{" not in path
+    assert find(method, path.replace("v1", "v2").replace("{model}", "m"), {}) is None
