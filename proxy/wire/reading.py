@@ -45,7 +45,7 @@ class Reading:
         """Keep a tool call; its name and arguments are texts too."""
         words = jsonio.clean(name) if isinstance(name, str) else ""
         given = jsonio.clean(arguments) if isinstance(arguments, str) else "" if arguments is None else jsonio.readable(arguments)
-        self.text(words)
+        self.text(name)
         self.text(given)
         self.calls.append(ToolCall(_id(id), words, given, jsonio.signature(words, given)))
 

@@ -20,7 +20,7 @@ agents:
   - name: clerk
     description: May do little
     policy:
-      models: {allow: ["qwen*"], deny: [qwen3-vl, "qwen4:latest"]}
+      models: {allow: ["qwen*"], deny: [qwen3-vl, "qwen4:latest"], default: "qwen3:8b"}
       tools: {allow: ["read_*"]}
       budgets: {request: {max_output_tokens: 12}}
 ---
@@ -203,6 +203,11 @@ def test_the_tag_latest_goes_up_as_it_came(guarded: Fleet, clerk: Client) -> Non
     assert guarded.sim.calls()[0]["body"]["model"] == "qwen5:latest"
     assert guarded.proxy is not None
     assert guarded.proxy.records(1)[-1]["model_asked"] == "qwen5"
+
+
+def test_auto_is_the_agents_model(guarded: Fleet, clerk: Client) -> None:
+    assert clerk.chat("auto", user("What is 1 + 1?"), options={"num_predict": 9}).message.content == "1 + 1 = 2."
+    assert guarded.sim.calls()[0]["body"]["model"] == MODEL
 
 
 def test_the_list_shows_what_may_be_used(clerk: Client) -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proxy.model import Deny, Reason, Usage
 from proxy.wire.call import Event
@@ -196,3 +198,32 @@ def test_a_provider_cannot_fill_memory_with_calls_or_names() -> None:
     assert len(meter.model) == MAX_MODEL
     assert len(json.loads(meter.cut(COSTLY))["created_at"]) == 64
     assert run(b'{"model":7,"created_at":8,"done":"yes"}\n')[0].model == ""
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+KEYS = ("model", "created_at", "message", "response", "thinking", "done", "done_reason", "prompt_eval_count", "eval_count", "error")
+CALL = st.dictionaries(st.sampled_from(["id", "function"]), JSON | st.dictionaries(st.sampled_from(["name", "arguments"]), JSON))
+SAID = st.dictionaries(st.sampled_from(["content", "thinking", "tool_calls", "role"]), JSON | st.lists(CALL, max_size=2))
+LINE = st.dictionaries(st.sampled_from(KEYS), JSON | SAID)
+
+
+@given(st.lists(st.binary(max_size=40) | LINE.map(lambda value: json.dumps(value).encode()), max_size=5))
+def test_a_meter_reads_whatever_comes(raws: list[bytes]) -> None:
+    meter = OllamaMeter()
+    for raw in raws:
+        event = meter.event(raw + b"\n")
+        assert event.raw == raw + b"\n"
+        event.text.encode()
+    whole = OllamaMeter()
+    whole.buffered(b"\n".join(raws))
+    assert whole.ended
+    for each in (meter, whole):
+        "".join(each.texts).encode()
+        assert each.usage is None or min(each.usage.input, each.usage.output) >= 0
+        for deny in (COSTLY, FORBIDDEN, None):
+            ending = each.cut(deny)
+            assert ending == b"" or json.loads(ending)
