@@ -10,6 +10,8 @@ from proxy.wire.call import Edit
 from proxy.wire.refusals import DECIDED, Refusal, sentence
 from proxy.wire.translate.bridge import Bridge, Untranslatable
 
+DROPPED = "translate/dropped"
+"""The finding for what is left out where a request is carried into another dialect."""
 _CARRIED = frozenset({"user-agent", "traceparent", "tracestate"})
 """Headers of the client that mean the same to every provider; the others are its own dialect's."""
 
@@ -28,10 +30,12 @@ def request_for(ex: Exchange, target: Target) -> tuple[UpstreamRequest, Bridge |
         max_output_key="max_tokens" if target.local else "max_completion_tokens",
     )
     headers = upstream_headers(ex.headers)
+    if ex.bridge is not None:  # what an earlier target would have gone without
+        ex.findings = [finding for finding in ex.findings if finding.rule != DROPPED]
     if target.wire and target.wire != codec.dialect:
         bridge = Bridge(codec, target.wire, call, edit, ex.id)
         for words in bridge.dropped:
-            ex.find("translate/dropped", words)
+            ex.find(DROPPED, words)
         ex.note("upstream", f"{target.provider} is asked in {target.wire}")
         path = bridge.codec.upstream_path(bridge.call, target.upstream_model)
         carried = [*bridge.headers, *[h for h in headers if h[0].lower() in _CARRIED]]

@@ -219,6 +219,28 @@ def loads(body: bytes) -> Any:
         return None
 
 
+def parsed(body: bytes) -> Any:
+    """Return JSON that was proved unambiguous before, by the parser that is several times faster; None when nobody can read it.
+
+    It takes no half surrogates, so that a body that has some is read by the other. Numbers past the range of a double are none: written
+    out again they would be another value.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.ValidationError:
+        return None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return loads(body)
+
+
+def encoded(value: Any) -> bytes:
+    """Return compact JSON of `value` by the encoder that is several times faster, with half surrogates escaped."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        return dumps(value)
+
+
 def readable(value: Any) -> str:
     """Return compact JSON of `value` as text that a model would read: letters of all scripts unescaped, no half surrogates."""
     return clean(json.dumps(value, separators=(",", ":"), ensure_ascii=False))

@@ -147,6 +147,7 @@ def test_the_fallback_in_the_clients_own_dialect_gets_its_own_bytes() -> None:
     assert done.upstream.asked[1].body is body
     assert done.caller.got == SAID
     assert spent(done) == Usage(7, 2, 3)
+    assert done.record.findings == (), "what the other target would have gone without is of no interest"
 
 
 def test_what_cannot_be_said_goes_to_the_next_target() -> None:

@@ -112,3 +112,24 @@ def test_texts_are_made_fit_to_encode() -> None:
     assert jsonio.readable({"a": "ü\ud800"}) == '{"a":"ü\ufffd"}'
     assert jsonio.dumps({"a": "ü\ud800"}) == b'{"a":"\\u00fc\\ud800"}'
     assert jsonio.fingerprint(b"a") != jsonio.fingerprint(b"b")
+
+
+@pytest.mark.parametrize(
+    ("body", "value"),
+    [
+        (b'{"a":["\xc3\xa9",1,2.5,null]}', {"a": ["é", 1, 2.5, None]}),
+        (b'"a\\ud800"', "a\ud800"),
+        (b"123456789012345678901234567890", 123456789012345678901234567890),
+        (b"1e999", None),
+        (b"{", None),
+        (b"[" * 99999, None),
+        (b"\xff", None),
+    ],
+)
+def test_a_body_that_was_proved_before_is_parsed_fast(body: bytes, value: Any) -> None:
+    assert jsonio.parsed(body) == value
+
+
+@pytest.mark.parametrize("value", [{"a": ["é\u2028", 1, 2.5, None, True]}, "a\ud800", 10**30])
+def test_what_is_encoded_reads_as_it_was(value: Any) -> None:
+    assert json.loads(jsonio.encoded(value)) == value

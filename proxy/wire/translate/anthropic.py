@@ -13,10 +13,24 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from proxy.wire import jsonio
 from proxy.wire.translate.anthropic_reply import MessagesReader, read_reply, write_reply
 from proxy.wire.translate.anthropic_writer import MessagesWriter
-from proxy.wire.translate.given import SWITCHES_ON, arguments_of, flag, image_of, merged, number, objects, schema, sift, texts, word, words
+from proxy.wire.translate.given import (
+    SWITCHES_ON,
+    arguments_of,
+    arguments_text,
+    flag,
+    image_of,
+    merged,
+    number,
+    objects,
+    schema,
+    sift,
+    texts,
+    whole,
+    word,
+    words,
+)
 from proxy.wire.translate.hub import (
     Asked,
     Dialect,
@@ -46,6 +60,7 @@ _REFUSED = SWITCHES_ON | {"container": "a container of the provider's", "prefill
 _MESSAGE = frozenset({"role", "content"})
 _BLOCK = frozenset({"type", "text", "source", "thinking", "signature", "data", "id", "name", "input", "tool_use_id", "content", "is_error"})
 _TOOL = frozenset({"type", "name", "description", "input_schema", "strict"})
+_CONFIG = frozenset({"effort", "format"})
 _CHOICES = {"auto": "auto", "any": "any", "none": "none"}
 _EFFORTS = ((2048, "low"), (8192, "medium"), (32768, "high"))
 _odd = re.compile(r"[^a-zA-Z0-9_-]")
@@ -66,15 +81,14 @@ class MessagesDialect(Dialect):
         asked.turns = [Turn("system", tuple(system)), *turns] if system else turns
         asked.tools = [_tool(asked, tool, f"/tools/{i}") for i, tool in enumerate(objects(body.get("tools"), "/tools"))]
         _choice(asked, body.get("tool_choice"))
-        ceiling = number(body, "max_tokens")
-        asked.max_output = None if ceiling is None else int(ceiling)
+        asked.max_output = whole(body, "max_tokens")
         asked.temperature, asked.top_p = number(body, "temperature"), number(body, "top_p")
         asked.stop = words(body.get("stop_sequences"), "/stop_sequences")
         asked.effort = _effort(asked, body.get("thinking"))
         config = body.get("output_config")
         if isinstance(config, dict):
             asked.effort = word(config.get("effort"), "/output_config") or asked.effort
-            sift(asked, config, ("effort", "format"), {}, "output_config/")
+            sift(asked, config, _CONFIG, {}, "output_config/")
             _format(asked, config.get("format"))
         _format(asked, body.get("output_format"))
         return asked
@@ -144,8 +158,7 @@ def _block(asked: Asked, block: dict[str, Any], place: str) -> Part | None:
     if kind == "image":
         return _image(block.get("source"), place)
     if kind == "tool_use":
-        given = block.get("input")
-        return ToolUse(word(block.get("id"), place), word(block.get("name"), place), jsonio.readable({} if given is None else given))
+        return ToolUse(word(block.get("id"), place), word(block.get("name"), place), arguments_text(block.get("input")))
     if kind == "tool_result":
         inner = _content(asked, block.get("content"), place, images=True)
         return ToolOutput(word(block.get("tool_use_id"), place), "", tuple(inner), block.get("is_error") is True)
@@ -184,7 +197,7 @@ def _tool(asked: Asked, tool: dict[str, Any], place: str) -> Tool:
         raise Untranslatable(f"{place}: a {kind} tool, which only its own provider has")
     sift(asked, tool, _TOOL, {}, "tools/")
     name, described = word(tool.get("name"), place), word(tool.get("description"), place)
-    return Tool(name, described, schema(tool.get("input_schema"), place), flag(tool, "strict"))
+    return Tool(name, described, schema(tool.get("input_schema"), place), flag(tool, "strict", place))
 
 
 def _choice(asked: Asked, value: object) -> None:
@@ -194,7 +207,7 @@ def _choice(asked: Asked, value: object) -> None:
     if not isinstance(value, dict) or (kind not in _CHOICES and kind != "tool"):
         raise Untranslatable("/tool_choice: neither auto, any, none nor one tool")
     asked.choice = _CHOICES.get(str(kind)) or f"tool:{word(value.get('name'), '/tool_choice')}"
-    alone = flag(value, "disable_parallel_tool_use")
+    alone = flag(value, "disable_parallel_tool_use", "/tool_choice")
     asked.parallel = None if alone is None else not alone
 
 

@@ -18,7 +18,7 @@ from proxy.wire import jsonio
 from proxy.wire.anthropic_reply import Tally
 from proxy.wire.openai_reply import BROKEN, MAX_CALLS, MAX_MODEL
 from proxy.wire.sse import data_of
-from proxy.wire.translate.given import arguments_of, call_name, reply_name
+from proxy.wire.translate.given import arguments_of, arguments_text, call_name, reply_name
 from proxy.wire.translate.hub import (
     Asked,
     Began,
@@ -112,9 +112,9 @@ def read_reply(body: dict[str, Any]) -> Said:
         elif block.type == "thinking" and block.thinking:
             parts.append(Thought(block.thinking))
         elif block.type == "tool_use":
-            parts.append(ToolUse(block.id or "", block.name or "", jsonio.readable(block.input or {})))
+            parts.append(ToolUse(block.id or "", block.name or "", arguments_text(block.input)))
     tally = Tally()
-    usage = tally.usage(final=True) if tally.add(msgspec.Raw(jsonio.dumps(body.get("usage")))) else Usage(exact=False)
+    usage = tally.usage(final=True) if tally.add(msgspec.Raw(jsonio.encoded(body.get("usage")))) else Usage(exact=False)
     return Said(_word(body.get("id")), _word(body.get("model")), parts, stop_of(body.get("stop_reason")), usage)
 
 
@@ -182,7 +182,7 @@ class MessagesReader(StreamReader):
             return []
         _, call, input = self._open
         self._open = None
-        return [] if input is None else [ToolMore(call, jsonio.readable(input))]
+        return [] if input is None else [ToolMore(call, arguments_text(input))]
 
 
 # --- writing -----------------------------------------------------------------------------------------------------------------------

@@ -12,13 +12,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from proxy.model import Deny, Usage
+from proxy.model import Deny, Reason, Usage
 from proxy.wire import jsonio, refusals
 from proxy.wire.openai_reply import CUT_SHORT, MAX_CALLS
 from proxy.wire.translate.anthropic_reply import CALL, reason_of, usage_written, write_reply
 from proxy.wire.translate.given import call_name
 from proxy.wire.translate.hub import Asked, Began, Ended, Failed, Said, Step, Stop, StreamWriter, ToolBegan, ToolMore, Words
 
+MAX_WAITING = 16 << 20
+TOO_LONG = Deny(
+    Reason.UPSTREAM_ERROR,
+    "The provider's reply is longer than can be carried into this protocol.",
+    rule="translation",
+    remedy="Ask for less at once, or for a model that is served in the protocol of the request.",
+)
 Kind = Literal["text", "thinking", "tool_use"]
 _DELTAS: dict[Kind, tuple[str, str]] = {
     "text": ("text_delta", "text"),
@@ -47,6 +54,7 @@ class MessagesWriter(StreamWriter):
         self._blocks = self._calls = 0
         self._open: _Later | None = None
         self._later: list[_Later] = []
+        self._waiting = 0
         self._stop: Stop | None = None
         self._usage = Usage()
 
@@ -58,7 +66,7 @@ class MessagesWriter(StreamWriter):
             return self._begin(step)
         if isinstance(step, Failed):
             self._failed = True
-            told = jsonio.dumps({"error": {"message": step.message}})
+            told = jsonio.encoded({"error": {"message": step.message}})
             return b"event: error\ndata: %b\n\n" % refusals.provider_error("anthropic", 500, told)
         if isinstance(step, Ended):
             self._usage = step.usage or self._usage
@@ -81,9 +89,8 @@ class MessagesWriter(StreamWriter):
         block = self._open
         if block is not None and block.kind == "tool_use":
             if not self._later or self._later[-1].kind != kind:
-                self._wait(_Later(kind))
-            self._later[-1].pieces.append(text)
-            return b""
+                self._later.append(_Later(kind))
+            return self._wait(self._later[-1], text)
         if block is not None and block.kind == kind:
             return self._delta(kind, text)
         return self._close() + self._start(_Later(kind)) + self._delta(kind, text)
@@ -91,21 +98,24 @@ class MessagesWriter(StreamWriter):
     def _call(self, step: ToolBegan) -> bytes:
         block = _Later("tool_use", step.index, call_name(CALL, step.id, self._asked, step.index), step.name)
         if self._open is not None and self._open.kind == "tool_use":
-            self._wait(block)
-            return b""
+            self._later.append(block)
+            return self._wait(block, "")
         return self._close() + self._start(block)
 
-    def _wait(self, block: _Later) -> None:
-        if len(self._later) < MAX_CALLS:
-            self._later.append(block)
+    def _wait(self, block: _Later, text: str) -> bytes:
+        """Have `text` wait as a part of `block`. What waits is bounded; half of it must not pass for the whole."""
+        block.pieces.append(text)
+        self._waiting += len(text)
+        if self._waiting <= MAX_WAITING and len(self._later) <= MAX_CALLS:
+            return b""
+        self._failed = True
+        return refusals.refuse("anthropic", TOO_LONG, "", streaming=True).body
 
     def _more(self, step: ToolMore) -> bytes:
         if self._open is not None and self._open.call == step.index:
             return self._delta("tool_use", step.arguments)
-        for block in self._later:
-            if block.call == step.index:
-                block.pieces.append(step.arguments)
-        return b""
+        found = next((block for block in self._later if block.call == step.index), None)
+        return b"" if found is None else self._wait(found, step.arguments)
 
     def _start(self, block: _Later) -> bytes:
         self._open = block
@@ -140,6 +150,8 @@ class MessagesWriter(StreamWriter):
 
     def end(self) -> bytes:
         """See `StreamWriter.end`."""
+        if self._failed:
+            return b""
         started = b"" if self._began else self._begin(Began("", ""))
         return started + self._flush() + self._ending(reason_of(self._stop or "stop", self._calls > 0), {})
 
@@ -149,10 +161,12 @@ class MessagesWriter(StreamWriter):
 
     def cut(self, deny: Deny) -> bytes:
         """See `StreamWriter.cut`. What waited for its place is not said any more."""
+        if self._failed:
+            return b""
         if deny.reason not in CUT_SHORT or not self._began:
             return refusals.refuse("anthropic", deny, "", streaming=True).body
         return self._close() + self._ending("max_tokens", {"fleetgate": refusals.decision(deny)})
 
 
 def _sse(name: str, members: dict[str, Any]) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), jsonio.dumps({"type": name, **members}))
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), jsonio.encoded({"type": name, **members}))

@@ -66,7 +66,7 @@ class Bridge:
         asked.ceiling_key, asked.framing = edit.max_output_key, source.content_type(call)
         _refuse_prefill(asked)
         self.asked = asked
-        self.body = jsonio.dumps(self._target.write_request(asked))
+        self.body = jsonio.encoded(self._target.write_request(asked))
         self.call = Call("chat", asked.model, self.body, stream=call.stream, max_output=asked.max_output)
 
     @property
@@ -91,7 +91,7 @@ class Bridge:
         """
         said = self._said(body)
         if not self.asked.stream:
-            return jsonio.dumps(self._client.write_reply(said, self.asked))
+            return jsonio.encoded(self._client.write_reply(said, self.asked))
         writer = self._client.writer(self.asked)
         return b"".join([writer.step(step) for step in steps(said)]) + writer.end()
 
@@ -131,9 +131,9 @@ def _read(body: bytes) -> dict[str, Any]:
     The codec has proved the top level and every message unambiguous, and the target gets what we write from this one reading: nobody
     else reads the client's own bytes.
     """
-    value = jsonio.loads(body)
+    value = jsonio.parsed(body)
     if not isinstance(value, dict):
-        raise Untranslatable("the body is nested too deep")
+        raise Untranslatable("the body is nested too deep, or holds a number that nobody can")
     return value
 
 

@@ -5,6 +5,7 @@ A member of the wrong type is `Untranslatable`: we say a request anew, so what w
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar
@@ -37,6 +38,8 @@ def sift(asked: Asked, value: Mapping[str, Any], carried: Collection[str], refus
     Raises:
         Untranslatable: a member of `refused` is there.
     """
+    if all(map(carried.__contains__, value)):  # the common case, without a line of Python for each member
+        return
     for key, item in value.items():
         if key in carried or item in _NOTHING:
             continue
@@ -82,16 +85,24 @@ def number(value: Mapping[str, Any], key: str) -> float | None:
     found = value.get(key)
     if found is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, int | float):
+    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
         raise Untranslatable(f"/{key}: not a number")
     return found
 
 
-def flag(value: Mapping[str, Any], key: str) -> bool | None:
+def whole(value: Mapping[str, Any], key: str) -> int | None:
+    """Return a whole number or None; one that is written as 5.0 is whole. Raises Untranslatable."""
+    found = number(value, key)
+    if found is not None and (abs(found) > 10**18 or found != int(found)):
+        raise Untranslatable(f"/{key}: not a whole number")
+    return None if found is None else int(found)
+
+
+def flag(value: Mapping[str, Any], key: str, place: str = "") -> bool | None:
     """Return true, false or None. Raises Untranslatable."""
     found = value.get(key)
     if found is not None and not isinstance(found, bool):
-        raise Untranslatable(f"/{key}: neither true nor false")
+        raise Untranslatable(f"{place}/{key}: neither true nor false")
     return found
 
 
@@ -130,8 +141,13 @@ def arguments_of(use: ToolUse) -> dict[str, Any]:
     """Return the arguments of a tool call as an object; what is none is handed on under `INVALID`."""
     if not use.arguments.strip():
         return {}
-    found = jsonio.loads(use.arguments.encode("utf-8", "surrogatepass"))
+    found = jsonio.parsed(use.arguments.encode("utf-8", "surrogatepass"))
     return found if isinstance(found, dict) else {INVALID: use.arguments}
+
+
+def arguments_text(value: object) -> str:
+    """Return the arguments of a tool call as JSON text."""
+    return jsonio.encoded({} if value is None else value).decode()
 
 
 def reply_name(prefix: str, id: str, asked: Asked) -> str:
@@ -142,14 +158,6 @@ def reply_name(prefix: str, id: str, asked: Asked) -> str:
 def call_name(prefix: str, id: str, asked: Asked, index: int) -> str:
     """Return the id of a tool call: the provider's, letter for letter, or one of ours where it gave none."""
     return id or f"{prefix}{asked.id or '0'}_{index}"
-
-
-def whole(value: Mapping[str, Any], key: str) -> int | None:
-    """Return a whole number or None; one that is written as 5.0 is whole. Raises Untranslatable."""
-    found = number(value, key)
-    if found is not None and (abs(found) > 10**18 or found != int(found)):
-        raise Untranslatable(f"/{key}: not a whole number")
-    return None if found is None else int(found)
 
 
 def decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:

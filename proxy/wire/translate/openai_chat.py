@@ -11,8 +11,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from proxy.wire import jsonio
-from proxy.wire.translate.given import SWITCHES_ON, flag, image_of, image_url, merged, number, objects, schema, sift, texts, word, words
+from proxy.wire.translate.given import (
+    SWITCHES_ON,
+    arguments_text,
+    flag,
+    image_of,
+    image_url,
+    merged,
+    number,
+    objects,
+    schema,
+    sift,
+    texts,
+    whole,
+    word,
+    words,
+)
 from proxy.wire.translate.hub import (
     Asked,
     Dialect,
@@ -51,6 +65,7 @@ _MESSAGE_REFUSED = {"function_call": "the old form of tools", "audio": "a spoken
 _PART = frozenset({"type", "text", "refusal", "image_url"})
 _TOOL, _FUNCTION = frozenset({"type", "function"}), frozenset({"name", "description", "parameters", "strict"})
 _FORMAT = frozenset({"name", "schema", "strict"})
+_OPTIONS = frozenset({"include_usage"})
 _CHOICES = {"auto": "auto", "none": "none", "required": "any"}
 ERROR = "Error: "
 """What begins the output of a tool that failed: this dialect has no other mark for it."""
@@ -71,18 +86,17 @@ class ChatDialect(Dialect):
         asked.turns = _turns(asked, objects(body.get("messages"), "/messages"))
         asked.tools = [_tool(asked, tool, f"/tools/{i}") for i, tool in enumerate(objects(body.get("tools"), "/tools"))]
         asked.choice, asked.parallel = _choice(body.get("tool_choice")), flag(body, "parallel_tool_calls")
-        ceilings = [int(c) for key in ("max_completion_tokens", "max_tokens") if (c := number(body, key)) is not None]
+        ceilings = [c for key in ("max_completion_tokens", "max_tokens") if (c := whole(body, key)) is not None]
         asked.max_output = min(ceilings) if ceilings else None
         asked.temperature, asked.top_p = number(body, "temperature"), number(body, "top_p")
-        seed = number(body, "seed")
-        asked.seed = None if seed is None else int(seed)
+        asked.seed = whole(body, "seed")
         asked.stop = words(body.get("stop"), "/stop")
         asked.effort = word(body.get("reasoning_effort"), "/reasoning_effort")
         _format(asked, body.get("response_format"))
         options = body.get("stream_options")
         if isinstance(options, dict):
             asked.include_usage = options.get("include_usage") is True
-            sift(asked, options, ("include_usage",), {}, "stream_options/")
+            sift(asked, options, _OPTIONS, {}, "stream_options/")
         return asked
 
     def write_request(self, asked: Asked) -> dict[str, Any]:
@@ -183,7 +197,7 @@ def _assistant(asked: Asked, message: dict[str, Any], place: str) -> list[Part]:
         if not isinstance(function, dict):
             raise Untranslatable(f"{here}: a call of a {call.get('type')} tool")
         given = function.get("arguments")
-        arguments = jsonio.readable(given) if isinstance(given, dict) else word(given, here)
+        arguments = arguments_text(given) if isinstance(given, dict) else word(given, here)
         parts.append(ToolUse(word(call.get("id"), here), word(function.get("name"), here), arguments or "{}"))
     return parts
 
@@ -198,7 +212,7 @@ def _tool(asked: Asked, tool: dict[str, Any], place: str) -> Tool:
         word(function.get("name"), place),
         word(function.get("description"), place),
         schema(function.get("parameters"), place),
-        flag(function, "strict"),
+        flag(function, "strict", place),
     )
 
 

@@ -110,7 +110,7 @@ def read_reply(body: dict[str, Any]) -> Said:
     for call in (message.tool_calls or ())[:MAX_CALLS]:
         function = call.function or _Function()
         parts.append(ToolUse(call.id or "", function.name or "", function.arguments or "{}"))
-    usage = usage_of(jsonio.dumps(body.get("usage"))) or Usage(exact=False)
+    usage = usage_of(jsonio.encoded(body.get("usage"))) or Usage(exact=False)
     return Said(_word(body.get("id")), _word(body.get("model")), parts, stop_of(choice.finish_reason), usage)
 
 
@@ -246,7 +246,7 @@ class ChatWriter(StreamWriter):
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
-        self._id, self._model = reply_name(_PREFIX, "", asked), asked.model
+        self._head = self._headed("", "")
         self._began = self._called = self._finished = self._failed = False
         self._usage: Usage | None = None
 
@@ -255,11 +255,12 @@ class ChatWriter(StreamWriter):
         if self._failed:
             return b""
         if isinstance(step, Began):
-            self._id, self._model = reply_name(_PREFIX, step.id, self._asked), step.model or self._asked.model
+            if not self._began:
+                self._head = self._headed(step.id, step.model)
             return self._begin()
         if isinstance(step, Failed):
             self._failed = True
-            told = jsonio.dumps({"error": {"message": step.message}})
+            told = jsonio.encoded({"error": {"message": step.message}})
             return b"data: %b\n\n" % refusals.provider_error("openai", 500, told) + DONE
         if isinstance(step, Ended):
             self._usage = step.usage or self._usage
@@ -276,6 +277,11 @@ class ChatWriter(StreamWriter):
         function = {"name": step.name, "arguments": ""}
         return {"tool_calls": [{"index": step.index, "id": id, "type": "function", "function": function}]}
 
+    def _headed(self, id: str, model: str) -> bytes:
+        """Return how every chunk begins, without its last brace."""
+        head = {"id": reply_name(_PREFIX, id, self._asked), "object": "chat.completion.chunk", "created": 0}
+        return jsonio.encoded(head | {"model": model or self._asked.model})[:-1]
+
     def _begin(self) -> bytes:
         if self._began:
             return b""
@@ -286,8 +292,7 @@ class ChatWriter(StreamWriter):
         return self._chunk({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
 
     def _chunk(self, members: dict[str, Any]) -> bytes:
-        head = {"id": self._id, "object": "chat.completion.chunk", "created": 0, "model": self._model}
-        return b"data: %b\n\n" % jsonio.dumps(head | members)
+        return b"data: %b,%b\n\n" % (self._head, jsonio.encoded(members)[1:])
 
     def _finish(self, stop: Stop) -> bytes:
         if self._finished:
@@ -297,6 +302,8 @@ class ChatWriter(StreamWriter):
 
     def end(self) -> bytes:
         """See `StreamWriter.end`."""
+        if self._failed:
+            return b""
         usage = b""
         if self._asked.include_usage and self._usage is not None:
             usage = self._chunk({"choices": [], "usage": usage_written(self._usage)})
@@ -304,6 +311,8 @@ class ChatWriter(StreamWriter):
 
     def cut(self, deny: Deny) -> bytes:
         """See `StreamWriter.cut`."""
+        if self._failed:
+            return b""
         if deny.reason not in CUT_SHORT:
             return refusals.refuse("openai", deny, "", streaming=True).body + DONE
         if self._finished:

@@ -1,0 +1,381 @@
+"""Streams told in another dialect, event by event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from translating import CHAT, MESSAGES, bridge, events, sse
+
+from proxy.model import Deny, Reason, Usage
+from proxy.wire.translate.anthropic import MessagesDialect
+from proxy.wire.translate.bridge import Back
+from proxy.wire.translate.hub import Asked, Began, Ended, Failed, ToolBegan, ToolMore, Words
+from proxy.wire.translate.openai_chat import ChatDialect
+
+DONE = b"data: [DONE]\n\n"
+COSTLY = Deny(Reason.BUDGET_EXCEEDED, "spent", rule="r1")
+BLOCKED = Deny(Reason.CONTENT_BLOCKED, "no", rule="r1")
+
+
+def chunk(delta: Any = None, finish: str | None = None, **more: Any) -> bytes:
+    choices = [] if delta is None else [{"index": 0, "delta": delta, "finish_reason": finish}]
+    return sse({"id": "chatcmpl-7", "object": "chat.completion.chunk", "created": 1, "model": "gpt", "choices": choices, **more})
+
+
+def call(index: int | None, arguments: str = "", **more: Any) -> dict[str, Any]:
+    """One piece of a call; `id` and `name` in `more`."""
+    function = {"arguments": arguments, **({"name": more.pop("name")} if "name" in more else {})}
+    return {"tool_calls": [{**({} if index is None else {"index": index}), **more, "function": function}]}
+
+
+def to_messages(*raw: bytes, end: bool = True) -> list[Any]:
+    back = bridge(MESSAGES, CHAT, {"stream": True}).back()
+    out = [back.event(event) for event in raw]
+    return events(b"".join(out) + (back.end() if end else b""))
+
+
+def to_chat(*raw: bytes, usage: bool = False, end: bool = True) -> list[Any]:
+    back = bridge(CHAT, MESSAGES, {"stream": True, "stream_options": {"include_usage": usage}}).back()
+    out = [back.event(event) for event in raw]
+    return events(b"".join(out) + (back.end() if end else b""))
+
+
+def blocks(found: list[Any]) -> list[tuple[str, str, str]]:
+    """Type, id and content of each block, in order; their indexes and order are checked."""
+    out: list[tuple[str, str, str]] = []
+    at = -1
+    for event in found:
+        if event["type"] == "content_block_start":
+            assert event["index"] == at + 1
+            at = event["index"]
+            out.append((event["content_block"]["type"], event["content_block"].get("id", ""), ""))
+        elif event["type"] == "content_block_delta":
+            assert event["index"] == at
+            delta = event["delta"]
+            kind, id, text = out[-1]
+            out[-1] = (kind, id, text + delta.get("text", "") + delta.get("thinking", "") + delta.get("partial_json", ""))
+        elif event["type"] == "content_block_stop":
+            assert event["index"] == at
+    return out
+
+
+# --- chat as messages ----------------------------------------------------------------------------------------------------------------
+
+
+def test_text() -> None:
+    usage = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
+    found = to_messages(
+        chunk({"role": "assistant", "content": ""}),
+        chunk({"content": "h"}),
+        chunk({"content": "i"}),
+        chunk({}, "stop"),
+        chunk(usage=usage),
+        DONE,
+    )
+    message: dict[str, Any] = {
+        "id": "msg_7",
+        "type": "message",
+        "role": "assistant",
+        "model": "gpt",
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+    }
+    nothing = {"input_tokens": 0, "cache_creation_input_tokens": 0, "cache_read_input_tokens": 0, "output_tokens": 0}
+    assert found == [
+        {"type": "message_start", "message": {**message, "usage": nothing}},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "h"}},
+        {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "i"}},
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+            "usage": {**nothing, "input_tokens": 10, "output_tokens": 2},
+        },
+        {"type": "message_stop"},
+    ]
+
+
+def test_events_are_named() -> None:
+    back = bridge(MESSAGES, CHAT, {"stream": True}).back()
+    assert back.event(chunk({"content": "h"})).startswith(b"event: message_start\ndata: {")
+    assert back.end().endswith(b'event: message_stop\ndata: {"type":"message_stop"}\n\n')
+
+
+def test_thought_then_text() -> None:
+    found = to_messages(
+        chunk({"reasoning_content": "h"}), chunk({"reasoning": "m"}), chunk({"content": "a"}), chunk({"refusal": "b"}), chunk({}, "stop")
+    )
+    assert blocks(found) == [("thinking", "", "hm"), ("text", "", "ab")]
+
+
+def test_calls_one_after_the_other() -> None:
+    found = to_messages(
+        chunk({"content": "see"}),
+        chunk(call(0, id="call_1", name="f")),
+        chunk(call(0, '{"a":')),
+        chunk(call(0, "1}")),
+        chunk(call(1, id="call_2", name="g")),
+        chunk(call(1, "{}")),
+        chunk({}, "tool_calls"),
+    )
+    assert blocks(found) == [("text", "", "see"), ("tool_use", "call_1", '{"a":1}'), ("tool_use", "call_2", "{}")]
+    assert found[-2]["delta"]["stop_reason"] == "tool_use"
+
+
+def test_calls_that_come_at_the_same_time_stand_one_after_the_other() -> None:
+    found = to_messages(
+        chunk(call(0, id="call_1", name="f")),
+        chunk(call(1, id="call_2", name="g")),
+        chunk(call(0, '{"a":')),
+        chunk(call(1, '{"b":')),
+        chunk({"content": "and"}),
+        chunk({"content": " so"}),
+        chunk(call(1, "2}")),
+        chunk({"reasoning": "hm"}),
+        chunk(call(0, "1}")),
+        chunk({}, "tool_calls"),
+    )
+    assert blocks(found) == [
+        ("tool_use", "call_1", '{"a":1}'),
+        ("tool_use", "call_2", '{"b":2}'),
+        ("text", "", "and so"),
+        ("thinking", "", "hm"),
+    ]
+
+
+@pytest.mark.parametrize("index", [None, 0])
+def test_servers_that_do_not_number_their_calls(index: int | None) -> None:
+    found = to_messages(
+        chunk(call(index, '{"a":', id="call_1", name="f")),
+        chunk(call(index, "1}")),
+        chunk(call(index, "{}", id="call_2", name="f")),
+        chunk({}, "stop"),
+    )
+    assert blocks(found) == [("tool_use", "call_1", '{"a":1}'), ("tool_use", "call_2", "{}")]
+    assert found[-2]["delta"]["stop_reason"] == "tool_use", "some of them say stop where they call"
+
+
+def test_a_call_begins_when_its_name_is_known() -> None:
+    found = to_messages(chunk(call(0, '{"a"', id="call_1")), chunk(call(0, ":1}", name="f")), chunk({}, "tool_calls"))
+    assert blocks(found) == [("tool_use", "call_1", '{"a":1}')]
+    assert blocks(to_messages(chunk({"tool_calls": [{"index": 0, "id": "c"}]}), chunk({}, "stop"))) == [], "a call without a name is none"
+
+
+def test_a_call_without_an_id_gets_one() -> None:
+    found = to_messages(chunk(call(None, "{}", name="f")), chunk(call(None, "{}", name="f")), chunk({}, "stop"))
+    assert [id for _, id, _ in blocks(found)] == ["toolu_ex1_0", "toolu_ex1_1"]
+
+
+def test_only_the_first_choice_is_told() -> None:
+    second = sse({"id": "c", "choices": [{"index": 1, "delta": {"content": "x"}, "finish_reason": "stop"}]})
+    assert blocks(to_messages(chunk({"content": "a"}), second, chunk({}, "stop"))) == [("text", "", "a")]
+
+
+@pytest.mark.parametrize("raw", [b": ping\n\n", b"data: [1]\n\n", b"data: {x\n\n", b'data: {"choices":5}\n\n', DONE])
+def test_what_is_not_understood_says_nothing(raw: bytes) -> None:
+    assert to_messages(chunk({"content": "a"}), raw, end=False) == to_messages(chunk({"content": "a"}), end=False)
+
+
+def test_a_chunk_may_hold_nothing_but_the_reason() -> None:
+    found = to_messages(chunk({"content": "a"}), sse({"choices": [{"index": 0, "finish_reason": "length"}]}))
+    assert found[-2]["delta"]["stop_reason"] == "max_tokens"
+
+
+def test_a_stream_that_says_nothing_is_a_message_of_nothing() -> None:
+    assert [e["type"] for e in to_messages()] == ["message_start", "message_delta", "message_stop"]
+
+
+@pytest.mark.parametrize(("error", "words"), [({"message": "late"}, "late"), ("late", "late"), ({"code": 5}, "The provider answered 500.")])
+def test_an_error(error: Any, words: str) -> None:
+    found = to_messages(chunk({"content": "a"}), sse({"error": error}), chunk({"content": "b"}), end=False)
+    assert found[-1] == {"type": "error", "error": {"type": "api_error", "message": words}, "request_id": None}
+
+
+def test_calls_are_bounded() -> None:
+    many = [chunk(call(i, "{}", id=f"call_{i}", name="f")) for i in range(1100)]
+    assert len(blocks(to_messages(*many, chunk({}, "tool_calls")))) == 1024
+    words = [chunk({"content": "a"} if i % 2 else {"reasoning": "b"}) for i in range(1100)]
+    kinds = [e["type"] for e in to_messages(chunk(call(0, "{}", id="call_0", name="f")), *words)]
+    assert kinds == ["message_start", "content_block_start", "content_block_delta", "error"], "what waits for its place is bounded"
+    long = [chunk(call(1, "x" * (9 << 20), id="call_1", name="f")), chunk(call(1, "x" * (9 << 20)))]
+    assert to_messages(chunk(call(0, "{}", id="call_0", name="f")), *long)[-1]["fleetgate"]["rule"] == "translation"
+    nameless = [chunk(call(i, "{}", id=f"call_{i}")) for i in range(1100)]
+    assert blocks(to_messages(*nameless)) == []
+
+
+# --- messages as chat ----------------------------------------------------------------------------------------------------------------
+
+
+START = sse({"type": "message_start", "message": {"id": "msg_7", "model": "claude", "usage": {"input_tokens": 7, "output_tokens": 1}}})
+STOP = sse({"type": "message_stop"})
+
+
+def opened(index: int, **block: Any) -> bytes:
+    return sse({"type": "content_block_start", "index": index, "content_block": block})
+
+
+def more(index: int, **delta: Any) -> bytes:
+    return sse({"type": "content_block_delta", "index": index, "delta": delta})
+
+
+def closed(index: int) -> bytes:
+    return sse({"type": "content_block_stop", "index": index})
+
+
+def ended(reason: str | None, **usage: Any) -> bytes:
+    return sse({"type": "message_delta", "delta": {"stop_reason": reason}, "usage": usage})
+
+
+TEXT = (START, opened(0, type="text", text=""), more(0, type="text_delta", text="hi"), closed(0), ended("end_turn", output_tokens=2), STOP)
+
+
+@pytest.mark.parametrize("usage", [True, False])
+def test_a_text(usage: bool) -> None:
+    head = {"id": "chatcmpl-7", "object": "chat.completion.chunk", "created": 0, "model": "claude"}
+
+    def said(delta: Any, finish: str | None = None) -> dict[str, Any]:
+        return {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+    counted = {"prompt_tokens": 7, "completion_tokens": 2, "total_tokens": 9, "prompt_tokens_details": {"cached_tokens": 0}}
+    counted["completion_tokens_details"] = {"reasoning_tokens": 0}
+    last = [{**head, "choices": [], "usage": counted}] if usage else []
+    begun = said({"role": "assistant", "content": ""})
+    assert to_chat(*TEXT, usage=usage) == [begun, said({"content": "hi"}), said({}, "stop"), *last, "[DONE]"]
+
+
+def deltas(found: list[Any]) -> list[Any]:
+    return [e["choices"][0]["delta"] for e in found[:-1] if e["choices"] and e["choices"][0]["delta"]][1:]
+
+
+def test_thoughts_and_calls() -> None:
+    found = to_chat(
+        START,
+        opened(0, type="thinking", thinking="h", signature=""),
+        more(0, type="thinking_delta", thinking="m"),
+        more(0, type="signature_delta", signature="s"),
+        closed(0),
+        opened(1, type="redacted_thinking", data="x"),
+        closed(1),
+        opened(2, type="text", text="a"),
+        closed(2),
+        opened(3, type="tool_use", id="toolu_1", name="f", input={}),
+        more(3, type="input_json_delta", partial_json=""),
+        more(3, type="input_json_delta", partial_json='{"a":'),
+        more(3, type="input_json_delta", partial_json="1}"),
+        closed(3),
+        opened(4, type="tool_use", id="toolu_2", name="g", input={}),
+        closed(4),
+        opened(5, type="tool_use", name="g", input={"b": 2}),
+        more(4, type="input_json_delta", partial_json="lost"),
+        closed(5),
+        ended("tool_use", output_tokens=2),
+        STOP,
+    )
+    assert deltas(found) == [
+        {"reasoning_content": "h"},
+        {"reasoning_content": "m"},
+        {"content": "a"},
+        {"tool_calls": [{"index": 0, "id": "toolu_1", "type": "function", "function": {"name": "f", "arguments": ""}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": '{"a":'}}]},
+        {"tool_calls": [{"index": 0, "function": {"arguments": "1}"}}]},
+        {"tool_calls": [{"index": 1, "id": "toolu_2", "type": "function", "function": {"name": "g", "arguments": ""}}]},
+        {"tool_calls": [{"index": 1, "function": {"arguments": "{}"}}]},
+        {"tool_calls": [{"index": 2, "id": "call_ex1_2", "type": "function", "function": {"name": "g", "arguments": ""}}]},
+        {"tool_calls": [{"index": 2, "function": {"arguments": '{"b":2}'}}]},
+    ]
+    assert found[-2]["choices"][0]["finish_reason"] == "tool_calls"
+
+
+@pytest.mark.parametrize("raw", [b": ping\n\n", b'data: {"type":"ping"}\n\n', b"data: {x\n\n", b'data: {"type":"content_block_start"}\n\n'])
+def test_what_is_not_understood_says_nothing_to_a_chat(raw: bytes) -> None:
+    assert to_chat(START, raw, end=False) == to_chat(START, end=False)
+
+
+def test_a_stream_that_says_nothing_is_a_chat_of_nothing() -> None:
+    found = to_chat(usage=True)
+    assert [e["choices"][0]["finish_reason"] for e in found[:-1]] == [None, "stop"]
+
+
+def test_a_stream_may_begin_twice_and_end_twice() -> None:
+    again = sse({"type": "message_start", "message": {"id": "msg_8"}})
+    found = to_chat(START, again, *TEXT[1:5], ended("max_tokens", output_tokens=3), ended(None), usage=True)
+    assert {e["id"] for e in found[:-1]} == {"chatcmpl-7"}
+    assert [e["choices"][0]["finish_reason"] for e in found if e != "[DONE]" and e["choices"]] == [None, None, "stop"]
+    assert found[-2]["usage"]["completion_tokens"] == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [({"message": "late"}, "late"), ({"message": 5}, "The provider answered 500."), (None, "The provider answered 500.")],
+)
+def test_an_error_to_a_chat(error: Any, words: str) -> None:
+    found = to_chat(*TEXT[:3], sse({"type": "error", "error": error}), *TEXT[3:], end=False)
+    assert found[-2]["error"]["message"] == words
+    assert found[-1] == "[DONE]"
+
+
+def test_calls_to_a_chat_are_bounded() -> None:
+    many = [opened(i, type="tool_use", id=f"t{i}", name="f", input={}) for i in range(1100)]
+    assert len(deltas(to_chat(START, *many))) == 1024
+
+
+# --- cuts ----------------------------------------------------------------------------------------------------------------------------
+
+
+def cut(source: str, target: str, deny: Deny, *raw: bytes) -> list[Any]:
+    back: Back = bridge(source, target, {"stream": True}).back()
+    for event in raw:
+        back.event(event)
+    return events(back.cut(deny))
+
+
+def test_a_spent_budget_ends_a_message_at_its_length() -> None:
+    calling = (chunk(call(0, '{"a"', id="call_1", name="f")), chunk(call(1, "{}", id="call_2", name="g")))
+    found = cut(MESSAGES, CHAT, COSTLY, chunk(usage={"prompt_tokens": 5, "completion_tokens": 1}), *calling)
+    assert [e["type"] for e in found] == ["content_block_stop", "message_delta", "message_stop"]
+    assert (found[1]["delta"]["stop_reason"], found[1]["usage"]["input_tokens"]) == ("max_tokens", 5)
+    assert found[1]["fleetgate"]["reason"] == "budget_exceeded"
+
+
+@pytest.mark.parametrize(("deny", "raw"), [(BLOCKED, [chunk({"content": "a"})]), (COSTLY, [])])
+def test_any_other_cut_of_a_message_is_an_error(deny: Deny, raw: list[bytes]) -> None:
+    (found,) = cut(MESSAGES, CHAT, deny, *raw)
+    assert (found["type"], found["fleetgate"]["rule"]) == ("error", "r1")
+
+
+def test_a_spent_budget_ends_a_chat_at_its_length() -> None:
+    last, done = cut(CHAT, MESSAGES, COSTLY, *TEXT[:3])
+    assert (last["choices"][0]["finish_reason"], last["fleetgate"]["reason"], done) == ("length", "budget_exceeded", "[DONE]")
+    assert cut(CHAT, MESSAGES, COSTLY)[0]["choices"][0]["delta"]["role"] == "assistant"
+    assert cut(CHAT, MESSAGES, COSTLY, *TEXT[:5]) == ["[DONE]"]
+
+
+def test_any_other_cut_of_a_chat_is_an_error() -> None:
+    found, done = cut(CHAT, MESSAGES, BLOCKED, *TEXT[:3])
+    assert (found["error"]["code"], done) == ("content_blocked", "[DONE]")
+
+
+# --- steps that only other dialects take ---------------------------------------------------------------------------------------------
+
+
+def test_steps_that_only_other_dialects_take() -> None:
+    writer = MessagesDialect().writer(Asked("m", id="ex1"))
+    out = (
+        writer.step(ToolBegan(0, "", "f"))
+        + writer.step(ToolMore(5, "lost"))
+        + writer.step(Words("a"))
+        + writer.step(Ended("stop", Usage(1, 2)))
+    )
+    found = events(out + writer.step(Began("2", "x")) + writer.end())
+    assert found[0]["message"]["model"] == "m"
+    assert blocks(found) == [("tool_use", "toolu_ex1_0", ""), ("text", "", "a")]
+    chat = ChatDialect().writer(Asked("m", include_usage=True))
+    told = events(chat.step(Words("a")) + chat.step(Ended(None, Usage(1, 2))) + chat.step(Ended("stop")) + chat.end())
+    assert told[-2]["usage"]["total_tokens"] == 3
+    assert chat.step(Failed("x")) != b""
+    assert chat.step(Words("b")) + chat.cut(COSTLY) + chat.end() == b""
+    assert writer.step(Failed("x")) != b""
+    assert writer.step(Words("b")) + writer.cut(COSTLY) + writer.end() == b""
