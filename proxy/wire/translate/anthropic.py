@@ -203,10 +203,10 @@ def _tool(asked: Asked, tool: dict[str, Any], place: str) -> Tool:
 def _choice(asked: Asked, value: object) -> None:
     if value is None:
         return
-    kind = value.get("type") if isinstance(value, dict) else None
+    kind = word(value.get("type"), "/tool_choice") if isinstance(value, dict) else ""
     if not isinstance(value, dict) or (kind not in _CHOICES and kind != "tool"):
         raise Untranslatable("/tool_choice: neither auto, any, none nor one tool")
-    asked.choice = _CHOICES.get(str(kind)) or f"tool:{word(value.get('name'), '/tool_choice')}"
+    asked.choice = _CHOICES.get(kind) or f"tool:{word(value.get('name'), '/tool_choice')}"
     alone = flag(value, "disable_parallel_tool_use", "/tool_choice")
     asked.parallel = None if alone is None else not alone
 

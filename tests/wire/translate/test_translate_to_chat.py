@@ -168,6 +168,7 @@ def test_what_is_left_out_is_named(body: dict[str, Any], dropped: list[str]) -> 
         ({"tools": [{**TOOL, "strict": 1}]}, "/tools/0/strict: neither"),
         ({"tools": [TOOL], "tool_choice": "auto"}, "/tool_choice: neither"),
         ({"tools": [TOOL], "tool_choice": {"type": "some"}}, "/tool_choice: neither"),
+        ({"tools": [TOOL], "tool_choice": {"type": []}}, "/tool_choice: not a text"),
         ({"output_config": {"format": {"type": "grammar"}}}, "/output_config/format: not a JSON Schema"),
         ({"output_format": 5}, "/output_config/format: not a JSON Schema"),
         ({"messages": [{"role": "tool", "content": "x"}]}, "/messages/0: a message of the role tool"),
