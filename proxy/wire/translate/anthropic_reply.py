@@ -18,7 +18,8 @@ from proxy.wire import jsonio
 from proxy.wire.anthropic_reply import Tally
 from proxy.wire.openai_reply import BROKEN, MAX_CALLS, MAX_MODEL
 from proxy.wire.sse import data_of
-from proxy.wire.translate.given import arguments_of, arguments_text, call_name, reply_name
+from proxy.wire.translate.draft import whole_parts
+from proxy.wire.translate.given import arguments_of, arguments_text, call_name, decoded, reply_name
 from proxy.wire.translate.hub import (
     Asked,
     Began,
@@ -134,7 +135,7 @@ class MessagesReader(StreamReader):
     def event(self, raw: bytes) -> list[Step]:
         """See `StreamReader.event`."""
         try:
-            event = _decoder.decode(data_of(raw))
+            event = decoded(_decoder, data_of(raw))
         except BROKEN:
             return []
         if event.type == "content_block_delta" and event.delta is not None:
@@ -192,7 +193,7 @@ def write_reply(said: Said, asked: Asked) -> dict[str, Any]:
     """See `Dialect.write_reply`."""
     content: list[dict[str, Any]] = []
     calls = 0
-    for part in said.parts:
+    for part in whole_parts(said.parts, said.stop):
         if isinstance(part, ToolUse):
             id = call_name(CALL, part.id, asked, calls)
             content.append({"type": "tool_use", "id": id, "name": part.name, "input": arguments_of(part)})

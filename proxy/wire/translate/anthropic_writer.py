@@ -12,20 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from proxy.model import Deny, Reason, Usage
+from proxy.model import Deny, Usage
 from proxy.wire import jsonio, refusals
 from proxy.wire.openai_reply import CUT_SHORT, MAX_CALLS
 from proxy.wire.translate.anthropic_reply import CALL, reason_of, usage_written, write_reply
+from proxy.wire.translate.draft import MAX_LETTERS, PIECE, TOO_LONG
 from proxy.wire.translate.given import call_name
 from proxy.wire.translate.hub import Asked, Began, Ended, Failed, Said, Step, Stop, StreamWriter, ToolBegan, ToolMore, Words
 
-MAX_WAITING = 16 << 20
-TOO_LONG = Deny(
-    Reason.UPSTREAM_ERROR,
-    "The provider's reply is longer than can be carried into this protocol.",
-    rule="translation",
-    remedy="Ask for less at once, or for a model that is served in the protocol of the request.",
-)
 Kind = Literal["text", "thinking", "tool_use"]
 _DELTAS: dict[Kind, tuple[str, str]] = {
     "text": ("text_delta", "text"),
@@ -105,8 +99,8 @@ class MessagesWriter(StreamWriter):
     def _wait(self, block: _Later, text: str) -> bytes:
         """Have `text` wait as a part of `block`. What waits is bounded; half of it must not pass for the whole."""
         block.pieces.append(text)
-        self._waiting += len(text)
-        if self._waiting <= MAX_WAITING and len(self._later) <= MAX_CALLS:
+        self._waiting += len(text) + PIECE
+        if self._waiting <= MAX_LETTERS and len(self._later) <= MAX_CALLS:
             return b""
         self._failed = True
         return refusals.refuse("anthropic", TOO_LONG, "", streaming=True).body

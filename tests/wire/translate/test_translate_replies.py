@@ -58,6 +58,19 @@ def test_a_chat_reply_as_a_message(said: dict[str, Any], content: Any) -> None:
     assert found["stop_reason"] == ("tool_use" if content and content[-1]["type"] == "tool_use" else "end_turn")
 
 
+def test_a_call_that_was_cut_off_is_none_in_a_message() -> None:
+    """A client would run it; in a stream its pieces have passed, as they would from the provider itself."""
+    broken = {**CALL, "id": "call_2", "function": {"name": "f", "arguments": '{"a"'}}
+    found = told(MESSAGES, CHAT, chat({"tool_calls": [CALL, broken]}, "length"))
+    assert ([block["id"] for block in found["content"]], found["stop_reason"]) == (["call_1"], "max_tokens")
+
+
+@pytest.mark.parametrize("half", ['"\\ud83d"', '"\\ude00"'])
+def test_a_letter_that_was_cut_in_half_is_marked(half: str) -> None:
+    raw = b'data: {"choices":[{"index":0,"delta":{"content":%b}}]}\n\n' % half.encode()
+    assert "\ufffd" in events(bridge(MESSAGES, CHAT, {"stream": True}).back().event(raw))[-1]["delta"]["text"]
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
