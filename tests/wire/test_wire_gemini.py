@@ -292,7 +292,7 @@ def test_one_object_stands_for_a_list_of_one() -> None:
         ({"thoughtSignature": {"a": 1}}, ('{"a":1}',)),
         ({"functionCall": "odd"}, ("odd",)),
         ({"functionCall": {"name": "f", "args": "text", "willContinue": True}}, ("f", "text", '{"willContinue":true}')),
-        ({"functionCall": {"name": 7}}, ()),
+        ({"functionCall": {"name": 7}}, ("7",)),
         (
             {"functionResponse": {"name": "f", "response": "text", "scheduling": "NOW", "parts": ["p"]}},
             ("f", "text", "p", '{"scheduling":"NOW"}'),
