@@ -15,6 +15,7 @@ from sdk_cases import PIXEL, WEATHER, Fleet, fleet, say
 from serving import PROVIDER_KEY, Raw, digest, post
 
 CHAT, MESSAGES, EMBEDDINGS = "/v1/chat/completions", "/v1/messages", "/v1/embeddings"
+RESPONSES, COMPLETIONS = "/v1/responses", "/v1/completions"
 ASK_USAGE = {"stream": True, "stream_options": {"include_usage": True}}
 FUNCTION = [{"type": "function", "function": {"name": "get_weather", "parameters": WEATHER}}]
 CLAUDE_TOOL = [{"name": "get_weather", "input_schema": WEATHER}]
@@ -36,6 +37,24 @@ def message(text: str, /, **more: Any) -> dict[str, Any]:
     return {"model": "claude-sonnet-5", "max_tokens": 200, "messages": [{"role": "user", "content": text}], **more}
 
 
+def respond(text: str, /, **more: Any) -> dict[str, Any]:
+    return {"model": "gpt-4o", "max_output_tokens": 200, "input": text, **more}
+
+
+def complete(text: str, /, **more: Any) -> dict[str, Any]:
+    return {"model": "gpt-3.5-turbo-instruct", "max_tokens": 200, "prompt": text, **more}
+
+
+TOOLBOX = [
+    {"type": "function", "name": "get_weather", "parameters": WEATHER, "strict": False},
+    {"type": "custom", "name": "apply_patch", "description": "Changes files"},
+    {"type": "local_shell"},
+]
+PATCH = {
+    "tool_calls": [*CALLS["tool_calls"], {"name": "apply_patch", "arguments": "*** späße\n"}, {"name": "local_shell", "arguments": {}}]
+}
+THINK = {"reasoning": {"summary": "auto"}, "include": ["reasoning.encrypted_content"], "store": False}
+
 PARTS = [{"type": "text", "text": "What is 2 + 2?"}, {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PIXEL}"}}]
 
 REPLIES: list[tuple[str, str, dict[str, Any]]] = [
@@ -56,6 +75,25 @@ REPLIES: list[tuple[str, str, dict[str, Any]]] = [
     ("chat error", CHAT, chat(say(status=422, message="not this way"))),
     ("chat error of a stream", CHAT, chat(say(status=429, message="slow down"), **ASK_USAGE)),
     ("chat error in a stream", CHAT, chat(say(tokens=20, error_after=4), **ASK_USAGE)),
+    ("responses", RESPONSES, respond("What is 2 + 2?")),
+    ("responses stream", RESPONSES, respond("What is 2 + 2?", stream=True)),
+    ("responses long stream", RESPONSES, respond(say(tokens=3000), stream=True) | {"max_output_tokens": 4000}),
+    ("responses tools", RESPONSES, respond(say(**PATCH), tools=TOOLBOX)),
+    ("responses tools stream", RESPONSES, respond(say(**PATCH), tools=TOOLBOX, stream=True)),
+    ("responses thinking stream", RESPONSES, respond(say(tokens=9, reasoning=8, cached=3), stream=True, **THINK)),
+    ("responses cut by its ceiling stream", RESPONSES, respond(say(tokens=500), stream=True)),
+    ("responses unknown", RESPONSES, respond(say(**UNKNOWN))),
+    ("responses unknown stream", RESPONSES, respond(say(**UNKNOWN), stream=True)),
+    ("responses gzip stream", RESPONSES, respond(say(tokens=60, gzip=True), stream=True)),
+    ("responses error", RESPONSES, respond(say(status=422, message="not this way"))),
+    ("responses error in a stream", RESPONSES, respond(say(tokens=20, error_after=4), stream=True)),
+    ("responses of nobody", RESPONSES, respond("hi", previous_response_id="resp_0")),
+    ("completions", COMPLETIONS, complete("What is 2 + 2?")),
+    ("completions stream", COMPLETIONS, complete("What is 2 + 2?", **ASK_USAGE)),
+    ("completions many", COMPLETIONS, complete("a", n=2, best_of=3, echo=True) | {"prompt": ["2 + 2", "späße"]}),
+    ("completions echo stream", COMPLETIONS, complete("one two three", echo=True, **ASK_USAGE)),
+    ("completions unknown stream", COMPLETIONS, complete(say(**UNKNOWN), **ASK_USAGE)),
+    ("completions error in a stream", COMPLETIONS, complete(say(tokens=20, error_after=4), **ASK_USAGE)),
     ("embeddings", EMBEDDINGS, {"model": "text-embedding-3-small", "input": ["a b", "c"], "dimensions": 32}),
     ("embeddings base64", EMBEDDINGS, {"model": "text-embedding-3-small", "input": "a b", "encoding_format": "base64"}),
     ("messages", MESSAGES, message("What is 2 + 2?")),
@@ -124,6 +162,12 @@ REQUESTS = [
         b'{"max_tokens":50,"messages":[{"role":"user","content":[{"type":"text","text":"a","z":{}}]}],"model":"claude-sonnet-5"}',
         id="z",
     ),
+    pytest.param(
+        RESPONSES,
+        b'{ "input" : [ {"role":"user","content":"h\\u00e9 \xf0\x9f\xa6\x9c","z":1.50} ],\n"x_new":{"a":[1e3]}, "model":"gpt-4o" }',
+        id="items",
+    ),
+    pytest.param(COMPLETIONS, b'{"prompt" : [1, 2,3], "model":"gpt-3.5-turbo-instruct","max_tokens":5, "x":null}', id="token ids"),
 ]
 
 
@@ -174,6 +218,9 @@ BROKEN = [
     pytest.param(CHAT, chat(say(tokens=40, cut_after=5), **ASK_USAGE), id="chat cut"),
     pytest.param(CHAT, chat(say(tokens=40, half_chunk=5), **ASK_USAGE), id="chat half chunk"),
     pytest.param(MESSAGES, message(say(tokens=40, cut_after=5), stream=True), id="messages cut"),
+    pytest.param(RESPONSES, respond(say(tokens=40, cut_after=5), stream=True), id="responses cut"),
+    pytest.param(RESPONSES, respond(say(tokens=40, half_chunk=5), stream=True), id="responses half chunk"),
+    pytest.param(COMPLETIONS, complete(say(tokens=40, cut_after=5), **ASK_USAGE), id="completions cut"),
     pytest.param(MESSAGES, message(say(tokens=40, half_chunk=5), stream=True), id="messages half chunk"),
 ]
 
@@ -189,6 +236,7 @@ def test_a_broken_stream_keeps_what_came_and_says_that_it_broke(served: Fleet, p
     assert rest.count(b'"error"') >= 1 or not got.whole
     assert rest.find(b"[DONE]") == -1 or rest.find(b'"error"') < rest.find(b"[DONE]")
     assert b"message_stop" not in got.body
+    assert b"response.completed" not in got.body
 
 
 WRONG = [
@@ -200,9 +248,9 @@ WRONG = [
 
 
 @pytest.mark.parametrize("wish", WRONG)
-@pytest.mark.parametrize("path", [CHAT, MESSAGES])
+@pytest.mark.parametrize("path", [CHAT, MESSAGES, RESPONSES, COMPLETIONS])
 def test_nonsense_from_upstream_becomes_the_protocols_own_error(served: Fleet, path: str, wish: dict[str, Any]) -> None:
-    body = (chat if path == CHAT else message)(say(**wish))
+    body = {CHAT: chat, MESSAGES: message, RESPONSES: respond, COMPLETIONS: complete}[path](say(**wish))
     got = ask(served, path, body, through=True)
     assert got.status == 502
     assert json.loads(got.body)["error"]["message"]

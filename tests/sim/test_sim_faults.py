@@ -17,6 +17,8 @@ from serving import Raw, Simulator, post
 
 PATHS: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]},
+    "/v1/responses": {"model": "gpt-4o", "input": "hi"},
+    "/v1/completions": {"model": "gpt-3.5-turbo-instruct", "prompt": "hi", "max_tokens": 9000},
     "/v1/messages": {"model": "claude-sonnet-5", "max_tokens": 9000, "messages": [{"role": "user", "content": "hi"}]},
 }
 
