@@ -18,7 +18,8 @@ from proxy.identity.directory import Directory
 from proxy.identity.keys import KeyEntry, load_keys_file
 from proxy.model import BudgetRule
 from proxy.settings import Settings, load_settings
-from proxy.settings.sections import ProviderLimits, Waits, expand
+from proxy.settings.sections import Waits, expand
+from proxy.settings.upstreams import ProviderLimits
 from proxy.upstream.base import Deadlines, Provider
 from proxy.upstream.lean import LeanTransport
 from proxy.upstream.steady import SteadyTransport

@@ -7,7 +7,7 @@ import time
 from proxy.app.build import Files
 from proxy.app.house import table
 from proxy.identity.show import lint
-from proxy.settings.sections import PROTOCOLS
+from proxy.settings.upstreams import PROTOCOLS
 
 
 def warnings(files: Files) -> list[str]:
@@ -25,6 +25,13 @@ def warnings(files: Files) -> list[str]:
         if target is not None and target.price is None and not target.local:
             where = f"{rule.source.file}:{rule.source.line}"
             found.append(f"{where}: {rule.pattern} has no price, so calls to it are refused as unpriced_model (give it one)")
+        asked = {t.provider for p in PROTOCOLS for t in models.targets(rule.pattern, p)}
+        for spare in rule.failover:
+            if asked and spare.provider not in asked:
+                where = f"{rule.source.file}:{rule.source.line}"
+                found.append(
+                    f"{where}: {rule.pattern} never fails over to {spare.provider}: no price, or no protocol of the rule's provider"
+                )
     for name, grant in files.directory.agents.items():
         model = grant.default_model
         if model and not any(models.target(model, protocol) for protocol in PROTOCOLS):

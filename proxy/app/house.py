@@ -170,6 +170,9 @@ def table(settings: Settings) -> ModelTable:
     """Return the model table of `settings`, with prices of today and vocabularies bound."""
 
     written = {id(rule.price): rule.price_source for rule in settings.models if rule.price_source is not None}
+    for spare in [spare for rule in settings.models for spare in rule.failover]:
+        if spare.price_source is not None:
+            written[id(spare.price)] = spare.price_source
 
     def price(provider: str, model: str, override: Mapping[str, float] | None) -> Price | None:
         if override is not None:

@@ -31,13 +31,8 @@ PATHS = {
 """Where a client of each protocol calls, for hints."""
 
 
-class Rule(Protocol):
-    """What the table needs of a rule of `models`."""
-
-    @property
-    def pattern(self) -> str:
-        """Name or glob."""
-        ...
+class Place(Protocol):
+    """Where a rule says that a model is served."""
 
     @property
     def provider(self) -> str:
@@ -52,6 +47,20 @@ class Rule(Protocol):
     @property
     def price(self) -> Mapping[str, float] | None:
         """Dollars per million tokens that override the price table."""
+        ...
+
+
+class Rule(Place, Protocol):
+    """What the table needs of a rule of `models`: the place that is asked first, and those behind it."""
+
+    @property
+    def pattern(self) -> str:
+        """Name or glob."""
+        ...
+
+    @property
+    def failover(self) -> Sequence[Place]:
+        """Asked in this order when the ones before are down; the rule's own upstream model is the default of each."""
         ...
 
 
@@ -100,7 +109,7 @@ class ModelTable:
         self._rules = tuple((globs.matcher((rule.pattern,)), rule) for rule in rules)
         self._providers = dict(providers)
         self._price_of, self._tokenizer_of, self._context_of = price_of, tokenizer_of, context_of
-        self._known: dict[tuple[str, str], Target | None] = {}
+        self._known: dict[tuple[str, str], tuple[Target, ...]] = {}
 
     def rule(self, model: str) -> Rule | None:
         """Return the first rule that matches `model`."""
@@ -113,6 +122,11 @@ class ModelTable:
 
         A provider that does not speak the client's dialect is asked in one that a chat can be translated to.
         """
+        found = self.targets(model, dialect)
+        return found[0] if found else None
+
+    def targets(self, model: str, dialect: str) -> tuple[Target, ...]:
+        """Return `target` and behind it those of the rule's failover that can be asked in `dialect` and have a price."""
         key = (model, dialect)
         if key in self._known:
             return self._known[key]
@@ -123,23 +137,29 @@ class ModelTable:
             self._known[key] = found
         return found
 
-    def _resolve(self, model: str, dialect: str) -> Target | None:
+    def _resolve(self, model: str, dialect: str) -> tuple[Target, ...]:
         rule = self.rule(model)
-        provider = self._providers.get(rule.provider) if rule is not None else None
+        first = None if rule is None else self._at(rule, model, rule.upstream_model or model, dialect)
+        if rule is None or first is None:
+            return ()
+        behind = [self._at(spare, model, spare.upstream_model or first.upstream_model, dialect) for spare in rule.failover]
+        return (first, *[target for target in behind if target is not None and target.price is not None])
+
+    def _at(self, place: Place, model: str, upstream: str, dialect: str) -> Target | None:
+        provider = self._providers.get(place.provider)
         wire = None if provider is None else _wire(provider, dialect)
-        if rule is None or provider is None or wire is None:
+        if provider is None or wire is None:
             return None
-        upstream = rule.upstream_model or model
         return Target(
-            provider=rule.provider,
+            provider=place.provider,
             model=model,
             upstream_model=upstream,
             protocol=wire.partition(".")[0],
-            price=FREE if provider.local and rule.price is None else self._price_of(rule.provider, upstream, rule.price),
+            price=FREE if provider.local and place.price is None else self._price_of(place.provider, upstream, place.price),
             local=provider.local,
             tokenizer=self._tokenizer_of(upstream),
             wire=wire if wire != dialect else "",
-            context=self._context_of(rule.provider, upstream),
+            context=self._context_of(place.provider, upstream),
         )
 
     def explain_missing(self, model: str, dialect: str) -> str:

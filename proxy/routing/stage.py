@@ -61,10 +61,9 @@ class RoutingStage(Stage):
             model = default if default is not None and ex.grant.may_use(default) else None
             if model is None and local is None:
                 return _no_default(ex.grant)
-        asked = None if model is None else self._table.target(model, dialect)
-        if asked is not None and asked not in targets:
-            targets.append(asked)
-        elif asked is None and model is not None:
+        asked = () if model is None else self._table.targets(model, dialect)
+        targets += asked if local is None else [target for target in asked if target != local]
+        if not asked and model is not None:
             return Deny(
                 Reason.MODEL_NOT_ALLOWED,
                 self._table.explain_missing(model, dialect),
@@ -106,9 +105,8 @@ class RoutingStage(Stage):
 
     def _add_fallbacks(self, targets: list[Target], grant: Grant, dialect: str) -> None:
         for model in grant.fallback:
-            target = self._table.target(model, dialect)
-            if target is not None and target not in targets and grant.may_use(model):
-                targets.append(target)
+            if grant.may_use(model):
+                targets += [target for target in self._table.targets(model, dialect) if target not in targets]
 
 
 def _route(targets: tuple[Target, ...], local: Target | None, score: Difficulty | None) -> Route:

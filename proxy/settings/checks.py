@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from proxy.config import ConfigError, KeyPath, near
-from proxy.globs import matcher
+from proxy.globs import is_glob, matcher
 from proxy.routing.models import AUTO
 from proxy.settings.kinds import loopback
-from proxy.settings.sections import ModelRule, Settings
+from proxy.settings.sections import Settings
+from proxy.settings.upstreams import ModelRule
 
 Fault = Callable[..., ConfigError]
 """Makes the error for a path: `(path, got, expected, hint)`."""
@@ -53,8 +54,18 @@ def _models(settings: Settings, fault: Fault) -> Iterator[ConfigError]:
         provider = settings.providers.get(rule.provider)
         if provider is None:
             yield fault((*at, "provider"), f"no provider is called {rule.provider}", hint=near(rule.provider, settings.providers))
-        if rule.upstream_model is not None and ("*" in rule.upstream_model or "?" in rule.upstream_model):
+        if rule.upstream_model is not None and is_glob(rule.upstream_model):
             yield fault((*at, "upstream_model"), "a pattern", "one model name")
+        for spare in rule.failover:
+            here = (*at, "failover", spare.provider)
+            if spare.provider not in settings.providers:
+                yield fault(here, f"no provider is called {spare.provider}", hint=near(spare.provider, settings.providers))
+            if spare.upstream_model is not None and is_glob(spare.upstream_model):
+                yield fault((*here, "upstream_model"), "a pattern", "one model name")
+            if spare.provider == rule.provider and spare.upstream_model in (None, rule.upstream_model):
+                yield fault(
+                    here, f"{spare.provider} once more", "another provider, or another model of it", "`retries` asks the same one again"
+                )
 
 
 def _routing(settings: Settings, fault: Fault, given: Callable[[KeyPath], bool]) -> Iterator[ConfigError]:

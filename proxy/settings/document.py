@@ -13,13 +13,15 @@ from typing import Any
 
 from proxy.config import dotted
 from proxy.settings.environment import variable
+from proxy.settings.fields import keys
 from proxy.settings.kinds import Later, Section
-from proxy.settings.sections import ModelRule, Provider, Settings, Store, keys
+from proxy.settings.sections import Settings, Store
+from proxy.settings.upstreams import ModelRule, Provider
 
 INTRO = """\
 # Configuration
 
-<!-- Generated from proxy/settings/sections.py; edit that, then run: python -m proxy.settings.document > docs/configuration.md -->
+<!-- Generated from proxy/settings (sections, upstreams); edit those, run: python -m proxy.settings.document > docs/configuration.md -->
 
 Fleetgate reads one file: `./fleetgate.yaml`, or the one that `--config` or `$FLEETGATE_CONFIG` names. `fleetgate check` validates it and
 everything that it points to; `fleetgate serve` refuses to start on what `check` refuses.

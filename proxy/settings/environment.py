@@ -11,8 +11,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proxy.config import ConfigError, Doc, KeyPath, near
+from proxy.settings.fields import keys
 from proxy.settings.kinds import Kind, Section, Wrong
-from proxy.settings.sections import Provider, Settings, keys
+from proxy.settings.sections import Settings
+from proxy.settings.upstreams import Provider
 
 PREFIX = "FLEETGATE_"
 NOT_SETTINGS = frozenset({"FLEETGATE_CONFIG", "FLEETGATE_ADMIN_TOKEN"})

@@ -17,8 +17,10 @@ from proxy.config import ConfigError, ConfigErrors, Doc, KeyPath, load_yaml, nea
 from proxy.model import Source
 from proxy.settings.checks import cross_check
 from proxy.settings.environment import Overrides
+from proxy.settings.fields import keys
 from proxy.settings.kinds import Listed, PathOf, Secret, SecretRef, Section, Surroundings, Wrong, base_url, shown
-from proxy.settings.sections import PROTOCOLS, ModelRule, Provider, Settings, Store, keys
+from proxy.settings.sections import Settings, Store
+from proxy.settings.upstreams import PROTOCOLS, Failover, ModelRule, Provider
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 PARAMETER = re.compile(r"[A-Za-z0-9._~-]{1,100}")
@@ -77,6 +79,7 @@ class Reader:
             "headers": self._headers,
             "query": self._query,
             "price": self._price,
+            "failover": self._failover,
         }
 
     def error(self, path: KeyPath, got: str, expected: str = "", hint: str = "") -> ConfigError:
@@ -252,8 +255,28 @@ class Reader:
             before = len(self.errors)
             values = self.section(ModelRule, at)
             if len(self.errors) == before:
-                price = self.source((*at, "price")) if values["price"] is not None else None
-                found.append(ModelRule(pattern=pattern, source=self.source(at), price_source=price, **values))
+                found.append(ModelRule(pattern=pattern, source=self.source(at), price_source=self._priced(at, values), **values))
+        return tuple(found)
+
+    def _priced(self, at: KeyPath, values: Mapping[str, Any]) -> Source | None:
+        return None if values["price"] is None else self.source((*at, "price"))
+
+    def _failover(self, path: KeyPath, value: object) -> tuple[Failover, ...]:
+        expected = "a list of providers, or a mapping of provider to model name or {upstream_model, price}"
+        if isinstance(value, list):
+            if not all(isinstance(name, str) for name in value) or len(set(value)) != len(value):
+                raise Wrong("a list with something else than names, or with one twice", expected)
+            return tuple(Failover(provider=name) for name in value)
+        if not isinstance(value, dict):
+            raise Wrong(shown(value), expected)
+        found = []
+        for name, item in value.items():
+            at = (*path, name)
+            value[name] = {} if item is None else {"upstream_model": item} if isinstance(item, str) else item
+            before = len(self.errors)
+            values = self.section(Failover, at)
+            if len(self.errors) == before:
+                found.append(Failover(provider=name, price_source=self._priced(at, values), **values))
         return tuple(found)
 
     def _price(self, path: KeyPath, value: object) -> dict[str, float]:

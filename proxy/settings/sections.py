@@ -1,60 +1,24 @@
 """The settings: one frozen dataclass for each section of `fleetgate.yaml`, each field with its kind, its default and its meaning.
 
-This is the single place that knows them. The loader reads by it, environment variables are named by it, and docs/configuration.md is
-generated from it. Nothing here reads a file.
+With `upstreams` this is the single place that knows them. The loader reads by it, environment variables are named by it, and
+docs/configuration.md is generated from it. Nothing here reads a file.
 """
 
 # ruff: noqa: RUF009  (`setting` makes a dataclass field, which is what the rule cannot see; the other defaults are frozen)
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from proxy.model import Source
-from proxy.settings.kinds import (
-    GLOB,
-    Choice,
-    Flag,
-    Host,
-    Kind,
-    Later,
-    Listed,
-    Number,
-    PathOf,
-    Secret,
-    SecretRef,
-    Section,
-    Special,
-    Text,
-    Whole,
-)
-
-PROTOCOLS = ("openai", "anthropic", "gemini", "ollama")
-"""The protocols that are served."""
-OPERATIONS = ("chat", "responses", "completions", "embeddings", "messages", "count_tokens", "generate", "embed", "show")
-"""What a provider may be said to have of them; lists of models are always asked for."""
-AUTHS = ("bearer", "x-api-key", "x-goog-api-key", "api-key", "none")
-"""How a provider may want its key: as `Authorization: Bearer`, in a header of this name, or not at all."""
+from proxy.settings.fields import deadline, setting
+from proxy.settings.kinds import GLOB, Choice, Host, Later, Listed, Number, PathOf, Section, Special, Text, Whole
+from proxy.settings.upstreams import ModelRule, Provider
 
 AT_START = ("listen", "store")
 """Sections that a running server cannot change: its sockets and its counters."""
-
-
-def setting(kind: Kind, doc: str, default: Any = dataclasses.MISSING, key: str = "") -> Any:
-    """Return a dataclass field that carries its kind and its documentation; without a default it is required.
-
-    `key` is its name in the file where that differs from the field's.
-    """
-    return dataclasses.field(default=default, metadata={"kind": kind, "doc": doc, "key": key})
-
-
-def keys(section: type[Any]) -> dict[str, dataclasses.Field[Any]]:
-    """Return the settings of `section` by their name in the file; fields that the loader itself fills are not among them."""
-    return {f.metadata["key"] or f.name: f for f in dataclasses.fields(section) if "kind" in f.metadata}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,95 +50,6 @@ class Auth:
     )
     keys: Path | None = setting(PathOf("file"), "A file of key hashes beside those in the store, for keys kept in Git.", None)
     jwt: None = setting(Later(), "Tokens of an identity provider.", None)
-
-
-def _deadline(doc: str, default: float | None) -> Any:
-    return setting(Number(0, 86400, above=True), doc, default)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderLimits:
-    """Bounds of one provider, in place of those of `limits`."""
-
-    connections: int | None = setting(Whole(1, 100_000), "Most connections to it. Default: `limits.connections`.", None)
-    connect_s: float | None = _deadline("Default: `limits.connect_s`.", None)
-    first_byte_s: float | None = _deadline("Default: `limits.first_byte_s`.", None)
-    idle_s: float | None = _deadline("Default: `limits.idle_s`.", None)
-    total_s: float | None = _deadline("Default: `limits.total_s`.", None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Provider:
-    """One upstream. The name is a slug of your choice; models refer to it.
-
-    Attributes:
-        base_urls: protocol to base URL, for every protocol in `protocols`.
-        key_from: the reference of `api_key` as written, also when the key itself is missing and that was let pass.
-        headers: extra headers as (name, value); values may be secrets and are kept like one.
-        query: fixed query parameters, likewise.
-    """
-
-    name: str = ""
-    protocols: tuple[str, ...] = setting(
-        Listed(Choice(PROTOCOLS), "a list of protocols"),
-        "What it speaks: `openai` (base URL ends where `/chat/completions` begins), `anthropic`, `gemini` or `ollama` (base URL is the "
-        "root). May be left out when `base_url` is a mapping.",
-    )
-    operations: tuple[str, ...] = setting(
-        Listed(Choice(OPERATIONS), "a list of operations"),
-        "What it has of its protocols, for a server that lacks some: `[chat, embeddings]` for one without `/responses`. A chat in another "
-        "dialect is then translated. Default: all.",
-        (),
-    )
-    base_urls: Mapping[str, str] = setting(
-        Special("a URL, or a mapping of protocol to URL", text=True),
-        "Where it is. Absolute, http or https, without user, query or fragment. `{model}` in its path stands for the name of "
-        "the model that the provider knows, as in `https://X.openai.azure.com/openai/deployments/{model}`.",
-        key="base_url",
-    )
-    api_key: Secret | None = setting(SecretRef(), "Its key. Never written out: a reference.", None)
-    key_from: str = ""
-    auth: str | None = setting(
-        Choice(AUTHS),
-        "How it wants the key: as `Authorization: Bearer`, in the header of that name, or not at all. Default: as its protocol has it "
-        "(`bearer`; `x-api-key` for Anthropic's, `x-goog-api-key` for Gemini's).",
-        None,
-    )
-    local: bool = setting(Flag(), "It runs on your own machines: its calls cost nothing unless a price says so.", False)
-    headers: tuple[tuple[str, Secret], ...] = setting(Special("a mapping of name to text, `env:NAME` or `file:PATH`"), "Extra headers.", ())
-    query: tuple[tuple[str, Secret], ...] = setting(
-        Special("a mapping of name to text, `env:NAME` or `file:PATH`"),
-        "Query parameters of every request, such as Azure's `api-version`. A client's own of the same name is dropped.",
-        (),
-    )
-    retries: int = setting(
-        Whole(0, 5),
-        "How often a request is sent again when nothing else is left to ask and it surely did no work: no connection, or 429, 503 or 529 "
-        "with at most two seconds to wait.",
-        1,
-    )
-    limits: ProviderLimits = setting(Section(ProviderLimits), "Its own bounds.", ProviderLimits())
-    source: Source = Source("", 0)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelRule:
-    """Which provider serves a model. The key is a name or a pattern with `*` and `?`; the first rule that matches wins.
-
-    Attributes:
-        price: dollars per million tokens as written, by kind of token, or None for the price table's.
-    """
-
-    pattern: str = ""
-    provider: str = setting(Text("the name of a provider"), "Who serves it.")
-    upstream_model: str | None = setting(Text("a model name"), "The name that the provider knows it by; default: the name asked for.", None)
-    price: Mapping[str, float] | None = setting(
-        Special("a mapping of input, output, cache_read, cache_write and cache_write_1h"),
-        "Dollars per million tokens, in place of the price table. `input` and `output` are required.",
-        None,
-    )
-    source: Source = Source("", 0)
-    price_source: Source | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -222,11 +97,11 @@ class Waits:
     """Deadlines, in seconds, and the number of connections. A provider may have its own."""
 
     connections: int = setting(Whole(1, 100_000), "Most connections to one provider; requests above that wait, `connect_s` at most.", 1000)
-    connect_s: float = _deadline("How long a request may wait for a connection to its provider.", 10.0)
-    first_byte_s: float = _deadline("How long a provider may take until its reply begins.", 300.0)
-    idle_s: float = _deadline("How long a reply that has begun may pause.", 120.0)
-    total_s: float = _deadline("How long a request to a provider may take in all, to the last byte of the reply.", 1800.0)
-    body_s: float = _deadline("How long a client may take to send its request body, or to take in a piece of a reply.", 60.0)
+    connect_s: float = deadline("How long a request may wait for a connection to its provider.", 10.0)
+    first_byte_s: float = deadline("How long a provider may take until its reply begins.", 300.0)
+    idle_s: float = deadline("How long a reply that has begun may pause.", 120.0)
+    total_s: float = deadline("How long a request to a provider may take in all, to the last byte of the reply.", 1800.0)
+    body_s: float = deadline("How long a client may take to send its request body, or to take in a piece of a reply.", 60.0)
     drain_s: float = setting(Number(0, 86400), "How long running exchanges may take to finish at shutdown.", 30.0)
 
 

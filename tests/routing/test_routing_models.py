@@ -23,6 +23,7 @@ class Rule:
     provider: str
     upstream_model: str | None = None
     price: Mapping[str, float] | None = None
+    failover: tuple[Rule, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -157,3 +158,53 @@ def test_patterns_match_as_globs_do(pattern: str, name: str) -> None:
 )
 def test_all_but_star_and_question_mark_stand_for_themselves(pattern: str, name: str, fits: bool) -> None:
     assert globs.matcher((pattern,))(name) is fits
+
+
+SPARES = (
+    Rule("m", "openai", "m-1", failover=(Rule("", "azure"), Rule("", "router", "vendor/m", {"input": 1, "output": 1}), Rule("", "gone"))),
+    Rule("u", "openai", failover=(Rule("", "unpriced"), Rule("", "anthropic"), Rule("", "local"))),
+    Rule("a", "anthropic", failover=(Rule("", "openai"),)),
+)
+PLACES = {
+    **PROVIDERS,
+    "azure": Upstream(("openai",)),
+    "router": Upstream(("openai",)),
+    "unpriced": Upstream(("openai",)),
+}
+
+
+def spares() -> ModelTable:
+    def price_of(provider: str, model: str, override: Mapping[str, float] | None) -> Price | None:
+        return None if provider == "unpriced" else Price(((0, 1),), ((0, 2),), source=f"{provider}/{model}/{override}")
+
+    return ModelTable(SPARES, PLACES, price_of, lambda model: "o200k_base")
+
+
+def test_failover_comes_behind_each_with_its_own_name_and_price() -> None:
+    found = spares().targets("m", "openai.chat")
+    assert [(t.provider, t.model, t.upstream_model) for t in found] == [
+        ("openai", "m", "m-1"),
+        ("azure", "m", "m-1"),
+        ("router", "m", "vendor/m"),
+    ]
+    assert [t.price.source for t in found if t.price] == [
+        "openai/m-1/None",
+        "azure/m-1/None",
+        "router/vendor/m/{'input': 1, 'output': 1}",
+    ]
+    assert spares().target("m", "openai.chat") == found[0]
+
+
+def test_failover_leaves_out_what_has_no_price_and_translates_where_that_can_be() -> None:
+    found = spares().targets("u", "openai.chat")
+    assert [(t.provider, t.wire, t.price == FREE) for t in found] == [
+        ("openai", "", False),
+        ("anthropic", "anthropic.messages", False),
+        ("local", "", True),
+    ]
+    assert [t.provider for t in spares().targets("u", "openai.embeddings")] == ["openai", "local"]
+
+
+def test_failover_is_for_what_the_rule_serves_itself() -> None:
+    assert spares().targets("a", "openai.embeddings") == ()
+    assert [t.provider for t in spares().targets("a", "anthropic.messages")] == ["anthropic", "openai"]

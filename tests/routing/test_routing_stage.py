@@ -32,7 +32,7 @@ HARD = "Prove that the algorithm is correct, explain why, derive its complexity 
 
 
 def rule(pattern: str, provider: str) -> Any:
-    return SimpleNamespace(pattern=pattern, provider=provider, upstream_model=None, price=None)
+    return SimpleNamespace(pattern=pattern, provider=provider, upstream_model=None, price=None, failover=())
 
 
 def price_of(provider: str, model: str, override: Mapping[str, float] | None) -> Price | None:
@@ -120,6 +120,28 @@ def test_a_simple_request_goes_to_the_local_model_with_the_asked_one_behind() ->
 def test_everything_else_goes_where_it_was_sent(case: dict[str, Any]) -> None:
     found = Case(**case)
     assert (found.route.reason, found.models) == ("requested", ["strong"])
+
+
+def spare(provider: str) -> Any:
+    return SimpleNamespace(provider=provider, upstream_model=None, price=None)
+
+
+def test_failover_stands_behind_the_model_that_was_asked_and_before_the_agents_fallbacks() -> None:
+    doubled, second = rule("double", "cloud"), rule("second", "cloud")
+    doubled.failover, second.failover = (spare("other"), spare("here")), (spare("here"),)
+    grant = dataclasses.replace(GRANT, local_ok=False, fallback=("second", "spare"))
+    case = Case(model="double", rules=(doubled, second), grant=grant)
+    assert case.route.reason == "requested"
+    assert [(t.provider, t.model) for t in case.route.targets] == [
+        ("cloud", "double"),
+        ("other", "double"),
+        ("here", "double"),
+        ("cloud", "second"),
+        ("here", "second"),
+        ("cloud", "spare"),
+    ]
+    narrow = Case(model="double", rules=(doubled, second), grant=dataclasses.replace(grant, models=only("double")))
+    assert {t.model for t in narrow.route.targets} == {"double"}, "a model that is not granted stays out, however it is named"
 
 
 def test_the_score_is_there_for_hard_requests_too_and_absent_when_off() -> None:

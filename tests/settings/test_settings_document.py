@@ -6,7 +6,9 @@ from pathlib import Path
 
 from proxy.settings.document import document
 from proxy.settings.environment import settable, variable
-from proxy.settings.sections import ModelRule, Provider, Settings, keys
+from proxy.settings.fields import keys
+from proxy.settings.sections import Settings
+from proxy.settings.upstreams import ModelRule, Provider
 
 ROOT = Path(__file__).parents[2]
 

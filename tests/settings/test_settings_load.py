@@ -235,6 +235,15 @@ WRONG_MODEL = {
     "price as text": ("{a: {provider: p, price: {input: free, output: 1}}}", "models.a.price.input: 'free'"),
     "price kind": ("{a: {provider: p, price: {input: 1, output: 1, cached: 1}}}", "models.a.price.cached: unknown key"),
     "price": ("{a: {provider: p, price: 3}}", "models.a.price: 3; expected a mapping"),
+    "failover": ("{a: {provider: p, failover: q}}", "models.a.failover: 'q'; expected a list of providers, or a mapping"),
+    "failover twice": ("{a: {provider: p, failover: [q, q]}}", "models.a.failover: a list with something else than names, or with one"),
+    "failover of numbers": ("{a: {provider: p, failover: [1]}}", "models.a.failover: a list with something else than names"),
+    "failover to nobody": ("{a: {provider: p, failover: [pp]}}", "models.a.failover.pp: no provider is called pp (did you mean p?)"),
+    "failover to itself": ("{a: {provider: p, failover: [p]}}", "models.a.failover.p: p once more; expected another provider, or another"),
+    "failover to itself by name": ("{a: {provider: p, upstream_model: b, failover: {p: b}}}", "models.a.failover.p: p once more"),
+    "failover pattern": ('{"a*": {provider: p, failover: {p: "b*"}}}', "models.a*.failover.p.upstream_model: a pattern"),
+    "failover key": ("{a: {provider: p, failover: {p: {model: b}}}}", "models.a.failover.p.model: unknown key"),
+    "failover price": ("{a: {provider: p, failover: {p: {price: {input: 1}}}}}", "models.a.failover.p.price: output is missing"),
     "auto": ("{auto: {provider: p}}", "models.auto: a model of this name; expected another name (`auto` leaves the choice to Fleetgate)"),
     "none": ("{}", "models: no model"),
     "empty name": ('{"": {provider: p}}', "the pattern ''"),
@@ -245,6 +254,24 @@ WRONG_MODEL = {
 def test_refuses_a_model_rule(tmp_path: Path, case: str) -> None:
     text, expected = WRONG_MODEL[case]
     assert expected in "\n".join(errors(tmp_path, PROVIDERS + f"models: {text}\n"))
+
+
+def test_failover_is_a_list_of_providers_or_says_more_of_each(tmp_path: Path) -> None:
+    text = """
+providers: {p: {protocols: [openai], base_url: "http://h"}, q: {protocols: [openai], base_url: "http://h"}}
+models:
+  a: {provider: p, failover: [q]}
+  b: {provider: p, failover: {q: "other/b", p: {upstream_model: b-2, price: {input: 1, output: 2}}}}
+  c: {provider: p, failover: {q: }}
+"""
+    a, b, c = load(tmp_path, text).models
+    assert [(s.provider, s.upstream_model, s.price) for s in a.failover] == [("q", None, None)]
+    assert [(s.provider, s.upstream_model, s.price) for s in b.failover] == [
+        ("q", "other/b", None),
+        ("p", "b-2", {"input": 1, "output": 2}),
+    ]
+    assert str(b.failover[1].price_source) == f"{tmp_path}/fleetgate.yaml:5 models.b.failover.p.price"
+    assert [(s.provider, s.upstream_model) for s in c.failover] == [("q", None)]
 
 
 def test_refuses_a_simple_model_that_nothing_serves(tmp_path: Path) -> None:
