@@ -52,6 +52,8 @@ ROLES = {"": "user", "user": "user", "function": "user", "model": "assistant"}
 CHOICES = {"": "", "MODE_UNSPECIFIED": "", "AUTO": "auto", "VALIDATED": "auto", "ANY": "any", "NONE": "none"}
 BUDGETS = {"none": 0, "minimal": 512, "low": 1024, "medium": 8192, "high": 24576}
 """Effort to tokens of thinking, as Google's own OpenAI-compatible endpoint has it; more than `high` is written as `high`."""
+_STANDARD = str.maketrans("-_", "+/")
+"""Base64 may be in the alphabet of URLs here, and Google's own SDK writes it so; other servers take it for broken."""
 _snake = re.compile(r"(?<=[a-z0-9])_([a-z0-9])")
 
 
@@ -168,7 +170,7 @@ def _image(value: object, place: str) -> Image:
     mime = word(blob.get("mimeType"), place)
     if not mime.startswith("image/"):
         raise Untranslatable(f"{place}: data of the type {mime or 'unknown'}")
-    return Image(mime, word(blob.get("data"), place))
+    return Image(mime, word(blob.get("data"), place).translate(_STANDARD))
 
 
 def _tools(asked: Asked, value: dict[str, Any], place: str) -> list[Tool]:

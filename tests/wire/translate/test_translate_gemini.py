@@ -129,6 +129,11 @@ def test_an_output_finds_the_first_open_call_when_it_names_none() -> None:
     assert [(output.id, output.name) for output in found] == [("a", "x"), ("call_0", "y"), ("call_1", "")]
 
 
+def test_base64_of_urls_becomes_that_of_everybody() -> None:
+    (turn,) = parts({"inlineData": {"mimeType": "image/webp", "data": "a-b_c+d/"}}).turns
+    assert turn.parts == (Image("image/webp", "a+b/c+d/"),)
+
+
 def test_both_spellings_are_read() -> None:
     asked = asks(
         system_instruction={"parts": [{"text": "Be brief."}]},
