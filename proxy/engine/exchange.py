@@ -51,6 +51,7 @@ class Exchange:
 
     __slots__ = (
         "agent",
+        "answer",
         "asked_model",
         "body",
         "bridge",
@@ -135,6 +136,8 @@ class Exchange:
     route: Route
     max_output: int | None
     """The output ceiling to send upstream where it differs from the client's own, else None."""
+    answer: bytes | None
+    """The whole reply, where a stage knows it and no provider need be asked."""
     held_output: int
     """How many output tokens the hold covers, over all choices; 0 when nothing is generated."""
     history: int
@@ -170,6 +173,7 @@ class Exchange:
         self.max_output = None
         self.held_output = self.look_at = self.history = 0
         self.reply_body = b""
+        self.answer: bytes | None = None
         self.reply_headers: list[tuple[str, str]] = []
         self.sizes = [0, 0]
 

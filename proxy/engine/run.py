@@ -113,6 +113,10 @@ class Engine:
         deny = await self.admit(ex)
         if deny is None:
             ex.mark("admitted")
+            if ex.answer is not None:
+                ex.outcome = "ok"
+                self._settled(ex)
+                return await self._send(ex, 200, [("content-type", "application/json")], ex.answer)
             found = await self._ask(ex)
             if isinstance(found, Deny):
                 deny = found

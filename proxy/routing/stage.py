@@ -77,11 +77,18 @@ class RoutingStage(Stage):
         return None
 
     def _list(self, ex: Exchange) -> Deny | None:
+        """Have the provider that speaks the protocol asked; where none does, list what has a name in the configuration."""
         target = self._listing.get(ex.protocol)
-        if target is None:
-            message = f"no provider of this configuration speaks {ex.protocol}, so there are no models to list"
-            return Deny(Reason.MODEL_NOT_ALLOWED, message, rule="providers", remedy="add a provider that does")
-        ex.route = Route((target,))
+        if target is not None:
+            ex.route = Route((target,))
+            return None
+        grant, names = ex.grant, list(self._table.names())
+        if isinstance(ex.codec, ListCodec):
+            names += [name for name in (grant.default_model, *grant.fallback) if name]
+            usable = [name for name in dict.fromkeys(names) if grant.may_use(name)]
+            ex.answer = ex.codec.listing(usable)
+        ex.route = Route(())
+        ex.note("routing", f"no provider speaks {ex.protocol}: listed the models that `models` names")
         return None
 
     async def reply(self, ex: Exchange) -> Deny | None:

@@ -7,7 +7,7 @@ understand goes through untouched. A meter reads one reply as it passes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Protocol
 
 from proxy.model import Deny, Usage
@@ -162,6 +162,10 @@ class ListCodec(Codec):
 
         A body that cannot be read as a list of models becomes an empty one: what we cannot filter is not shown.
         """
+
+    @abstractmethod
+    def listing(self, names: Sequence[str]) -> bytes:
+        """Return a list of the models `names`, for clients whose dialect no provider speaks: their calls are translated."""
 
 
 def created_of(id: str) -> int:

@@ -8,7 +8,7 @@ Source: Gemini API reference, "Counting tokens", "Embeddings", "Models"; types o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -176,6 +176,13 @@ class ModelsCodec(GeminiCodec, ListCodec):
     def upstream_path(self, call: Call, model: str) -> str:
         """See `Codec.upstream_path`."""
         return f"/{self.version}/models"
+
+    def listing(self, names: Sequence[str]) -> bytes:
+        """See `ListCodec.listing`."""
+        methods = ["generateContent", "countTokens"]
+        return jsonio.dumps(
+            {"models": [{"name": f"models/{name}", "displayName": name, "supportedGenerationMethods": methods} for name in names]}
+        )
 
     def filter(self, body: bytes, may_use: Callable[[str], bool]) -> bytes:
         """See `ListCodec.filter`. The token of the next page stays."""

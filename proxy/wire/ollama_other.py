@@ -9,7 +9,7 @@ Source: Ollama API reference, "Generate embeddings", "List models", "Show model 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -164,6 +164,10 @@ class TagsCodec(ListCodec):
         """See `Codec.upstream_path`."""
         return "/api/tags"
 
+    def listing(self, names: Sequence[str]) -> bytes:
+        """See `ListCodec.listing`."""
+        return jsonio.dumps({"models": [{"name": name, "model": name, "size": 0, "digest": "", "details": {}} for name in names]})
+
     def filter(self, body: bytes, may_use: Callable[[str], bool]) -> bytes:
         """See `ListCodec.filter`."""
         try:
@@ -191,6 +195,10 @@ class VersionCodec(TagsCodec):
     def upstream_path(self, call: Call, model: str) -> str:
         """See `Codec.upstream_path`."""
         return "/api/version"
+
+    def listing(self, names: Sequence[str]) -> bytes:
+        """Return a version that says that no Ollama server is here."""
+        return b'{"version":"0.0.0"}'
 
     def filter(self, body: bytes, may_use: Callable[[str], bool]) -> bytes:
         """Return `body`: it names no models."""

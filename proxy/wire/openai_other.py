@@ -5,7 +5,7 @@ Source: OpenAI API reference, "Create embeddings" and "List models"; Anthropic A
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -133,6 +133,15 @@ class ModelsCodec(ListCodec):
     def upstream_path(self, call: Call, model: str) -> str:
         """See `Codec.upstream_path`."""
         return self._path
+
+    def listing(self, names: Sequence[str]) -> bytes:
+        """See `ListCodec.listing`."""
+        if self.protocol == "anthropic":
+            data = [{"type": "model", "id": name, "display_name": name, "created_at": "1970-01-01T00:00:00Z"} for name in names]
+            ends = {"first_id": names[0] if names else None, "last_id": names[-1] if names else None}
+            return jsonio.dumps({"data": data, "has_more": False, **ends})
+        listed = [{"id": name, "object": "model", "created": 0, "owned_by": "fleetgate"} for name in names]
+        return jsonio.dumps({"object": "list", "data": listed})
 
     def filter(self, body: bytes, may_use: Callable[[str], bool]) -> bytes:
         """See `ListCodec.filter`. Anthropic's cursors stay while more pages follow, so that paging goes on; on the last page they name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
@@ -232,9 +233,14 @@ def test_a_list_of_models_is_asked_of_the_provider_that_speaks_the_protocol() ->
     target = Target("cloud", "", "", "openai", None)
     case = Case(operation="models", model="", listing={"openai": target})
     assert (case.route.targets, case.route.difficulty) == ((target,), None)
-    deny = Case(operation="models", model="", listing={"openai": target}, protocol="anthropic").deny
-    assert deny is not None
-    assert "no provider of this configuration speaks anthropic" in deny.message
+
+
+def test_where_no_provider_speaks_the_protocol_the_named_models_are_listed() -> None:
+    grant = dataclasses.replace(GRANT, models=only("strong", "claude"), fallback=("claude", "spare"))
+    case = Case(operation="models", model="", listing={}, protocol="anthropic", grant=grant)
+    assert case.route.targets == ()
+    assert case.ex.answer is not None
+    assert [item["id"] for item in json.loads(case.ex.answer)["data"]] == ["strong", "claude"]
 
 
 def test_a_list_of_models_shows_only_those_that_the_agent_may_use() -> None:
