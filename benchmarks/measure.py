@@ -69,6 +69,8 @@ CASES = (
     *(_whole(dialect) for dialect in (RESPONSES, MESSAGES, GENERATE, OLLAMA)),
     *(_stream(dialect) for dialect in (RESPONSES, MESSAGES, GENERATE, OLLAMA)),
     _translated(MESSAGES, CHAT),
+    _translated(GENERATE, CHAT),
+    _translated(OLLAMA, CHAT),
     _translated(CHAT, MESSAGES),
 )
 
