@@ -45,8 +45,11 @@ _NOT_UP = HOP | {
     "openai-organization",
     "openai-project",
     "x-goog-user-project",
+    "x-goog-fieldmask",
+    "x-http-method-override",
 }
-"""The last three would move the bill to another account of the operator's."""
+"""Three would move the bill to another account of the operator's. The last two have Google leave parts out of its reply, usage or the name
+of a tool among them, or take the request for another. Source: Google Cloud, "System parameters"."""
 _NOT_DOWN = HOP | {"content-length", "content-encoding", "set-cookie", "server", "date", "alt-svc", "strict-transport-security"}
 MAX_RETRY_AFTER_S = 30
 

@@ -14,6 +14,7 @@ Source: Gemini API reference, "Content", "Part", "Tool"; types of the `google-ge
 from __future__ import annotations
 
 import base64
+import functools
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -33,6 +34,7 @@ _hump = re.compile("[A-Z]")
 _opaque = re.compile("[A-Za-z0-9+/=_-]+")
 
 
+@functools.lru_cache(maxsize=512)
 def snake(name: str) -> str:
     """Return the other name of a member: `functionCall` as `function_call`."""
     return _hump.sub(lambda found: f"_{found[0].lower()}", name)

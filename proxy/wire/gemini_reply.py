@@ -11,7 +11,7 @@ were checked on recorded replies of Gemini 2.0 to 3.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -102,6 +102,18 @@ _usage_decoder = msgspec.json.Decoder(_Usage)
 _loose_decoder = msgspec.json.Decoder(_Loose)
 
 
+def _decoded(data: bytes) -> _Reply | None:
+    """Return the reply that `data` is, None for what is none. Half a surrogate, which JSON allows, must not hide the call beside it."""
+    try:
+        return _reply_decoder.decode(data)
+    except BROKEN:
+        value = jsonio.loads(data)
+    try:
+        return _reply_decoder.decode(jsonio.readable(value).encode()) if isinstance(value, dict) else None
+    except BROKEN:
+        return None
+
+
 # --- framings ----------------------------------------------------------------------------------------------------------------------
 
 
@@ -140,11 +152,15 @@ ARRAY = Frame("application/json", Elements, lambda raw: raw.lstrip(b"[, \t\r\n")
 # --- usage -------------------------------------------------------------------------------------------------------------------------
 
 
-def usage_of(raw: bytes | msgspec.Raw) -> Usage | None:
+def usage_of(raw: bytes | msgspec.Raw, final: bool = True) -> Usage | None:
     """Return the usage object `raw` as ours, None when it is none. Impossible numbers are clamped and make it inexact.
 
     Where the total is more than its parts, the rest is taken for output, which costs most. Some servers count thoughts among the
     candidates' tokens; the total tells.
+
+    Args:
+        raw: as in a reply.
+        final: nothing can be added to it any more.
     """
     if len(raw) < 5:  # absent, null, {}
         return None
@@ -152,25 +168,29 @@ def usage_of(raw: bytes | msgspec.Raw) -> Usage | None:
         found = _usage_decoder.decode(raw)
     except BROKEN:
         return None
-    given = (
+    parts = [
         found.prompt_token_count,
         found.cached_content_token_count,
         found.candidates_token_count,
         found.thoughts_token_count,
         found.tool_use_prompt_token_count,
-        found.total_token_count,
-    )
-    if given[:-1] == (None,) * 5:
+    ]
+    if parts == _NO_PARTS:
         return None
-    prompt, read, said, thought, fetched, total = (max(0, min(value or 0, MAX_COUNT)) for value in given)
-    fits = read <= prompt and all(value is None or 0 <= value <= MAX_COUNT for value in given)
-    output = said + thought
-    if found.total_token_count is not None and total != prompt + fetched + output:
+    given = [value or 0 for value in parts]
+    fits = final and min(given) >= 0 and max(given) <= MAX_COUNT
+    prompt, read, said, thought, fetched = [max(0, min(value, MAX_COUNT)) for value in given]
+    output, total = said + thought, found.total_token_count
+    if total is not None and total != prompt + fetched + output:
         inside = thought <= said and total == prompt + fetched + said
         fits = fits and inside
-        output = said if inside else output + max(0, total - prompt - fetched - output)
+        output = said if inside else output + max(0, min(total, MAX_COUNT) - prompt - fetched - output)
+    fits = fits and read <= prompt
     read = min(read, prompt)
     return Usage(prompt - read + fetched, output, read, 0, 0, min(thought, output), fits)
+
+
+_NO_PARTS = [None] * 5
 
 
 # --- the meter ---------------------------------------------------------------------------------------------------------------------
@@ -204,9 +224,8 @@ class GenerateMeter(Meter):
     def buffered(self, body: bytes) -> None:
         """See `Meter.buffered`."""
         self.ended = True
-        try:
-            reply = _reply_decoder.decode(body)
-        except BROKEN:
+        reply = _decoded(body)
+        if reply is None:
             self._odd(body)
             return
         self.failed = len(reply.error) > 4 and not reply.candidates
@@ -218,9 +237,8 @@ class GenerateMeter(Meter):
         """See `Meter.event`."""
         data = self._frame.data(raw)
         self._before = self._after
-        try:
-            reply = _reply_decoder.decode(data)
-        except BROKEN:
+        reply = _decoded(data)
+        if reply is None:
             return self._unread(raw, data)
         self._after += 1
         if len(reply.error) > 4:
@@ -286,11 +304,10 @@ class GenerateMeter(Meter):
 
     def _report(self, raw: msgspec.Raw) -> bool:
         """Take the newest usage; until every candidate has finished it may still grow."""
-        usage = usage_of(raw)
+        usage = usage_of(raw, self.ended or self._done())
         if usage is None:
             return False
-        self._reported = bytes(raw)
-        self.usage = usage if self._done() or self.ended else replace(usage, exact=False)
+        self._reported, self.usage = bytes(raw), usage
         return True
 
     def _part(self, raw: msgspec.Raw, said: _Said) -> None:

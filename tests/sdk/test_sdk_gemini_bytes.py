@@ -176,3 +176,25 @@ def test_the_clients_key_stays_here(sim: Simulator, proxy: Proxy) -> None:
     (call,) = sim.calls()
     assert (call["path"], call["query"]) == ("/v1/models/gemini-2.5-flash:streamGenerateContent", "alt=sse")
     assert call["keys"] == {"x-goog-api-key": digest(PROVIDER_KEY)}
+
+
+def test_headers_that_would_change_the_reply_stay_here(sim: Simulator, proxy: Proxy) -> None:
+    mask = {"X-Goog-FieldMask": "candidates.content.parts.functionCall.args", "X-HTTP-Method-Override": "GET", "x-goog-api-client": "kept"}
+    url = f"{proxy.url}/v1beta/models/gemini-2.5-flash{WHOLE}"
+    assert post(url, content("hi"), {"x-goog-api-key": proxy.key("tester"), **mask}).status == 200
+    (call,) = sim.calls()
+    assert [name for name in mask if name.lower() in call["headers"]] == ["x-goog-api-client"]
+
+
+@pytest.mark.parametrize("ids", [True, False])
+def test_a_loop_is_seen_with_ids_and_without(sim: Simulator, proxy: Proxy, ids: bool) -> None:
+    turns: list[dict[str, Any]] = [{"role": "user", "parts": [{"text": "Do it"}]}]
+    for i in range(5):
+        id = {"id": f"call-number-{i}"} if ids else {}
+        turns.append({"role": "model", "parts": [{"functionCall": {"name": "read_it", "args": {"n": 1}, **id}}]})
+        turns.append({"role": "user", "parts": [{"functionResponse": {"name": "read_it", "response": {"output": f"{i}"}, **id}}]})
+    for verb in (WHOLE, ARRAY, SSE):
+        said = json.loads(ask(proxy.url, verb, {"contents": turns}, proxy.key("tester")).body)
+        assert said["fleetgate"]["reason"] == "loop_detected"
+    assert sim.calls() == []
+    assert ask(proxy.url, WHOLE, {"contents": turns[:-4]}, proxy.key("tester")).status == 200

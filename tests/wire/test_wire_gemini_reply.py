@@ -17,6 +17,12 @@ GOLDEN = Path(__file__).parent / "golden"
 REPLY = (GOLDEN / "gemini_reply.json").read_bytes()
 STREAMS = {"sse": (SSE, (GOLDEN / "gemini_stream.sse").read_bytes()), "array": (ARRAY, (GOLDEN / "gemini_stream.json").read_bytes())}
 COSTLY = Deny(Reason.BUDGET_EXCEEDED, "Spent.", rule="budgets/test.yaml:3", remedy="Wait.")
+# fmt: off
+_WORDS = [
+    "candidates", "content", "parts", "text", "functionCall", "name", "args", "index", "finishReason", "usageMetadata", "data",
+    "promptTokenCount", "totalTokenCount", "promptFeedback", "blockReason", "error", "inlineData", "modelVersion",
+]
+# fmt: on
 FORBIDDEN = Deny(Reason.TOOL_CALL_BLOCKED, "No.", rule="policies/tools.yaml:3")
 
 
@@ -221,6 +227,16 @@ def test_what_does_not_read_counts_as_text() -> None:
     assert failed.failed
 
 
+def test_half_a_surrogate_hides_no_call() -> None:
+    call = {"functionCall": {"name": "rm", "args": {"path": "\ud83d"}}}
+    reply = {"candidates": [{"content": {"parts": [{"text": "a\ud83d"}, call]}, "finishReason": "STOP"}], "usageMetadata": usage(2)}
+    whole = GenerateMeter()
+    whole.buffered(json.dumps(reply).encode())
+    for meter in (whole, *(meter for meter, _ in both([reply]))):
+        assert [(c.name, c.arguments) for c in meter.tool_calls] == [("rm", '{"path":"\ufffd"}')]
+        assert (meter.usage, meter.finish, meter.texts[0]) == (Usage(10, 2), "STOP", "a\ufffd")
+
+
 def test_a_provider_cannot_fill_memory() -> None:
     many = {"candidates": [{"index": i} for i in range(1000)]}
     calls = {"candidates": [{"content": {"parts": [{"functionCall": {"name": "f"}}] * 2000}}]}
@@ -284,3 +300,23 @@ def test_a_cut_behind_the_last_reply(frame: Frame) -> None:
 def test_only_open_candidates_are_ended() -> None:
     ending = cut_stream(ARRAY, [chunk("a", "STOP"), chunk("b", index=1)], COSTLY)[-1]
     assert [c["index"] for c in ending["candidates"]] == [1]
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(_WORDS), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.lists(json_values | st.dictionaries(st.sampled_from(_WORDS), json_values, max_size=5), max_size=4), st.binary(max_size=20))
+def test_no_reply_makes_a_meter_raise(chunks: list[Any], noise: bytes) -> None:
+    for frame in (SSE, ARRAY):
+        meter = GenerateMeter(frame)
+        for raw in [written(frame, [c]) for c in chunks] + [noise]:
+            assert meter.event(raw).raw == raw
+        assert meter.usage is None or not meter.usage.exact or meter.usage.total >= 0
+        meter.cut(COSTLY)
+        whole = GenerateMeter(frame)
+        whole.buffered(json.dumps(chunks[:1]).encode()[1:-1] + noise)
+        assert whole.ended
