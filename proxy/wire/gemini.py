@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping
 from urllib.parse import unquote_plus
 
 from proxy.wire.base import Codec, Routes
+from proxy.wire.gemini_frame import ARRAY, SSE
 from proxy.wire.gemini_generate import GenerateCodec, TargetCodec
 from proxy.wire.gemini_other import BatchEmbedCodec, CountTokensCodec, EmbedCodec, ModelsCodec
-from proxy.wire.gemini_reply import ARRAY, SSE
 
 ROUTES: Routes = {}
 _VERSIONS = ("v1", "v1beta")

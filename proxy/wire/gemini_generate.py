@@ -27,7 +27,8 @@ from proxy.wire.gemini_contents import (
     parse_tools,
     snake,
 )
-from proxy.wire.gemini_reply import SSE, Frame, GenerateMeter
+from proxy.wire.gemini_frame import SSE, Frame
+from proxy.wire.gemini_reply import GenerateMeter
 from proxy.wire.openai_chat import NO_TOOLS
 
 KEYS = Members(

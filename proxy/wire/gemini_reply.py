@@ -10,7 +10,6 @@ were checked on recorded replies of Gemini 2.0 to 3.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,11 +17,10 @@ import msgspec
 
 from proxy.model import Deny, Usage
 from proxy.wire import jsonio, refusals
-from proxy.wire.base import Framing, Meter
+from proxy.wire.base import Meter
 from proxy.wire.call import Event, ToolCall
-from proxy.wire.jsonarray import Elements
+from proxy.wire.gemini_frame import SSE, Frame
 from proxy.wire.openai_reply import BROKEN, CUT_SHORT, MAX_CALLS, MAX_CHOICES, MAX_COUNT, MAX_MODEL
-from proxy.wire.sse import Splitter, data_of
 
 _NOTHING = msgspec.Raw(b"")
 _LONG = 16
@@ -112,41 +110,6 @@ def _decoded(data: bytes) -> _Reply | None:
         return _reply_decoder.decode(jsonio.readable(value).encode()) if isinstance(value, dict) else None
     except BROKEN:
         return None
-
-
-# --- framings ----------------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """How a stream carries its replies.
-
-    Attributes:
-        framing: makes what cuts it into events.
-        data: one event to the JSON in it.
-        whole: one reply to a whole stream.
-        ending: (reply or nothing, how many went before) to the bytes that end a stream.
-    """
-
-    content_type: str
-    framing: Callable[[], Framing]
-    data: Callable[[bytes], bytes]
-    whole: Callable[[bytes], bytes]
-    ending: Callable[[bytes, int], bytes]
-    closes: bool = False
-    """Whether the stream has an ending of its own behind the last reply."""
-
-
-def _sse(said: bytes, before: int = 0) -> bytes:
-    return b"data: %b\n\n" % said if said else b""
-
-
-def _ending(said: bytes, before: int) -> bytes:
-    return b"%b%b\n]\n" % (b"[" if not before else b"\n,\r\n" if said else b"", said)
-
-
-SSE = Frame("text/event-stream", Splitter, data_of, _sse, _sse)
-ARRAY = Frame("application/json", Elements, lambda raw: raw.lstrip(b"[, \t\r\n"), lambda said: b"[%b\n]\n" % said, _ending, closes=True)
 
 
 # --- usage -------------------------------------------------------------------------------------------------------------------------

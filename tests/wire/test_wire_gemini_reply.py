@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from proxy.model import Deny, Reason, Usage
 from proxy.wire.base import Framing
 from proxy.wire.call import Event
-from proxy.wire.gemini_reply import ARRAY, SSE, Frame, GenerateMeter, usage_of
+from proxy.wire.gemini_frame import ARRAY, SSE, Frame
+from proxy.wire.gemini_reply import GenerateMeter, usage_of
 
 GOLDEN = Path(__file__).parent / "golden"
 REPLY = (GOLDEN / "gemini_reply.json").read_bytes()

@@ -15,7 +15,8 @@ import msgspec
 
 from proxy.model import Deny, Usage
 from proxy.wire import jsonio, refusals
-from proxy.wire.gemini_reply import SSE, usage_of
+from proxy.wire.gemini_frame import SSE
+from proxy.wire.gemini_reply import usage_of
 from proxy.wire.openai_reply import BROKEN, CUT_SHORT, MAX_CALLS, MAX_MODEL
 from proxy.wire.sse import data_of
 from proxy.wire.translate.draft import TOO_LONG, Draft, whole_parts
