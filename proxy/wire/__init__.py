@@ -11,7 +11,7 @@ A reply passes a *meter*, whole or event by event: `sse` cuts the stream into ev
 is and keeps usage, texts and tool calls. A meter never raises and never trusts: what it cannot read counts as it stands.
 
 - `call`: the nouns: Call, Message, ToolCall, Event. `base`: the interface, Codec and Meter.
-- `gemini` (paths) with `gemini_generate`, `gemini_contents`, `gemini_reply` and `gemini_frame`; `gemini_other`; `jsonarray` cuts its arrays.
+- `gemini` with `gemini_generate`, `gemini_contents`, `gemini_reply` and `gemini_frame`; `gemini_other`; `jsonarray` cuts its arrays.
 - `ollama` with `ollama_messages` and `ollama_reply`; `ollama_other`; `ndjson` cuts its streams.
 - `openai_chat` with `openai_messages` and `openai_reply`; `openai_other`; `anthropic` with `anthropic_messages` and `anthropic_reply`.
 - `registry`: which codec answers for a route. `refusals`: how we say no.
