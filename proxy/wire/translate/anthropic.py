@@ -58,7 +58,9 @@ _CARRIED = frozenset({
 # fmt: on
 _REFUSED = SWITCHES_ON | {"container": "a container of the provider's", "prefill": "words put into the model's mouth"}
 _MESSAGE = frozenset({"role", "content"})
-_BLOCK = frozenset({"type", "text", "source", "thinking", "signature", "data", "id", "name", "input", "tool_use_id", "content", "is_error"})
+_BLOCK = frozenset(
+    {"type", "text", "source", "thinking", "signature", "data", "id", "name", "input", "tool_use_id", "content", "is_error", "tool_name"}
+)
 _TOOL = frozenset({"type", "name", "description", "input_schema", "strict"})
 _CONFIG = frozenset({"effort", "format"})
 _CHOICES = {"auto": "auto", "any": "any", "none": "none"}
@@ -166,6 +168,8 @@ def _block(asked: Asked, block: dict[str, Any], place: str) -> Part | None:
         return Thought(word(block.get("thinking"), place))
     if kind == "redacted_thinking":
         return Thought("")
+    if kind == "tool_reference":  # a tool that was found by a search; all tools are offered in full, so its name is all that is new
+        return Text(word(block.get("tool_name"), place))
     raise Untranslatable(f"{place}: a {kind} block")
 
 

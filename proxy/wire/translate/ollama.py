@@ -72,7 +72,9 @@ class OllamaDialect(Dialect):
     def write_request(self, asked: Asked) -> dict[str, Any]:
         """See `Dialect.write_request`. Usage always comes."""
         body: dict[str, Any] = {"model": asked.model, "messages": _messages(asked), "stream": asked.stream}
-        if asked.choice not in ("", "auto", "none"):
+        if not asked.tools and asked.choice:
+            asked.drop("tool_choice without tools")
+        elif asked.choice not in ("", "auto", "none"):
             raise Untranslatable("/tool_choice: Ollama cannot make a model call a tool")
         if asked.tools and asked.choice != "none":
             body["tools"] = [_written_tool(asked, tool) for tool in asked.tools]

@@ -185,6 +185,9 @@ def test_what_only_others_can_say_is_written_or_dropped() -> None:
 def test_nobody_can_make_it_call_a_tool(choice: str) -> None:
     with pytest.raises(Untranslatable, match="tool_choice"):
         writes(tools=[Tool("now", "", ANYWHERE)], choice=choice)
+    asked = Asked("m", [Turn("user", (Text("hi"),))], choice=choice)
+    assert "tools" not in OllamaDialect().write_request(asked)
+    assert asked.dropped == ["tool_choice without tools"]
 
 
 def test_outputs_stand_before_what_the_user_says_and_their_images_after_them() -> None:

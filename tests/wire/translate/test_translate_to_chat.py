@@ -117,6 +117,13 @@ def test_results_follow_their_calls_and_what_came_with_them_follows_both() -> No
     assert found[6:] == [{"role": "user", "content": [shown, SHOWN, {"type": "text", "text": "see"}]}]
 
 
+def test_a_tool_that_a_search_found_is_named() -> None:
+    found = [{"type": "tool_reference", "tool_name": name} for name in ("f", "g")]
+    result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": found}]}
+    written = to(messages=[*USER, {"role": "assistant", "content": [USE]}, result])["messages"]
+    assert written[2] == {"role": "tool", "tool_call_id": "toolu_1", "content": "f\ng"}
+
+
 def test_a_call_alone_has_no_content() -> None:
     result = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "toolu_1", "content": "x"}]}
     found = to(messages=[*USER, {"role": "assistant", "content": [USE]}, result])["messages"]
