@@ -90,13 +90,18 @@ class Clients:
                 text=True,
                 start_new_session=True,
             )
+            late = False
             try:
                 out, err = process.communicate(timeout=DEADLINE_S)
+            except subprocess.TimeoutExpired:
+                late = True
             finally:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-                with process:
-                    pass
+                if late:
+                    out, err = process.communicate()
+                process.wait()
+            assert not late, f"still running after {DEADLINE_S} s: {out[-2000:]}{err[-3000:]}"
             return Done(process.returncode, out, err)
 
     def script(self, name: str, **case: Any) -> Any:

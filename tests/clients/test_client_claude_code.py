@@ -25,7 +25,13 @@ def served(clients: Clients) -> Iterator[Watched]:
 
 
 def claude(
-    clients: Clients, served: Watched, prompt: str, *options: str, agent: str = "tester", credential: str = "ANTHROPIC_API_KEY"
+    clients: Clients,
+    served: Watched,
+    prompt: str,
+    *options: str,
+    agent: str = "tester",
+    model: str = MODEL,
+    credential: str = "ANTHROPIC_API_KEY",
 ) -> Done:
     program = clients.modules / "@anthropic-ai" / "claude-code" / "cli-wrapper.cjs"
     env = {
@@ -33,7 +39,7 @@ def claude(
         credential: served.proxy.key(agent),
         "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
     }
-    return clients.run([str(clients.node), str(program), "-p", prompt, "--model", MODEL, *options], env)
+    return clients.run([str(clients.node), str(program), "-p", prompt, "--model", model, *options], env)
 
 
 def outcome(record: dict[str, Any]) -> tuple[Any, ...]:

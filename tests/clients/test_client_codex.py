@@ -43,17 +43,17 @@ def setup(request: pytest.FixtureRequest) -> str:
     return found
 
 
-def codex(clients: Clients, served: Watched, setup: str, prompt: str, agent: str = "tester") -> Done:
+def codex(clients: Clients, served: Watched, setup: str, prompt: str, *more: str, agent: str = "tester", model: str = MODEL) -> Done:
     """Run it; `out` is one JSON event a line."""
     key = served.proxy.key(agent)
     files = {
-        ".codex/config.toml": f'model = "{MODEL}"{SETUPS[setup].format(url=served.proxy.url)}',
+        ".codex/config.toml": f'model = "{model}"{SETUPS[setup].format(url=served.proxy.url)}',
         ".codex/auth.json": json.dumps({"auth_mode": "apikey", "OPENAI_API_KEY": key}),
     }
     program = clients.modules / "@openai" / "codex" / "bin" / "codex.js"
     # Its sandbox needs what containers often forbid; the one command that it is told to run is an `echo`.
     options = ["exec", "--json", "--skip-git-repo-check", "--sandbox", "danger-full-access"]
-    return clients.run([str(clients.node), str(program), *options, prompt], {"FLEETGATE_KEY": key}, files)
+    return clients.run([str(clients.node), str(program), *options, *more, prompt], {"FLEETGATE_KEY": key}, files)
 
 
 def events(done: Done) -> list[dict[str, Any]]:

@@ -29,11 +29,11 @@ def served(clients: Clients) -> Iterator[Watched]:
         yield found
 
 
-def gemini(clients: Clients, served: Watched, prompt: str, agent: str = "tester") -> Done:
+def gemini(clients: Clients, served: Watched, prompt: str, agent: str = "tester", model: str = MODEL) -> Done:
     files = {".gemini/settings.json": json.dumps(SETTINGS), "work/note.txt": "forty-two pelicans\n"}
     env = {"GOOGLE_GEMINI_BASE_URL": served.proxy.url, "GEMINI_API_KEY": served.proxy.key(agent)}
     program = clients.modules / "@google" / "gemini-cli" / "bundle" / "gemini.js"
-    return clients.run([str(clients.node), str(program), "--skip-trust", "-m", MODEL, "-p", prompt], env, files)
+    return clients.run([str(clients.node), str(program), "--skip-trust", "-m", model, "-p", prompt], env, files)
 
 
 def outcome(record: dict[str, Any]) -> tuple[Any, ...]:
