@@ -33,6 +33,7 @@ HOP = frozenset(
 _NOT_UP = HOP | {
     "host",
     "content-length",
+    "content-type",
     "content-encoding",
     "accept-encoding",
     "expect",
@@ -69,12 +70,18 @@ def _goes_up(name: str) -> bool:
 
 
 def upstream_headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Return the client's headers that go upstream; a header that `Connection` names is hop-by-hop too."""
+    """Return the client's headers that go upstream; a header that `Connection` names is hop-by-hop too.
+
+    A body was read as JSON, so it goes up as JSON: bytes can be JSON and a protocol buffer at once, and Google takes either.
+    """
     named = headers.get("connection", "")
-    if not named or named == "keep-alive":
-        return [item for item in headers.items() if _goes_up(item[0])]
-    extra = {h.strip().lower() for h in named.split(",")}
-    return [item for item in headers.items() if _goes_up(item[0]) and item[0].lower() not in extra]
+    found = [item for item in headers.items() if _goes_up(item[0])]
+    if named and named != "keep-alive":
+        extra = {h.strip().lower() for h in named.split(",")}
+        found = [item for item in found if item[0].lower() not in extra]
+    if "content-type" in headers:
+        found.append(("content-type", "application/json"))
+    return found
 
 
 def upstream_query(query: str) -> str:

@@ -186,6 +186,14 @@ def test_headers_that_would_change_the_reply_stay_here(sim: Simulator, proxy: Pr
     assert [name for name in mask if name.lower() in call["headers"]] == ["x-goog-api-client"]
 
 
+@pytest.mark.parametrize("kind", ["application/x-protobuf", "application/json; charset=utf-16", "text/plain"])
+def test_what_was_read_as_json_goes_up_as_json(sim: Simulator, proxy: Proxy, kind: str) -> None:
+    headers = {"x-goog-api-key": proxy.key("tester"), "content-type": kind}
+    assert post(f"{proxy.url}/v1beta/models/gemini-2.5-flash{WHOLE}", content("hi"), headers).status == 200
+    (call,) = sim.calls()
+    assert call["headers"]["content-type"] == "application/json"
+
+
 @pytest.mark.parametrize("ids", [True, False])
 def test_a_loop_is_seen_with_ids_and_without(sim: Simulator, proxy: Proxy, ids: bool) -> None:
     turns: list[dict[str, Any]] = [{"role": "user", "parts": [{"text": "Do it"}]}]
