@@ -190,7 +190,7 @@ def test_what_is_not_http_is_refused(proxy: Proxy, line: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/"), ("POST", "/v1/responses"), ("POST", "/v1/chat/completions/"), ("POST", "//v1/chat/completions"), ("GET", CHAT),
+    [("GET", "/"), ("POST", "/v1/responses/"), ("POST", "/v1/chat/completions/"), ("POST", "//v1/chat/completions"), ("GET", CHAT),
      ("POST", "/v1/chat%2Fcompletions"), ("DELETE", "/v1/models"), ("POST", "/v1/fine_tuning/jobs"), ("HEAD", "/api/hello"),
      ("POST", "/agent/tester/v1/files"), ("POST", "/v1/chat/completions;x"), ("POST", "/v1/../v1/chat/completions")],
 )  # fmt: skip
