@@ -147,7 +147,7 @@ class MessagesMeter(Meter):
         """See `Meter.buffered`."""
         self.ended = True
         try:
-            message = _message_decoder.decode(body)
+            message = jsonio.decoded(_message_decoder, body)
         except BROKEN:
             self.texts.append(body.decode("utf-8", "replace"))
             return
@@ -164,7 +164,7 @@ class MessagesMeter(Meter):
         """See `Meter.event`."""
         data = data_of(raw)
         try:
-            event = _event_decoder.decode(data)
+            event = jsonio.decoded(_event_decoder, data)
         except BROKEN:
             return self._unread(raw, data) if data.startswith(b"{") else Event(raw, "other")
         delta = event.delta

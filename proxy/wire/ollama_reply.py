@@ -114,7 +114,7 @@ class OllamaMeter(Meter):
     def event(self, raw: bytes) -> Event:
         """See `Meter.event`."""
         try:
-            line = _reply_decoder.decode(raw)
+            line = jsonio.decoded(_reply_decoder, raw)
         except BROKEN:
             return self._odd(raw)
         if isinstance(line.model, str):

@@ -167,7 +167,7 @@ class ChatMeter(Meter):
         """See `Meter.buffered`."""
         self.ended = True
         try:
-            reply = _reply_decoder.decode(body)
+            reply = jsonio.decoded(_reply_decoder, body)
         except BROKEN:
             self.texts.append(body.decode("utf-8", "replace"))
             self._head(loose(body))
@@ -190,7 +190,7 @@ class ChatMeter(Meter):
         """See `Meter.event`."""
         data = data_of(raw)
         try:
-            chunk = _reply_decoder.decode(data)
+            chunk = jsonio.decoded(_reply_decoder, data)
         except BROKEN:
             return self._odd(raw, data)
         if len(chunk.error) > 4:

@@ -149,7 +149,7 @@ class ResponsesMeter(Meter):
         """See `Meter.event`."""
         data = data_of(raw)
         try:
-            event = _event_decoder.decode(data)
+            event = jsonio.decoded(_event_decoder, data)
         except BROKEN:
             return self._odd(raw, data)
         if event.sequence_number is not None:
@@ -325,7 +325,7 @@ class ResponsesMeter(Meter):
 
 def _decoded(raw: bytes) -> _Response | None:
     try:
-        return _response_decoder.decode(raw)
+        return jsonio.decoded(_response_decoder, raw)
     except BROKEN:
         return None
 

@@ -156,3 +156,13 @@ def test_any_other_cut_is_an_error_event(seen: int, deny: Deny | None, kind: str
     assert event.startswith(b"event: error\n")
     said = json.loads(data_of(event))
     assert (said["type"], said["error"]["type"]) == ("error", kind)
+
+
+def test_half_a_surrogate_hides_no_call() -> None:
+    """A model can have one written: its arguments are an object here, and a server may write their half letter as an escape."""
+    block = {"type": "tool_use", "id": "t", "name": "rm", "input": {"path": "\ud83d"}}
+    meter = MessagesMeter()
+    meter.buffered(json.dumps({"type": "message", "content": [block], "usage": {"input_tokens": 5, "output_tokens": 2}}).encode())
+    assert [call.name for call in meter.tool_calls] == ["rm"]
+    assert meter.usage == Usage(5, 2)
+    assert run(sse(type="content_block_start", index=0, content_block={**block, "name": "rm\ud83d"}))[1][0].tool == "rm\ufffd"

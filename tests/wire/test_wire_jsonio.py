@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -133,3 +134,12 @@ def test_a_body_that_was_proved_before_is_parsed_fast(body: bytes, value: Any) -
 @pytest.mark.parametrize("value", [{"a": ["é\u2028", 1, 2.5, None, True]}, "a\ud800", 10**30])
 def test_what_is_encoded_reads_as_it_was(value: Any) -> None:
     assert json.loads(jsonio.encoded(value)) == value
+
+
+def test_half_a_surrogate_hides_nothing_of_a_reply() -> None:
+    decoder = msgspec.json.Decoder(dict[str, str])
+    assert jsonio.decoded(decoder, b'{"a":"b"}') == {"a": "b"}
+    assert jsonio.decoded(decoder, b'{"a":"b\\ud83d","c":"d"}') == {"a": "b\ufffd", "c": "d"}
+    for broken in (b'{"a":5}', b'{"a":', b'{"a":"\\ud83d","c":5}', b"\xff", b"[" * 99999):
+        with pytest.raises((msgspec.DecodeError, UnicodeDecodeError, RecursionError)):
+            jsonio.decoded(decoder, broken)

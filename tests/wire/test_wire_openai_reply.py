@@ -227,3 +227,15 @@ def test_any_other_cut_is_an_error_event(deny: Deny | None, code: str) -> None:
     error, done = Splitter().feed(run(delta(content="a"))[0].cut(deny))
     assert json.loads(data_of(error))["error"]["code"] == code
     assert done == b"data: [DONE]\n\n"
+
+
+def test_half_a_surrogate_hides_no_call() -> None:
+    """A model can have one written: servers that parse its arguments and write them again leave the half as an escape."""
+    call = {"index": 0, "id": "c\ud83d", "function": {"name": "rm", "arguments": "{}"}}
+    whole, meter = ChatMeter(), ChatMeter()
+    whole.buffered(json.dumps({"choices": [{"message": {"tool_calls": [call]}}], "usage": {"prompt_tokens": 5}}).encode())
+    chunk = {"choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]}
+    assert meter.event(b"data: " + json.dumps(chunk).encode() + b"\n\n").tool == "rm"
+    assert [c.name for c in (*whole.tool_calls, *meter.tool_calls)] == ["rm", "rm"]
+    assert whole.usage is not None
+    assert whole.usage.input == 5

@@ -19,7 +19,7 @@ from proxy.wire.anthropic_reply import Tally
 from proxy.wire.openai_reply import BROKEN, MAX_CALLS, MAX_MODEL
 from proxy.wire.sse import data_of
 from proxy.wire.translate.draft import whole_parts
-from proxy.wire.translate.given import arguments_of, arguments_text, call_name, decoded, reply_name
+from proxy.wire.translate.given import arguments_of, arguments_text, call_name, reply_name
 from proxy.wire.translate.hub import (
     Asked,
     Began,
@@ -135,7 +135,7 @@ class MessagesReader(StreamReader):
     def event(self, raw: bytes) -> list[Step]:
         """See `StreamReader.event`."""
         try:
-            event = decoded(_decoder, data_of(raw))
+            event = jsonio.decoded(_decoder, data_of(raw))
         except BROKEN:
             return []
         if event.type == "content_block_delta" and event.delta is not None:

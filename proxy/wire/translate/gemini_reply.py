@@ -20,7 +20,7 @@ from proxy.wire.gemini_reply import usage_of
 from proxy.wire.openai_reply import BROKEN, CUT_SHORT, MAX_CALLS, MAX_MODEL
 from proxy.wire.sse import data_of
 from proxy.wire.translate.draft import TOO_LONG, Draft, whole_parts
-from proxy.wire.translate.given import arguments_of, call_name, decoded, reply_name
+from proxy.wire.translate.given import arguments_of, call_name, reply_name
 from proxy.wire.translate.hub import (
     Asked,
     Began,
@@ -123,7 +123,7 @@ def _word(value: object) -> str:
 def read_reply(body: dict[str, Any]) -> Said:
     """See `Dialect.read_reply`."""
     try:
-        reply = decoded(_decoder, jsonio.dumps(body))
+        reply = jsonio.decoded(_decoder, jsonio.dumps(body))
     except BROKEN:
         raise Untranslatable("the reply is none of generateContent") from None
     reason = _reason(reply)
@@ -145,7 +145,7 @@ class GeminiReader(StreamReader):
     def event(self, raw: bytes) -> list[Step]:
         """See `StreamReader.event`."""
         try:
-            reply = decoded(_decoder, data_of(raw) or raw.strip(b" \t\r\n[],"))
+            reply = jsonio.decoded(_decoder, data_of(raw) or raw.strip(b" \t\r\n[],"))
             parts = _parts(reply)
         except BROKEN:
             return []

@@ -8,16 +8,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any, TypeVar
-
-import msgspec
+from typing import Any
 
 from proxy.wire import jsonio
 from proxy.wire.keys import OFFERS
-from proxy.wire.openai_reply import BROKEN
 from proxy.wire.translate.hub import Asked, Image, Part, Text, ToolUse, Turn, Untranslatable
 
-T = TypeVar("T")
 _NOTHING: tuple[Any, ...] = (None, False, 0, "", [], {})
 _prefixes = re.compile(r"(chatcmpl|msg|resp|gen)[-_]")
 _data_url = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,")
@@ -158,18 +154,3 @@ def reply_name(prefix: str, id: str, asked: Asked) -> str:
 def call_name(prefix: str, id: str, asked: Asked, index: int) -> str:
     """Return the id of a tool call: the provider's, letter for letter, or one of ours where it gave none."""
     return id or f"{prefix}{asked.id or '0'}_{index}"
-
-
-def decoded(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
-    """Return what a provider said, decoded. Where a server cut a letter in half between two events, a mark stands for it.
-
-    Raises:
-        One of BROKEN: it is no JSON, or not of the shape that the decoder wants.
-    """
-    try:
-        return decoder.decode(data)
-    except BROKEN:
-        value = jsonio.loads(data)
-        if value is None:
-            raise
-        return decoder.decode(jsonio.readable(value).encode())

@@ -17,7 +17,7 @@ from proxy.wire import jsonio, refusals
 from proxy.wire.ollama_reply import EPOCH, usage_of
 from proxy.wire.openai_reply import BROKEN, CUT_SHORT, MAX_CALLS, MAX_MODEL
 from proxy.wire.translate.draft import TOO_LONG, Draft, whole_parts
-from proxy.wire.translate.given import arguments_of, call_name, decoded
+from proxy.wire.translate.given import arguments_of, call_name
 from proxy.wire.translate.hub import (
     Asked,
     Began,
@@ -98,7 +98,7 @@ def _parts(message: _Message | None) -> list[Text | Thought | ToolUse]:
 def read_reply(body: dict[str, Any]) -> Said:
     """See `Dialect.read_reply`."""
     try:
-        reply = decoded(_decoder, jsonio.dumps(body))
+        reply = jsonio.decoded(_decoder, jsonio.dumps(body))
     except BROKEN:
         raise Untranslatable("the reply is none of Ollama's chat") from None
     if reply.message is None:
@@ -118,7 +118,7 @@ class OllamaReader(StreamReader):
     def event(self, raw: bytes) -> list[Step]:
         """See `StreamReader.event`."""
         try:
-            line = decoded(_decoder, raw)
+            line = jsonio.decoded(_decoder, raw)
             parts = _parts(line.message)
         except BROKEN:
             return []

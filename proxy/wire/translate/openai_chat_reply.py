@@ -18,7 +18,7 @@ from proxy.model import Deny, Usage
 from proxy.wire import jsonio, refusals
 from proxy.wire.openai_reply import BROKEN, CUT_SHORT, DONE, MAX_CALLS, MAX_MODEL, usage_of
 from proxy.wire.sse import data_of
-from proxy.wire.translate.given import call_name, decoded, reply_name
+from proxy.wire.translate.given import call_name, reply_name
 from proxy.wire.translate.hub import (
     Asked,
     Began,
@@ -140,7 +140,7 @@ class ChatReader(StreamReader):
     def event(self, raw: bytes) -> list[Step]:
         """See `StreamReader.event`."""
         try:
-            chunk = decoded(_decoder, data_of(raw))
+            chunk = jsonio.decoded(_decoder, data_of(raw))
         except BROKEN:
             return []
         if chunk.error:

@@ -18,7 +18,7 @@ from proxy.wire.openai_responses_reply import usage_of
 from proxy.wire.openai_responses_write import NO_USAGE, message
 from proxy.wire.sse import data_of
 from proxy.wire.translate.draft import whole_parts
-from proxy.wire.translate.given import call_name, decoded, reply_name
+from proxy.wire.translate.given import call_name, reply_name
 from proxy.wire.translate.hub import (
     Asked,
     Began,
@@ -126,7 +126,7 @@ def _parts(items: list[_Item]) -> list[Text | Thought | ToolUse]:
 def read_reply(body: dict[str, Any]) -> Said:
     """See `Dialect.read_reply`."""
     try:
-        response = decoded(_response_decoder, jsonio.dumps(body))
+        response = jsonio.decoded(_response_decoder, jsonio.dumps(body))
     except BROKEN:
         raise Untranslatable("the reply is no response") from None
     if response.output is None or response.status not in (None, "completed", "incomplete"):
@@ -155,7 +155,7 @@ class ResponsesReader(StreamReader):
     def event(self, raw: bytes) -> list[Step]:
         """See `StreamReader.event`."""
         try:
-            event = decoded(_event_decoder, data_of(raw))
+            event = jsonio.decoded(_event_decoder, data_of(raw))
         except BROKEN:
             return []
         kind = event.type.removeprefix("response.")
