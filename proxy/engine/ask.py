@@ -7,6 +7,7 @@ from proxy.engine.ports import UpstreamError, UpstreamRequest
 from proxy.engine.reply import upstream_headers, upstream_query
 from proxy.model import Deny, Reason, Target
 from proxy.wire.call import Edit
+from proxy.wire.editing import replace_words
 from proxy.wire.refusals import DECIDED, Refusal, sentence
 from proxy.wire.translate.bridge import Bridge, Untranslatable
 
@@ -29,7 +30,7 @@ def request_for(ex: Exchange, target: Target) -> tuple[UpstreamRequest, Bridge |
         ask_usage=call.stream and not call.wants_usage,
         max_output_key="max_tokens" if target.local else "max_completion_tokens",
     )
-    headers = upstream_headers(ex.headers)
+    headers, hidden = upstream_headers(ex.headers), ex.redactions
     if ex.bridge is not None:  # what an earlier target would have gone without
         ex.findings = [finding for finding in ex.findings if finding.rule != DROPPED]
     if target.wire and target.wire != codec.dialect:
@@ -39,7 +40,7 @@ def request_for(ex: Exchange, target: Target) -> tuple[UpstreamRequest, Bridge |
         ex.note("upstream", f"{target.provider} is asked in {target.wire}")
         path = bridge.codec.upstream_path(bridge.call, target.upstream_model)
         carried = [*bridge.headers, *[h for h in headers if h[0].lower() in _CARRIED]]
-        return UpstreamRequest(target, "POST", path, carried, bridge.body, call.stream), bridge
+        return UpstreamRequest(target, "POST", path, carried, replace_words(bridge.body, hidden), call.stream), bridge
     path, query = codec.upstream_path(call, target.upstream_model), upstream_query(ex.query)
     return (
         UpstreamRequest(
@@ -47,7 +48,7 @@ def request_for(ex: Exchange, target: Target) -> tuple[UpstreamRequest, Bridge |
             method=ex.method,
             path=f"{path}?{query}" if query else path,
             headers=headers,
-            body=codec.rewrite(call, edit) if ex.method != "GET" else b"",
+            body=replace_words(codec.rewrite(call, edit), hidden) if ex.method != "GET" else b"",
             stream=call.stream,
         ),
         None,

@@ -46,6 +46,9 @@ class Runtime:
     """A floor of the output tokens seen so far in a stream; asked only when its pieces outnumber the hold."""
 
 
+_NOTHING: Mapping[str, str] = {}
+
+
 class Exchange:
     """See the module. `id` sorts by time and is the request id and the decision id."""
 
@@ -83,6 +86,7 @@ class Exchange:
         "principal",
         "protocol",
         "query",
+        "redactions",
         "reply_body",
         "reply_headers",
         "route",
@@ -138,6 +142,8 @@ class Exchange:
     """The output ceiling to send upstream where it differs from the client's own, else None."""
     answer: bytes | None
     """The whole reply, where a stage knows it and no provider need be asked."""
+    redactions: Mapping[str, str]
+    """Texts that the provider must not see, to what stands for them; empty for most."""
     held_output: int
     """How many output tokens the hold covers, over all choices; 0 when nothing is generated."""
     history: int
@@ -164,6 +170,7 @@ class Exchange:
         self.served = False
         self.target: Target | None = None
         self.bridge: Bridge | None = None
+        self.redactions: Mapping[str, str] = _NOTHING
         self.meter: Meter | None = None
         self.usage: Usage | None = None
         self.cost = Nanos(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 Operation = Literal["chat", "embeddings", "count_tokens", "models", "show"]
 """What is asked for: any text that a model makes is `chat`; `show` asks about one model."""
@@ -73,11 +73,11 @@ class ToolSpec:
 class Message:
     """One message of a conversation, parsed once and remembered (see `wire.memo`).
 
-    Everything but `counts` and `opening` is fixed when it is made. Those are caches: tokens by vocabulary name, which the token estimate
-    fills, and a digest of how the texts begin, by sessions. Emptying them changes cost, never a decision. `texts` are all texts that the
-    model reads, arguments of tool calls included. `offers` are tools that it gives the model from here on,
-    `refers` is the id of something that the provider keeps and that stands here by reference, and `item` says that it is a part of a turn:
-    the calls of one step then stand in several of them (all three in OpenAI Responses).
+    Everything but `counts`, `opening` and `seen` is fixed when it is made. Those are caches: tokens by vocabulary name, which the token
+    estimate fills, a digest of how the texts begin, by sessions, and what each rule set found, by guards. Emptying them changes cost,
+    never a decision. `texts` are all texts that the model reads, arguments of tool calls included. `offers` are tools that it gives the
+    model from here on, `refers` is the id of something that the provider keeps and that stands here by reference, and `item` says that it
+    is a part of a turn: the calls of one step then stand in several of them (all three in OpenAI Responses).
     """
 
     fingerprint: bytes
@@ -88,6 +88,7 @@ class Message:
     media: tuple[Media, ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
     opening: bytes = field(default=b"", compare=False)
+    seen: dict[str, tuple[Any, ...]] = field(default_factory=dict, compare=False)
     offers: tuple[ToolSpec, ...] = ()
     refers: str = ""
     item: bool = False
@@ -100,6 +101,7 @@ class Tools:
     specs: tuple[ToolSpec, ...] = ()
     text: str = ""
     counts: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, tuple[Any, ...]] = field(default_factory=dict, compare=False)
 
 
 @dataclass(slots=True)

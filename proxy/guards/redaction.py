@@ -1,0 +1,50 @@
+"""Placeholders: what the model reads instead of something that it must not see, and how the agent gets the original back.
+
+`[EMAIL_1]`, `[EMAIL_2]`, `[CARD_1]`: numbered by first appearance in the request. Clients send the whole conversation each time, so the
+same text has the same placeholder on every turn and every replica, and nothing has to be kept. A placeholder that stands in the
+conversation already, because somebody wrote it there, is left to its writer and the next number is taken.
+
+Where the provider keeps the history (`salt`), numbers of two requests would meet, so they carry a mark of the request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+MAX_LABEL = 24
+REACH = MAX_LABEL + 24
+"""The most characters of a placeholder."""
+
+
+class Redactions:
+    """The placeholders of one exchange.
+
+    Args:
+        taken: tells whether a placeholder stands in the request already.
+        salt: a short mark that keeps the numbers of two requests apart; empty where the request has the whole conversation.
+    """
+
+    __slots__ = ("_next", "_salt", "_taken", "back", "forth")
+
+    def __init__(self, taken: Callable[[str], bool], salt: str = "") -> None:
+        self._taken, self._salt = taken, salt
+        self._next: dict[str, int] = {}
+        self.forth: dict[str, str] = {}
+        self.back: dict[str, str] = {}
+
+    def hide(self, text: str, label: str) -> str:
+        """Return the placeholder of `text`."""
+        known = self.forth.get(text)
+        if known is not None:
+            return known
+        label = label[:MAX_LABEL] or "REDACTED"
+        number = self._next.get(label, 0)
+        while True:
+            number += 1
+            made = f"[{label}_{self._salt}{number}]"
+            if not self._taken(made):
+                break
+        self._next[label] = number
+        self.forth[text] = made
+        self.back[made] = text
+        return made

@@ -1,0 +1,176 @@
+"""The guards' look at a request: every text that the model would read, each once and never again.
+
+Decides by the agent's `data:` settings: `warn` leaves a finding, `redact` has a placeholder sent in place of the text, `block` refuses
+with `content_blocked`. What was found in a message is kept on it in the memo under the digest of the rule set, so a turn costs what is new
+in it; forgetting changes cost, never a decision. Fails closed: a guard that raises is a refusal (the engine's).
+
+A message that holds results of tools counts as a tool's word, all of it: an instruction in it was not the user's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from proxy.engine.exchange import Exchange
+from proxy.engine.stage import Stage
+from proxy.guards.base import Hit, Mode, Surface, TextGuard
+from proxy.guards.redaction import Redactions
+from proxy.model import Deny, Grant, Reason
+from proxy.wire.call import Call, Message
+
+INLINE_CHARS = 65_536
+"""New text up to this length is scanned on the loop (about a millisecond), more in a thread."""
+REMEMBERED = 1024
+MODES: tuple[Mode, ...] = ("off", "warn", "redact", "block")
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The guards that look at one agent's traffic, and the mode of each; `key` names the set in the memo."""
+
+    guards: tuple[TextGuard, ...]
+    modes: Mapping[str, Mode]
+    key: str
+
+    def strictest(self, mode: Mode) -> bool:
+        """Tell whether any guard is set to `mode`."""
+        return mode in self.modes.values()
+
+
+def watch_of(guards: Sequence[TextGuard], grant: Grant) -> Watch:
+    """Return what looks at the traffic of an agent with `grant`."""
+    modes = {guard.name: _mode(grant.data.get(guard.name, "off")) for guard in guards}
+    active = tuple(guard for guard in guards if modes[guard.name] != "off")
+    seen = hashlib.blake2b(" ".join(f"{g.name}:{g.digest}" for g in active).encode(), digest_size=8).hexdigest()
+    return Watch(active, modes, seen)
+
+
+def _mode(value: str) -> Mode:
+    return value if value in MODES else "block"
+
+
+class GuardStage(Stage):
+    """See the module.
+
+    Args:
+        guards: all text guards of this snapshot.
+    """
+
+    name: ClassVar[str] = "guards"
+    needs: ClassVar[frozenset[str]] = frozenset({"call", "grant", "session"})
+
+    def __init__(self, guards: Sequence[TextGuard]) -> None:
+        self._guards = tuple(guards)
+        self._watches: dict[int, tuple[Grant, Watch]] = {}
+
+    def watch(self, grant: Grant) -> Watch:
+        """Return what looks at the traffic of an agent with `grant`, remembered for it."""
+        known = self._watches.get(id(grant))
+        if known is None or known[0] is not grant:
+            if len(self._watches) >= REMEMBERED:
+                self._watches.clear()
+            known = self._watches[id(grant)] = grant, watch_of(self._guards, grant)
+        return known[1]
+
+    async def request(self, ex: Exchange) -> Deny | None:
+        """Scan what is new; note, hide or refuse what was found."""
+        watch, call = self.watch(ex.grant), ex.call
+        if not watch.guards or call.operation in ("models", "show"):
+            return None
+        if _new_chars(call, watch.key) > INLINE_CHARS:
+            await asyncio.to_thread(_scan_all, call, watch)
+        return self._judge(ex, watch, list(_found(call, watch)))
+
+    def _judge(self, ex: Exchange, watch: Watch, found: list[tuple[str, Hit]]) -> Deny | None:
+        if not found:
+            return None
+        redactions: Redactions | None = None
+        blocked: Hit | None = None
+        for text, hit in found:
+            mode = watch.modes[hit.rule.partition("/")[0]]
+            ex.find(hit.rule, hit.detail)
+            if mode == "block" and blocked is None:
+                blocked = hit
+            elif mode == "redact":
+                if redactions is None:
+                    redactions = Redactions(_taken(ex.call), ex.id[-4:] + "-" if ex.call.thread else "")
+                redactions.hide(text[hit.start : hit.end], hit.label)
+        if redactions is not None:
+            ex.redactions = redactions.forth
+            ex.note(self.name, f"{len(redactions.forth)} texts are hidden from the provider")
+        return None if blocked is None else refusal(blocked, ex.grant, "the request")
+
+
+def refusal(hit: Hit, grant: Grant, where: str) -> Deny:
+    """Return the refusal for `hit`, which stands in `where`."""
+    guard = hit.rule.partition("/")[0]
+    what = hit.detail or hit.rule
+    return Deny(
+        Reason.CONTENT_BLOCKED,
+        f"{where[:1].upper()}{where[1:]} holds what agent {grant.agent} must not pass on: {what}.",
+        rule=f"{hit.rule} (data.{guard}: block)",
+        remedy="Take it out. Where it came from a tool, have the tool leave it out.",
+        shadow=grant.shadow,
+    )
+
+
+def _taken(call: Call) -> _Taken:
+    return _Taken(call.body)
+
+
+class _Taken:
+    """Whether a placeholder stands in a body already."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, body: bytes) -> None:
+        self._body = body
+
+    def __call__(self, placeholder: str) -> bool:
+        return placeholder.encode() in self._body
+
+
+def _surface(message: Message) -> Surface:
+    if message.tool_results:
+        return "tool_result"
+    return "reply" if message.role == "assistant" else "prompt"
+
+
+def _new_chars(call: Call, key: str) -> int:
+    new = sum([sum(map(len, m.texts)) for m in (*call.system, *call.messages) if key not in m.seen])
+    return new + (0 if key in call.tools.seen else len(call.tools.text)) + sum(map(len, call.extra))
+
+
+def _scan_all(call: Call, watch: Watch) -> None:
+    for _ in _found(call, watch):
+        pass
+
+
+def _found(call: Call, watch: Watch) -> Iterator[tuple[str, Hit]]:
+    """Yield each text with a hit in it."""
+    key = watch.key
+    for message in (*call.system, *call.messages):
+        seen = message.seen.get(key)
+        if seen is None:
+            seen = message.seen[key] = tuple(_scan(message.texts, watch, _surface(message)))
+        if seen:
+            yield from seen
+    if call.tools.text:
+        seen = call.tools.seen.get(key)
+        if seen is None:
+            seen = call.tools.seen[key] = tuple(_scan((call.tools.text,), watch, "tool_definition"))
+        yield from seen
+    if call.extra:
+        yield from _scan(call.extra, watch, "prompt")
+
+
+def _scan(texts: Iterable[str], watch: Watch, surface: Surface) -> Iterator[tuple[str, Hit]]:
+    for text in texts:
+        for guard in watch.guards:
+            if surface in guard.surfaces:
+                for hit in guard.scan(text, surface):
+                    yield text, hit
