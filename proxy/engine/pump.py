@@ -2,10 +2,10 @@
 
 RAW        nobody watches single events and none is dropped: chunks go out as they came in, while the meter reads along.
 WATCH      every event passes the taps before it is sent, and may be dropped (a usage chunk that only we asked for) or end the stream.
-TRANSLATE  as WATCH, and what leaves is said in the client's dialect.
+GATE       as WATCH, and events wait until they may pass (see `engine.gate`).
+TRANSLATE  as either, and what leaves is said in the client's dialect.
 
-(GATE, which holds events back until a guard has released them, will stand beside these: a gate is a tap that answers "not yet".) In all
-modes only whole events leave, so that a cut can always end the stream well-formed. A stream is cut when a tap says
+In all modes only whole events leave, so that a cut can always end the stream well-formed. A stream is cut when a tap says
 so, when the model says more than the hold covers, or when the upstream breaks off: the client gets the protocol's own ending.
 """
 
@@ -16,11 +16,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from proxy.engine.exchange import Exchange
+from proxy.engine.gate import Gate
 from proxy.engine.ports import UpstreamError, UpstreamReply
 from proxy.engine.stage import Tap
 from proxy.model import Deny, Reason
 from proxy.wire.base import Framing, Meter
-from proxy.wire.call import WireError
+from proxy.wire.call import Event, WireError
 from proxy.wire.translate.bridge import Back
 
 
@@ -29,6 +30,7 @@ class Mode(enum.Enum):
 
     RAW = "raw"
     WATCH = "watch"
+    GATE = "gate"
     TRANSLATE = "translate"
 
 
@@ -41,12 +43,15 @@ class Flow:
     taps: Sequence[Tap] = ()
     drop_usage: bool = False
     back: Back | None = None
+    gate: Gate | None = None
 
     @property
     def mode(self) -> Mode:
         """The cheapest mode that serves all of it."""
         if self.back is not None:
             return Mode.TRANSLATE
+        if self.gate is not None:
+            return Mode.GATE
         return Mode.WATCH if self.taps or self.drop_usage else Mode.RAW
 
 
@@ -67,7 +72,7 @@ async def pump(ex: Exchange, reply: UpstreamReply, flow: Flow) -> Deny | None:
             before, carried = carried, carried + len(chunk) - sum(map(len, events))
             if not events:
                 continue
-            out, cut = _pass(ex, events, flow)
+            out, cut = _pass(ex, events, flow) if flow.gate is None else await _gated(ex, events, flow, flow.gate)
             if out:
                 untouched = raw and cut is None and before == carried == 0
                 data = chunk if untouched else b"".join(out)
@@ -83,34 +88,61 @@ async def pump(ex: Exchange, reply: UpstreamReply, flow: Flow) -> Deny | None:
 
 
 def _pass(ex: Exchange, events: list[bytes], flow: Flow) -> tuple[list[bytes], Deny | None]:
-    """Return the events to send, and the deny that stops the stream after them."""
+    """Return what to send for the events, and the deny that stops the stream after it."""
     out: list[bytes] = []
-    meter, back, ceiling = flow.meter, flow.back, ex.held_output
+    meter, back = flow.meter, flow.back
     for raw in events:
         event = meter.event(raw)
         if flow.drop_usage and event.kind == "usage" and back is None:
             continue
-        for tap in flow.taps:
-            deny = tap(event)
-            if deny is None:
-                continue
-            if not deny.shadow:
-                meter.withheld = True
-                return out, deny
-            ex.find(f"shadow/{deny.reason}", deny.rule)
-        if ceiling and meter.pieces > ceiling and _over(ex, meter):
-            meter.withheld = True
-            return out, Deny(
-                Reason.BUDGET_EXCEEDED,
-                f"The provider went on past the output ceiling of {ceiling} tokens that this call has paid for.",
-                rule="output ceiling",
-                remedy="Ask for a larger max_tokens if the budget allows it.",
-            )
+        deny = _watched(ex, event, flow)
+        if deny is not None:
+            return out, deny
         if back is None:
             out.append(raw)
         elif said := back.event(raw):
             out.append(said)
     return out, None
+
+
+async def _gated(ex: Exchange, events: list[bytes], flow: Flow, gate: Gate) -> tuple[list[bytes], Deny | None]:
+    """As `_pass`, with what the gate lets go of. A call may be judged for long, so what left before it is not kept waiting with it."""
+    out: list[bytes] = []
+    meter, back = flow.meter, flow.back
+    for raw in events:
+        event = meter.event(raw)
+        if flow.drop_usage and event.kind == "usage" and back is None:
+            continue
+        deny = _watched(ex, event, flow)
+        if deny is None:
+            free, deny = await gate.take(event)
+            out += free if back is None else [back.event(one) for one in free]
+        if deny is not None:
+            meter.withheld = True
+            return out, deny
+    return out, None
+
+
+def _watched(ex: Exchange, event: Event, flow: Flow) -> Deny | None:
+    """Return why the stream stops before `event`."""
+    meter, ceiling = flow.meter, ex.held_output
+    for tap in flow.taps:
+        deny = tap(event)
+        if deny is None:
+            continue
+        if not deny.shadow:
+            meter.withheld = True
+            return deny
+        ex.find(f"shadow/{deny.reason}", deny.rule)
+    if ceiling and meter.pieces > ceiling and _over(ex, meter):
+        meter.withheld = True
+        return Deny(
+            Reason.BUDGET_EXCEEDED,
+            f"The provider went on past the output ceiling of {ceiling} tokens that this call has paid for.",
+            rule="output ceiling",
+            remedy="Ask for a larger max_tokens if the budget allows it.",
+        )
+    return None
 
 
 def _over(ex: Exchange, meter: Meter) -> bool:
@@ -129,17 +161,26 @@ def _over(ex: Exchange, meter: Meter) -> bool:
 async def _tail(ex: Exchange, flow: Flow) -> Deny | None:
     """Handle the end of the upstream's bytes: a rest without its terminator goes through; a stream without its ending was cut."""
     meter, back, rest = flow.meter, flow.back, flow.framing.rest()
-    if rest:
-        meter.event(rest)
+    event = meter.event(rest) if rest else None
     if not meter.ended and not meter.finish and not meter.failed:
         meter.withheld = bool(rest)
         return _broken(False, "the stream ended without the protocol's own ending")
-    if back is not None:
-        rest = (back.event(rest) if rest else b"") + (b"" if meter.failed else back.end())
-    if rest:
-        ex.sizes[1] += len(rest)
-        await ex.client.write(rest)
-    return None
+    deny: Deny | None = None
+    last = [rest] if rest else []
+    if flow.gate is not None:
+        first, deny = await flow.gate.take(event) if event is not None else ([], None)
+        last, deny = (first, deny) if deny is not None else _joined(first, await flow.gate.end())
+    data = b"".join(last if back is None else [back.event(one) for one in last])
+    if back is not None and deny is None and not meter.failed:
+        data += back.end()
+    if data:
+        ex.sizes[1] += len(data)
+        await ex.client.write(data)
+    return deny
+
+
+def _joined(first: list[bytes], then: tuple[list[bytes], Deny | None]) -> tuple[list[bytes], Deny | None]:
+    return [*first, *then[0]], then[1]
 
 
 def _broken(timeout: bool, what: str) -> Deny:

@@ -17,6 +17,7 @@ from typing import Any
 
 from proxy.engine.ask import failed, foreign, request_for, said, store_down, uncarried, unreachable
 from proxy.engine.exchange import Exchange, Release
+from proxy.engine.gate import gate_for
 from proxy.engine.ports import ClientGone, StoreError, UpstreamError, UpstreamReply
 from proxy.engine.pump import Flow, pump
 from proxy.engine.record import record_of
@@ -236,6 +237,11 @@ class Engine:
         deny = await self._hooks(ex, ex.rt.plan.reply)
         if deny is not None:
             return deny
+        gate = gate_for(ex, meter)
+        if gate is not None:
+            ex.reply_body, deny = await gate.whole(ex.reply_body)
+            if deny is not None:
+                return deny
         headers = forwarded(reply.headers)
         if bridge is not None:
             try:
@@ -258,7 +264,8 @@ class Engine:
         if back is not None:
             headers = [*[h for h in headers if h[0].lower() != "content-type"], ("content-type", ex.codec.content_type(ex.call))]
         await ex.client.start(reply.status, [*headers, *ours(ex)])
-        cut = await pump(ex, reply, Flow(framing, meter, taps, drop_usage=not ex.call.wants_usage, back=back))
+        flow = Flow(framing, meter, taps, not ex.call.wants_usage, back, gate_for(ex, meter))
+        cut = await pump(ex, reply, flow)
         ex.mark("last_byte")
         ex.deny = cut
         ex.outcome = _outcome(cut) if cut is not None else "upstream_error" if meter.failed else "ok"

@@ -16,6 +16,7 @@ from proxy.wire.call import Event
 
 if TYPE_CHECKING:
     from proxy.engine.exchange import Exchange
+    from proxy.engine.gate import Inspector
 
 
 class Tap(Protocol):
@@ -48,6 +49,10 @@ class Stage:
         """Return a watcher for the events of this exchange's stream, or None."""
         return None
 
+    def inspect(self, ex: Exchange) -> Inspector | None:
+        """Return what judges the texts and tool calls of this exchange's reply, streamed or not, or None. One stage of a plan has it."""
+        return None
+
 
 Hook = Callable[["Exchange"], Awaitable[Deny | None]]
 
@@ -59,6 +64,7 @@ class Plan:
     request: tuple[tuple[str, Hook], ...]
     reply: tuple[tuple[str, Hook], ...]
     taps: tuple[Callable[[Exchange], Tap | None], ...]
+    inspect: Callable[[Exchange], Inspector | None] | None = None
 
 
 class PlanError(Exception):
@@ -81,8 +87,12 @@ def compile_plan(stages: Sequence[Stage], given: Iterable[str]) -> Plan:
             raise PlanError(f"stage {stage.name} gives {', '.join(sorted(twice)) or 'its name'} a second time")
         have |= stage.gives
         names.add(stage.name)
+    inspectors = [s.inspect for s in stages if type(s).inspect is not Stage.inspect]
+    if len(inspectors) > 1:
+        raise PlanError("two stages inspect replies; one must do it for both")
     return Plan(
         request=tuple((s.name, s.request) for s in stages if type(s).request is not Stage.request),
         reply=tuple((s.name, s.reply) for s in stages if type(s).reply is not Stage.reply),
         taps=tuple(s.tap for s in stages if type(s).tap is not Stage.tap),
+        inspect=inspectors[0] if inspectors else None,
     )

@@ -103,6 +103,46 @@ class Meter(ABC):
         raise NotImplementedError
 
 
+class Editor(ABC):
+    """Changes one reply of a protocol: words that must not pass as they are, and tool calls that must not pass.
+
+    What it does not change keeps its bytes. A tool call that is withheld leaves words in its place, so that numbering, stop reason and
+    the order of events stay what a client expects. One editor for one reply; it reads events in their order.
+    """
+
+    @abstractmethod
+    def texts(self, raw: bytes) -> list[tuple[str, str]]:
+        """Return the pieces of text in one stream event, each with its channel: pieces of one channel follow one another as one text.
+
+        Arguments of tool calls are no text here. An event that cannot be read has none.
+        """
+
+    @abstractmethod
+    def retext(self, raw: bytes, texts: Mapping[str, str]) -> bytes:
+        """Return the event with the piece of each channel in `texts` replaced."""
+
+    @abstractmethod
+    def recall(self, raws: Sequence[bytes], refused: Mapping[str, str], arguments: Mapping[str, str]) -> list[bytes]:
+        """Return events without the tool calls at the places in `refused`, and with other arguments for those in `arguments`.
+
+        Args:
+            raws: events in order that hold these calls from their first event to their last, and perhaps others.
+            refused: `ToolCall.place` to the words that the client reads instead.
+            arguments: `ToolCall.place` to the arguments, JSON text, that the client gets.
+        """
+
+    @abstractmethod
+    def later(self, raw: bytes) -> bytes:
+        """Return an event that leaves after something was changed, changed where it would contradict that: a stop reason, a final copy.
+
+        Called once for each event from then on, those that `recall` returned among them.
+        """
+
+    @abstractmethod
+    def whole(self, body: bytes, change: Callable[[str], str], refused: Mapping[str, str], arguments: Mapping[str, str]) -> bytes:
+        """Return a buffered reply with each text put through `change`, and its tool calls as `recall` would have them."""
+
+
 class Codec(ABC):
     """One protocol operation: how to read its requests, edit them, and meter its replies.
 
@@ -144,6 +184,10 @@ class Codec(ABC):
     def content_type(self, call: Call) -> str:
         """Return the content type of the replies to `call` that we make ourselves."""
         return next(iter(self.streams)) if call.stream else "application/json"
+
+    def editor(self, call: Call) -> Editor | None:
+        """Return an editor of the reply to `call`; None where nothing is said that could be changed."""
+        return None
 
     def speak(self, call: Call, text: str, id: str) -> bytes | None:
         """Return a whole, well-formed reply to `call` in which the assistant says `text` and stops; None where nobody speaks.

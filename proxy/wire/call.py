@@ -29,12 +29,16 @@ class WireError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One tool call that a model asked for: `arguments` is the text as sent; `signature` is equal for equal (name, canonical arguments)."""
+    """One tool call that a model asked for: `arguments` is the text as sent; `signature` is equal for equal (name, canonical arguments).
+
+    `place` says where it stands in a reply, in the words of the protocol's editor (`wire.base.Editor`); empty in a request.
+    """
 
     id: str
     name: str
     arguments: str
     signature: bytes
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True)
