@@ -9,10 +9,11 @@ Source: OpenAI API reference, "Create chat completion"; types of the Python SDK 
 from __future__ import annotations
 
 from proxy.wire import jsonio
-from proxy.wire.base import Codec, Memos, Meter, Routes, created_of
+from proxy.wire.base import Codec, Editor, Memos, Meter, Routes, created_of
 from proxy.wire.call import Call, Edit, Tools
 from proxy.wire.fields import MAX_TOKENS, Fields
 from proxy.wire.keys import Keys
+from proxy.wire.openai_edit import ChatEditor
 from proxy.wire.openai_messages import PROTOCOL, parse_functions, parse_message, parse_tools
 from proxy.wire.openai_reply import DONE, ChatMeter
 
@@ -78,6 +79,10 @@ class ChatCodec(Codec):
     def meter(self, call: Call) -> Meter:
         """See `Codec.meter`."""
         return ChatMeter()
+
+    def editor(self, call: Call) -> Editor:
+        """See `Codec.editor`."""
+        return ChatEditor()
 
     def speak(self, call: Call, text: str, id: str) -> bytes | None:
         """See `Codec.speak`."""

@@ -8,7 +8,7 @@ Source: OpenAI API reference, "The chat completion object", "The chat completion
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,9 +81,7 @@ class ChatEditor(Editor):
 
     def recall(self, raws: Sequence[bytes], refused: Mapping[str, str], arguments: Mapping[str, str]) -> list[bytes]:
         """See `Editor.recall`."""
-        for place in refused:
-            index, _, number = place.partition("/")
-            self._choice(int(index)).gone.add(int(number))
+        self._gone(refused)
         return [self._recalled(raw, refused, arguments) for raw in raws]
 
     def _recalled(self, raw: bytes, refused: Mapping[str, str], arguments: Mapping[str, str]) -> bytes:
@@ -143,9 +141,7 @@ class ChatEditor(Editor):
     def whole(self, body: bytes, change: Callable[[str], str], refused: Mapping[str, str], arguments: Mapping[str, str]) -> bytes:
         """See `Editor.whole`."""
         reply = jsonio.loads(body)
-        for place in refused:
-            index, _, number = place.partition("/")
-            self._choice(int(index)).gone.add(int(number))
+        self._gone(refused)
         for index, choice in _choices(reply):
             message = choice.get("message")
             holder = message if isinstance(message, dict) else choice
@@ -166,6 +162,11 @@ class ChatEditor(Editor):
         old = message.get("function_call")
         if isinstance(old, dict) and not self._keep(index, {"index": OLD, "function": old}, message, refused, arguments):
             del message["function_call"]
+
+    def _gone(self, places: Iterable[str]) -> None:
+        for place in places:
+            index, _, number = place.partition("/")
+            self._choice(int(index)).gone.add(int(number))
 
     def _choice(self, index: int) -> _Choice:
         return self._choices.setdefault(index, _Choice())

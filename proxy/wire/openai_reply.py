@@ -110,10 +110,12 @@ class _Started:
 
 @dataclass(slots=True)
 class _Answer:
-    """One choice while it streams: `at` maps an index to the call that it stands for now."""
+    """One choice while it streams: `at` maps an index to the call that it stands for now; `closed` calls are complete."""
 
+    index: int = 0
     calls: list[_Started] = field(default_factory=list)
     at: dict[int, _Started] = field(default_factory=dict)
+    closed: int = 0
     finished: bool = False
 
 
@@ -175,7 +177,7 @@ class ChatMeter(Meter):
         self._head(reply)
         self.failed = len(reply.error) > 4 and not reply.choices
         for position, choice in enumerate(reply.choices or ()):
-            answer = self._answers.setdefault(position, _Answer())
+            answer = self._answers.setdefault(position, _Answer(position))
             if choice.message is not None:
                 self._output(answer, choice.message)
             self._close(answer)
@@ -227,7 +229,7 @@ class ChatMeter(Meter):
         if found is None:
             if len(self._answers) >= MAX_CHOICES:
                 return next(reversed(self._answers.values()))
-            found = self._answers[index] = _Answer()
+            found = self._answers[index] = _Answer(index)
         return found
 
     def _all_finished(self) -> bool:
@@ -283,8 +285,9 @@ class ChatMeter(Meter):
     def _close(self, answer: _Answer) -> None:
         answer.finished = True
         for call in answer.calls:
-            arguments = "".join(call.pieces)
-            self.tool_calls.append(ToolCall(call.id, call.name, arguments, jsonio.signature(call.name, arguments)))
+            arguments, place = "".join(call.pieces), f"{answer.index}/{answer.closed}"
+            self.tool_calls.append(ToolCall(call.id, call.name, arguments, jsonio.signature(call.name, arguments), place))
+            answer.closed += 1
         answer.calls.clear()
         answer.at.clear()
 
