@@ -15,9 +15,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from proxy.effects import Effect
 from proxy.engine.exchange import Exchange
 from proxy.model import Deny, Reason
-from proxy.wire.base import Editor, Meter
+from proxy.wire.base import THOUGHT, Editor, Meter
 from proxy.wire.call import Event, ToolCall
 
 MAX_HELD = 16 << 20
@@ -64,6 +65,14 @@ class Inspector(Protocol):
 
     async def judge(self, call: ToolCall) -> Verdict:
         """Return what becomes of `call`. May wait: for a policy engine, for a person."""
+        ...
+
+
+class CallJudge(Protocol):
+    """One word on a tool call: the agent's contract, the rules of files, a policy engine. The first refusal counts."""
+
+    async def judge(self, ex: Exchange, call: ToolCall, effects: Sequence[Effect]) -> Deny | None:
+        """Return why `call`, which would have `effects`, must not pass; marked `shadow` where that is a dry run."""
         ...
 
 
@@ -134,8 +143,8 @@ class Gate:
         """Return what is left when the stream has ended by itself."""
         if self._calling:
             await self._recall()
-        for channel in self._channels.values():
-            self._look(channel, final=True)
+        for name, channel in self._channels.items():
+            self._look(name, channel, final=True)
         return self._leave()
 
     async def whole(self, body: bytes) -> tuple[bytes, Deny | None]:
@@ -165,10 +174,10 @@ class Gate:
             channel.text += piece
             found[name] = (name, start, channel.end)
         for name in found:
-            self._look(self._channels[name])
+            self._look(name, self._channels[name])
         return tuple(found.values())
 
-    def _look(self, channel: _Channel, final: bool = False) -> None:
+    def _look(self, name: str, channel: _Channel, final: bool = False) -> None:
         """Judge what was not judged yet: a span may leave once no longer one can begin before its end."""
         reach = self._inspector.reach
         limit = channel.end if final else channel.judged if reach is None else channel.end - reach + 1
@@ -177,6 +186,8 @@ class Gate:
         for span in self._inspector.spans(channel.text):
             start, end = span.start + channel.base, span.end + channel.base
             if channel.judged <= start < limit:
+                if span.deny is None and name.startswith(THOUGHT):
+                    continue
                 channel.spans.append(Span(start, end, span.instead, span.deny))
                 channel.judged = end
                 limit = max(limit, end)

@@ -9,9 +9,10 @@ Source: Anthropic API reference, "Create a Message", "Count tokens in a Message"
 from __future__ import annotations
 
 from proxy.wire import jsonio
+from proxy.wire.anthropic_edit import MessagesEditor
 from proxy.wire.anthropic_messages import MESSAGE, PROTOCOL, SYSTEM, TOOLS, parse_message, parse_system, parse_tools
 from proxy.wire.anthropic_reply import CountMeter, MessagesMeter, sse
-from proxy.wire.base import Codec, Memos, Meter, Routes
+from proxy.wire.base import Codec, Editor, Memos, Meter, Routes
 from proxy.wire.call import Call, Edit, Message, Tools
 from proxy.wire.fields import MAX_TOKENS, Fields, guarded
 from proxy.wire.keys import Keys
@@ -53,6 +54,10 @@ class MessagesCodec(Codec):
     def meter(self, call: Call) -> Meter:
         """See `Codec.meter`."""
         return MessagesMeter()
+
+    def editor(self, call: Call) -> Editor:
+        """See `Codec.editor`."""
+        return MessagesEditor()
 
     def speak(self, call: Call, text: str, id: str) -> bytes | None:
         """See `Codec.speak`."""

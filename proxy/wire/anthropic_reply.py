@@ -155,10 +155,10 @@ class MessagesMeter(Meter):
         self.model, self.finish = (message.model or "")[:MAX_MODEL], message.stop_reason or ""
         if self._tally.add(message.usage):
             self.usage = self._tally.usage(final=True)
-        for block in message.content or ():
+        for place, block in enumerate(message.content or ()):
             self._text((block.text or "") + (block.thinking or "") + (block.data or ""))
             if block.type in _CALL_KINDS:
-                self._call(_Open(block))
+                self._call(_Open(block), place)
 
     def event(self, raw: bytes) -> Event:
         """See `Meter.event`."""
@@ -231,14 +231,14 @@ class MessagesMeter(Meter):
     def _stop(self, index: int) -> None:
         found = self._blocks.pop(index, None)
         if found is not None and found.block.type in _CALL_KINDS:
-            self._call(found)
+            self._call(found, index)
 
-    def _call(self, found: _Open) -> None:
+    def _call(self, found: _Open, place: int) -> None:
         arguments = "".join(found.pieces)
         if not found.pieces:
             arguments = bytes(found.block.input).decode("utf-8", "replace") or "{}"
         name = found.block.name or ""
-        self.tool_calls.append(ToolCall(found.block.id or "", name, arguments, jsonio.signature(name, arguments)))
+        self.tool_calls.append(ToolCall(found.block.id or "", name, arguments, jsonio.signature(name, arguments), str(place)))
 
     def cut(self, deny: Deny | None) -> bytes:
         """See `Meter.cut`. Before `message_start` nothing can end as a message, so the error event comes whatever the reason."""

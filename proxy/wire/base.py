@@ -103,6 +103,10 @@ class Meter(ABC):
         raise NotImplementedError
 
 
+THOUGHT = "thought/"
+"""How the name of a channel begins whose text is signed by the provider: it may stop a reply and is never rewritten."""
+
+
 class Editor(ABC):
     """Changes one reply of a protocol: words that must not pass as they are, and tool calls that must not pass.
 
