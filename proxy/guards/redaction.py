@@ -9,11 +9,13 @@ Where the provider keeps the history (`salt`), numbers of two requests would mee
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 MAX_LABEL = 24
 REACH = MAX_LABEL + 24
 """The most characters of a placeholder."""
+PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]*_(?:[0-9a-f]{4}-)?[0-9]+\]")
 
 
 class Redactions:

@@ -10,47 +10,22 @@ A message that holds results of tools counts as a tool's word, all of it: an ins
 from __future__ import annotations
 
 import asyncio
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 from proxy.engine.exchange import Exchange
+from proxy.engine.gate import CallJudge
 from proxy.engine.stage import Stage
-from proxy.guards.base import Hit, Mode, Surface, TextGuard
+from proxy.guards.base import CallGuard, Hit, Surface, TextGuard
+from proxy.guards.inspection import Inspection
 from proxy.guards.redaction import Redactions
-from proxy.model import Deny, Grant, Reason
+from proxy.guards.watch import Watch, refusal, watch_of
+from proxy.model import Deny, Grant
 from proxy.wire.call import Call, Message
 
 INLINE_CHARS = 65_536
 """New text up to this length is scanned on the loop (about a millisecond), more in a thread."""
 REMEMBERED = 1024
-MODES: tuple[Mode, ...] = ("off", "warn", "redact", "block")
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """The guards that look at one agent's traffic, and the mode of each; `key` names the set in the memo."""
-
-    guards: tuple[TextGuard, ...]
-    modes: Mapping[str, Mode]
-    key: str
-
-    def strictest(self, mode: Mode) -> bool:
-        """Tell whether any guard is set to `mode`."""
-        return mode in self.modes.values()
-
-
-def watch_of(guards: Sequence[TextGuard], grant: Grant) -> Watch:
-    """Return what looks at the traffic of an agent with `grant`."""
-    modes = {guard.name: _mode(grant.data.get(guard.name, "off")) for guard in guards}
-    active = tuple(guard for guard in guards if modes[guard.name] != "off")
-    seen = hashlib.blake2b(" ".join(f"{g.name}:{g.digest}" for g in active).encode(), digest_size=8).hexdigest()
-    return Watch(active, modes, seen)
-
-
-def _mode(value: str) -> Mode:
-    return value if value in MODES else "block"
 
 
 class GuardStage(Stage):
@@ -58,13 +33,15 @@ class GuardStage(Stage):
 
     Args:
         guards: all text guards of this snapshot.
+        calls: all call guards.
+        judges: who decides on tool calls.
     """
 
     name: ClassVar[str] = "guards"
     needs: ClassVar[frozenset[str]] = frozenset({"call", "grant", "session"})
 
-    def __init__(self, guards: Sequence[TextGuard]) -> None:
-        self._guards = tuple(guards)
+    def __init__(self, guards: Sequence[TextGuard], calls: Sequence[CallGuard] = (), judges: Sequence[CallJudge] = ()) -> None:
+        self._guards, self._calls, self._judges = tuple(guards), tuple(calls), tuple(judges)
         self._watches: dict[int, tuple[Grant, Watch]] = {}
 
     def watch(self, grant: Grant) -> Watch:
@@ -85,6 +62,12 @@ class GuardStage(Stage):
             await asyncio.to_thread(_scan_all, call, watch)
         return self._judge(ex, watch, list(_found(call, watch)))
 
+    def inspect(self, ex: Exchange) -> Inspection | None:
+        """Return what looks at the reply; None where nothing would be looked for."""
+        watch = self.watch(ex.grant)
+        looks = Inspection(ex, watch, self._calls, self._judges)
+        return looks if looks.reach != 0 or looks.calls else None
+
     def _judge(self, ex: Exchange, watch: Watch, found: list[tuple[str, Hit]]) -> Deny | None:
         if not found:
             return None
@@ -103,19 +86,6 @@ class GuardStage(Stage):
             ex.redactions = redactions.forth
             ex.note(self.name, f"{len(redactions.forth)} texts are hidden from the provider")
         return None if blocked is None else refusal(blocked, ex.grant, "the request")
-
-
-def refusal(hit: Hit, grant: Grant, where: str) -> Deny:
-    """Return the refusal for `hit`, which stands in `where`."""
-    guard = hit.rule.partition("/")[0]
-    what = hit.detail or hit.rule
-    return Deny(
-        Reason.CONTENT_BLOCKED,
-        f"{where[:1].upper()}{where[1:]} holds what agent {grant.agent} must not pass on: {what}.",
-        rule=f"{hit.rule} (data.{guard}: block)",
-        remedy="Take it out. Where it came from a tool, have the tool leave it out.",
-        shadow=grant.shadow,
-    )
 
 
 def _taken(call: Call) -> _Taken:

@@ -1,0 +1,50 @@
+"""Which guards look at an agent's traffic, how strictly, and the refusal that a finding becomes. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from proxy.guards.base import Hit, Mode, TextGuard
+from proxy.model import Deny, Grant, Reason
+
+MODES: tuple[Mode, ...] = ("off", "warn", "redact", "block")
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """The guards that look at one agent's traffic, and the mode of each; `key` names the set in the memo."""
+
+    guards: tuple[TextGuard, ...]
+    modes: Mapping[str, Mode]
+    key: str
+
+    def strictest(self, mode: Mode) -> bool:
+        """Tell whether any guard is set to `mode`."""
+        return mode in self.modes.values()
+
+
+def watch_of(guards: Sequence[TextGuard], grant: Grant) -> Watch:
+    """Return what looks at the traffic of an agent with `grant`."""
+    modes = {guard.name: _mode(grant.data.get(guard.name, "off")) for guard in guards}
+    active = tuple(guard for guard in guards if modes[guard.name] != "off")
+    seen = hashlib.blake2b(" ".join(f"{g.name}:{g.digest}" for g in active).encode(), digest_size=8).hexdigest()
+    return Watch(active, modes, seen)
+
+
+def _mode(value: str) -> Mode:
+    return value if value in MODES else "block"
+
+
+def refusal(hit: Hit, grant: Grant, where: str) -> Deny:
+    """Return the refusal for `hit`, which stands in `where`."""
+    guard = hit.rule.partition("/")[0]
+    what = hit.detail or hit.rule
+    return Deny(
+        Reason.CONTENT_BLOCKED,
+        f"{where[:1].upper()}{where[1:]} holds what agent {grant.agent} must not pass on: {what}.",
+        rule=f"{hit.rule} (data.{guard}: block)",
+        remedy="Take it out. Where it came from a tool, have the tool leave it out.",
+        shadow=grant.shadow,
+    )
