@@ -1,89 +1,51 @@
 """The gate: holds a reply back until it may pass, and no longer.
 
-Texts wait until no finding can begin in them any more (`reach - 1` characters, each channel for itself); a tool call waits until its
-arguments are complete and was judged, then it passes, or words stand in its place. Everything leaves in the order in which it came; what
-needs no change leaves with its own bytes, so a clean stream is the provider's, byte for byte.
+Texts wait until no finding can begin in them any more (`reach - 1` characters, each channel for itself); tool calls wait until all that
+have begun are complete and were judged, then each passes, or words stand in its place. Everything leaves in the order in which it came;
+what needs no change leaves with its own bytes, so a clean stream is the provider's, byte for byte.
 
 The gate decides nothing: an `Inspector`, made by a stage, says what is found in a text and what becomes of a call. It fails closed: what
-an inspector cannot judge raises, which the engine turns into a cut.
+could not be read as the protocol's, a call that never ends and a call that nobody let through stop the reply. What leaves is read once
+more, by a meter of its own (`shown`): it knows of no other calls than those that passed, and ends a cut stream as the client has seen it.
+
+A text that stood still while another of its answer was said, and goes on after all, has left up to there: what is found across that
+place stops the reply, since it could not be hidden any more.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from proxy.effects import Effect
 from proxy.engine.exchange import Exchange
+from proxy.engine.inspector import PASSES, CallJudge, Inspector, Span, Verdict, spliced
 from proxy.model import Deny, Reason
 from proxy.wire.base import THOUGHT, Editor, Meter
-from proxy.wire.call import Event, ToolCall
+from proxy.wire.call import Event
 
 MAX_HELD = 16 << 20
-"""Bytes that may wait at once; a tool call over that is cut."""
+"""Bytes that may wait at once."""
+_HELD = 256
+"""Bytes that an event which waits takes beside its own."""
+MAX_CHANNELS = 4096
 CONTEXT = 64
 """Characters before the window that an inspector sees but does not judge again: what stands before a word decides whether it is one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Part of a text that must not pass as it is: `[start, end)` becomes `instead`, or `deny` stops the reply before it."""
-
-    start: int
-    end: int
-    instead: str = ""
-    deny: Deny | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What becomes of a tool call: `words` in its place, or other `arguments`, or (neither) it passes as it is."""
-
-    words: str | None = None
-    arguments: str | None = None
-
-
-PASSES = Verdict()
-
-
-class Inspector(Protocol):
-    """Judges what a reply says. Made by a stage for one exchange.
-
-    Attributes:
-        reach: the most characters of one span; 0 where texts are not looked at, None where only a whole text can be judged.
-        calls: whether tool calls are looked at.
-    """
-
-    reach: int | None
-    calls: bool
-
-    def spans(self, text: str) -> Sequence[Span]:
-        """Return what must not pass in `text`, in order, not overlapping."""
-        ...
-
-    async def judge(self, call: ToolCall) -> Verdict:
-        """Return what becomes of `call`. May wait: for a policy engine, for a person."""
-        ...
-
-
-class CallJudge(Protocol):
-    """One word on a tool call: the agent's contract, the rules of files, a policy engine. The first refusal counts."""
-
-    async def judge(self, ex: Exchange, call: ToolCall, effects: Sequence[Effect]) -> Deny | None:
-        """Return why `call`, which would have `effects`, must not pass; marked `shadow` where that is a dry run."""
-        ...
+_STRIDE = 32
+"""A text is looked at again when `reach / _STRIDE` characters more could leave, so that a long reach costs no look at each letter."""
+Range = tuple[str, int, int]
+_NO_TEXTS: dict[str, str] = {}
 
 
 @dataclass(slots=True)
 class _Channel:
-    """One text as it grows. Offsets are absolute: `text` begins at `base`, everything before `safe` may leave, `spans` change it."""
+    """One text as it grows. Offsets are absolute: `text` begins at `base`, what begins before `safe` is judged, `spans` change it; what
+    stood before `left` left before more of it came."""
 
     text: str = ""
     base: int = 0
-    judged: int = 0
     safe: int = 0
+    left: int = 0
     spans: list[Span] = field(default_factory=list)
 
     @property
@@ -93,10 +55,11 @@ class _Channel:
 
 @dataclass(slots=True)
 class _Held:
-    """One event that waits: the ranges of text in it by channel, and whether it belongs to a tool call that is not judged yet."""
+    """One event that waits: the ranges of text in it by channel, and whether it belongs to tool calls, judged or not."""
 
     raw: bytes
-    ranges: tuple[tuple[str, int, int], ...] = ()
+    ranges: tuple[Range, ...] = ()
+    waits: bool = False
     tool: bool = False
 
 
@@ -107,69 +70,99 @@ class Gate:
         inspector: what looks at it.
         editor: how its protocol is changed.
         meter: has read each event before it comes here.
+        shown: a fresh one, for what leaves.
     """
 
-    def __init__(self, inspector: Inspector, editor: Editor, meter: Meter) -> None:
-        self._inspector, self._editor, self._meter = inspector, editor, meter
+    def __init__(self, inspector: Inspector, editor: Editor, meter: Meter, shown: Meter) -> None:
+        self._inspector, self._editor, self._meter, self.shown = inspector, editor, meter, shown
         self._held: deque[_Held] = deque()
         self._channels: dict[str, _Channel] = {}
-        self._size = 0
-        self._started = self._judged = 0
-        self._calling = self._changed = False
-        self._texts = inspector.reach != 0
+        self._size = self._judged = self._passed = 0
+        self._window = self._changed = False
+        self._deny: Deny | None = None
+        self._texts, self._calls = inspector.reach != 0, inspector.calls
 
-    async def take(self, event: Event) -> tuple[list[bytes], Deny | None]:
-        """Take one event in; return what may leave now, and why the reply stops after it."""
-        raw = event.raw
-        if not self._held and not self._calling and event.kind != "tool" and not (self._texts and event.kind == "text"):
-            if event.kind == "end" and self._texts:
-                pass
-            else:
-                return [self._editor.later(raw) if self._changed else raw], None
+    def take(self, event: Event) -> bool:
+        """Take one event in; tell whether calls are complete and wait for `judge`."""
+        meter, raw, complete = self._meter, event.raw, False
+        if self._calls and (event.kind == "tool" or meter.calling or len(meter.tool_calls) > self._judged):
+            self._window = True
+            complete = len(meter.tool_calls) > self._judged and not meter.calling
         ranges = self._grow(raw) if self._texts else ()
-        tool = self._inspector.calls and (event.kind == "tool" or self._calling)
-        if tool:
-            self._calling = True
-            self._started += event.tool.count("\n") + 1 if event.tool else 0
-        self._held.append(_Held(raw, ranges, tool))
-        self._size += len(raw)
-        if self._size > MAX_HELD:
-            return [], _too_much()
-        if self._calling and len(self._meter.tool_calls) > self._judged and self._started <= len(self._meter.tool_calls):
-            await self._recall()
-        return self._leave()
+        self._held.append(_Held(raw, ranges, self._window, self._window))
+        self._size += len(raw) + _HELD
+        if meter.odd:
+            self._deny = self._deny or ODD
+        elif self._size > MAX_HELD or len(self._channels) > MAX_CHANNELS:
+            self._deny = self._deny or TOO_MUCH
+        return complete and self._deny is None
 
-    async def end(self) -> tuple[list[bytes], Deny | None]:
-        """Return what is left when the stream has ended by itself."""
-        if self._calling:
-            await self._recall()
+    async def judge(self) -> None:
+        """Have the calls judged that are complete."""
+        calls = self._meter.tool_calls[self._judged :]
+        self._judged = len(self._meter.tool_calls)
+        for call in calls:
+            self._take_verdict(call.place, await self._inspector.judge(call))
+        self._window = False
+        for held in self._held:
+            held.waits = False
+
+    def leave(self) -> tuple[list[bytes], Deny | None]:
+        """Return what may leave now, and why the reply stops after it."""
+        out: list[bytes] = []
+        held = self._held
+        if self._deny is not None:
+            return out, self._deny
+        while held and not held[0].waits and all(end <= self._channels[name].safe for name, _, end in held[0].ranges):
+            first = held[0]
+            deny = self._denied(first.ranges)
+            if deny is None:
+                held.popleft()
+                self._size -= len(first.raw) + _HELD
+                deny = self._show(self._edited(first), out)
+            if deny is not None:
+                self._deny = deny
+                return out, deny
+        return out, None
+
+    def end(self) -> None:
+        """The stream has ended by itself: what is left may leave, unless it belongs to a call that never was complete."""
+        if self._window:
+            self._deny = self._deny or UNFINISHED
         for name, channel in self._channels.items():
             self._look(name, channel, final=True)
-        return self._leave()
 
     async def whole(self, body: bytes) -> tuple[bytes, Deny | None]:
         """Return a buffered reply as it may pass."""
-        refused, arguments = await self._verdicts(self._meter.tool_calls) if self._inspector.calls else ({}, {})
-        deny: Deny | None = None
+        if self._meter.odd:
+            return body, ODD
+        if self._calls:
+            await self.judge()
+        denies: list[Deny] = []
 
         def change(text: str) -> str:
-            nonlocal deny
-            spans = self._inspector.spans(text)
-            deny = deny or next((span.deny for span in spans if span.deny is not None), None)
-            return _spliced(text, 0, spans)
+            spans = self._inspector.spans(text) if self._texts else ()
+            for span in spans:
+                self._inspector.took(span, text[span.start : span.end])
+            denies.extend([span.deny for span in spans if span.deny is not None])
+            return spliced(text, spans)
 
-        unchanged = not refused and not arguments and not self._texts
-        changed = body if unchanged else self._editor.whole(body, change if self._texts else _same, refused, arguments)
-        return changed, deny
+        changed = self._editor.whole(body, change)
+        self.shown.buffered(changed)
+        return changed, denies[0] if denies else self._slipped()
 
     # --- texts -------------------------------------------------------------------------------------------------------------------
 
-    def _grow(self, raw: bytes) -> tuple[tuple[str, int, int], ...]:
-        found: dict[str, tuple[str, int, int]] = {}
+    def _grow(self, raw: bytes) -> tuple[Range, ...]:
+        found: dict[str, Range] = {}
         for name, piece in self._editor.texts(raw):
             channel = self._channels.get(name)
             if channel is None:
                 channel = self._channels[name] = _Channel()
+            if piece is None:
+                self._look(name, channel, final=True)
+                channel.left = channel.end
+                continue
             start = found[name][1] if name in found else channel.end
             channel.text += piece
             found[name] = (name, start, channel.end)
@@ -178,127 +171,117 @@ class Gate:
         return tuple(found.values())
 
     def _look(self, name: str, channel: _Channel, final: bool = False) -> None:
-        """Judge what was not judged yet: a span may leave once no longer one can begin before its end."""
+        """Judge what was not judged yet: a span is told once no longer one can begin where it does."""
         reach = self._inspector.reach
-        limit = channel.end if final else channel.judged if reach is None else channel.end - reach + 1
-        if limit <= channel.safe and not final:
+        limit = channel.end if final else channel.safe if reach is None else channel.end - reach + 1
+        if limit <= channel.safe or (not final and limit - channel.safe < (reach or 0) // _STRIDE):
             return
-        for span in self._inspector.spans(channel.text):
-            start, end = span.start + channel.base, span.end + channel.base
-            if channel.judged <= start < limit:
-                if span.deny is None and name.startswith(THOUGHT):
-                    continue
-                channel.spans.append(Span(start, end, span.instead, span.deny))
-                channel.judged = end
-                limit = max(limit, end)
-        channel.judged = max(channel.judged, limit)
-        channel.safe = max(channel.safe, limit)
+        for found in self._inspector.spans(channel.text):
+            start, end = found.start + channel.base, found.end + channel.base
+            torn = start < channel.left < end and channel.safe == channel.left
+            if not torn and not channel.safe <= start < limit:
+                continue
+            self._inspector.took(found, channel.text[found.start : found.end])
+            instead = None if name.startswith(THOUGHT) else found.instead
+            if found.deny is not None or instead is not None:
+                deny = found.deny or (TORN if torn else None)
+                channel.spans.append(Span(max(start, channel.left) if torn else start, end, instead, deny))
+        channel.safe = limit
 
     # --- tool calls --------------------------------------------------------------------------------------------------------------
 
-    async def _verdicts(self, calls: Iterable[ToolCall]) -> tuple[dict[str, str], dict[str, str]]:
-        refused: dict[str, str] = {}
-        arguments: dict[str, str] = {}
-        for call in calls:
-            verdict = await self._inspector.judge(call)
-            if verdict.words is not None:
-                refused[call.place] = verdict.words
-            elif verdict.arguments is not None:
-                arguments[call.place] = verdict.arguments
-        return refused, arguments
-
-    async def _recall(self) -> None:
-        """Judge the calls that are complete, and put what may pass of them back into the line."""
-        calls = self._meter.tool_calls[self._judged :]
-        self._judged = len(self._meter.tool_calls)
-        self._calling = False
-        refused, arguments = await self._verdicts(calls)
-        if not refused and not arguments:
-            for held in self._held:
-                held.tool = False
+    def _take_verdict(self, place: str, verdict: Verdict) -> None:
+        if verdict.words is not None:
+            self._editor.refused[place] = verdict.words
             return
-        first = next((i for i, held in enumerate(self._held) if held.tool), 0)
-        waiting, tools = list(self._held)[:first], list(self._held)[first:]
-        raws = self._editor.recall([held.raw for held in tools], refused, arguments)
-        self._changed = True
-        ranges = [r for held in tools for r in held.ranges]
-        self._held = deque([*waiting, *[_Held(raw) for raw in raws[:-1]], _Held(raws[-1] if raws else b"", tuple(ranges))])
+        self._passed += 1
+        self._editor.kept.add(place)
+        if verdict.arguments is not None:
+            self._editor.arguments[place] = verdict.arguments
+
+    def _slipped(self) -> Deny | None:
+        """Return the refusal of a call that is about to leave and that nobody let through."""
+        return SLIPPED if self._calls and len(self.shown.tool_calls) > self._passed else None
 
     # --- leaving -----------------------------------------------------------------------------------------------------------------
 
-    def _leave(self) -> tuple[list[bytes], Deny | None]:
-        out: list[bytes] = []
-        while self._held:
-            held = self._held[0]
-            if held.tool or any(end > self._channels[name].safe for name, _, end in held.ranges):
-                break
-            deny = self._denied(held.ranges)
-            if deny is not None:
-                return out, deny
-            self._held.popleft()
-            self._size -= len(held.raw)
-            raw = self._retexted(held)
-            if raw:
-                out.append(raw)
-        return out, None
-
-    def _denied(self, ranges: Sequence[tuple[str, int, int]]) -> Deny | None:
+    def _denied(self, ranges: Sequence[Range]) -> Deny | None:
         for name, start, end in ranges:
             for span in self._channels[name].spans:
                 if span.deny is not None and span.start < end and span.end > start:
                     return span.deny
         return None
 
-    def _retexted(self, held: _Held) -> bytes:
-        """Return the event with the spans in its texts replaced, and let go of what left."""
-        raw, texts = held.raw, dict[str, str]()
+    def _edited(self, held: _Held) -> list[bytes]:
+        """Return the event as it leaves, and let go of its texts."""
+        texts = _NO_TEXTS
         for name, start, end in held.ranges:
             channel = self._channels[name]
-            inside = [s for s in channel.spans if s.start < end and s.end > start]
-            if inside:
-                texts[name] = _spliced(channel.text[start - channel.base : end - channel.base], start, inside)
-            channel.spans = [s for s in channel.spans if s.end > end]
-            drop = min(end, channel.judged) - CONTEXT - channel.base
+            if channel.spans:
+                inside = [s for s in channel.spans if s.start < end and s.end > start]
+                channel.spans = [s for s in channel.spans if s.end > end]
+                if inside:
+                    texts = {**texts, name: spliced(channel.text[start - channel.base : end - channel.base], inside, start)}
+            kept = max(CONTEXT, self._inspector.reach or 0) if channel.safe == channel.left else CONTEXT
+            drop = min(end, channel.safe) - kept - channel.base
             if drop > 0:
                 channel.text, channel.base = channel.text[drop:], channel.base + drop
-        if self._changed:
-            raw = self._editor.later(raw)
-        if texts:
-            self._changed = True
-            raw = self._editor.retext(raw, texts)
-        return raw
+        if not (texts or held.tool or self._changed):
+            return [held.raw]
+        raws = self._editor.edit(held.raw, texts)
+        self._changed = self._changed or raws != [held.raw]
+        return raws
+
+    def _show(self, raws: list[bytes], out: list[bytes]) -> Deny | None:
+        for raw in raws:
+            self.shown.event(raw)
+            deny = self._slipped()
+            if deny is not None:
+                return deny
+            out.append(raw)
+        self.shown.texts.clear()
+        return None
 
 
-def _same(text: str) -> str:
-    return text
+def _stop(reason: Reason, message: str, remedy: str) -> Deny:
+    return Deny(reason, message, rule="gate", remedy=remedy)
 
 
-def _spliced(text: str, base: int, spans: Sequence[Span]) -> str:
-    """Return `text`, which begins at `base`, with the spans in it replaced; a span's words stand where it begins."""
-    parts, position = list[str](), 0
-    for span in spans:
-        start, end = max(0, span.start - base), min(len(text), span.end - base)
-        parts.append(text[position:start])
-        if span.start >= base:
-            parts.append(span.instead)
-        position = max(position, end)
-    return "".join(parts) + text[position:]
+ODD = _stop(
+    Reason.UPSTREAM_ERROR,
+    "The provider's reply could not be read as its protocol, so nobody could look at what stands in it.",
+    "Try again; if it stays, check the provider.",
+)
+TOO_MUCH = _stop(
+    Reason.CONTENT_BLOCKED,
+    f"More than {MAX_HELD >> 20} MiB of the reply, or of texts side by side in it, would have to wait until it can be looked at.",
+    "Have the model write less at once.",
+)
+UNFINISHED = _stop(Reason.TOOL_CALL_BLOCKED, "The reply ended inside of a tool call, which nobody could look at.", "Try again.")
+SLIPPED = _stop(
+    Reason.TOOL_CALL_BLOCKED,
+    "The reply holds a tool call that could not be taken out of it alone, so it stops here.",
+    "Try again; if it stays, check the provider.",
+)
+TORN = _stop(
+    Reason.CONTENT_BLOCKED,
+    "The reply says in pieces, with other words between them, what this agent must not be told.",
+    "Try again.",
+)
 
 
-def _too_much() -> Deny:
-    return Deny(
-        Reason.TOOL_CALL_BLOCKED,
-        f"The model's tool call is over {MAX_HELD >> 20} MiB, too much to be looked at.",
-        rule="guards",
-        remedy="Have the model write less at once.",
-    )
-
-
-def gate_for(ex: Exchange, meter: Meter) -> Gate | None:
-    """Return what holds the reply of `ex` back until it may pass, None where nobody looks at it."""
+def gate_for(ex: Exchange, meter: Meter) -> Gate | Deny | None:
+    """Return what holds the reply of `ex` back until it may pass, None where nobody looks at it, a refusal where nobody could."""
     inspector = None if ex.rt.plan.inspect is None else ex.rt.plan.inspect(ex)
     if inspector is None:
         return None
     codec, call = (ex.codec, ex.call) if ex.bridge is None else (ex.bridge.codec, ex.bridge.call)
     editor = codec.editor(call)
-    return None if editor is None else Gate(inspector, editor, meter)
+    if editor is not None:
+        return Gate(inspector, editor, meter, codec.meter(call))
+    if call.operation != "chat":
+        return None
+    return Deny(Reason.INTERNAL, f"Nobody can look at replies of {codec.dialect}.", rule="gate", remedy="Report this.")
+
+
+__all__ = ["PASSES", "CallJudge", "Gate", "Inspector", "Span", "Verdict", "gate_for"]

@@ -12,17 +12,21 @@ so, when the model says more than the hold covers, or when the upstream breaks o
 from __future__ import annotations
 
 import enum
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from proxy.engine.ask import failed, store_down
 from proxy.engine.exchange import Exchange
 from proxy.engine.gate import Gate
-from proxy.engine.ports import UpstreamError, UpstreamReply
+from proxy.engine.ports import ClientGone, StoreError, UpstreamError, UpstreamReply
 from proxy.engine.stage import Tap
 from proxy.model import Deny, Reason
 from proxy.wire.base import Framing, Meter
 from proxy.wire.call import Event, WireError
 from proxy.wire.translate.bridge import Back
+
+log = logging.getLogger("fleetgate.engine")
 
 
 class Mode(enum.Enum):
@@ -106,21 +110,49 @@ def _pass(ex: Exchange, events: list[bytes], flow: Flow) -> tuple[list[bytes], D
 
 
 async def _gated(ex: Exchange, events: list[bytes], flow: Flow, gate: Gate) -> tuple[list[bytes], Deny | None]:
-    """As `_pass`, with what the gate lets go of. A call may be judged for long, so what left before it is not kept waiting with it."""
+    """As `_pass`, with what the gate lets go of."""
     out: list[bytes] = []
     meter, back = flow.meter, flow.back
     for raw in events:
         event = meter.event(raw)
         if flow.drop_usage and event.kind == "usage" and back is None:
             continue
-        deny = _watched(ex, event, flow)
-        if deny is None:
-            free, deny = await gate.take(event)
-            out += free if back is None else [back.event(one) for one in free]
+        deny = _watched(ex, event, flow) or await _through(ex, event, flow, gate, out)
         if deny is not None:
-            meter.withheld = True
             return out, deny
     return out, None
+
+
+async def _through(ex: Exchange, event: Event | None, flow: Flow, gate: Gate, out: list[bytes]) -> Deny | None:
+    """Take an event, or the end, into the gate, add what it lets go of to `out`, and return why the stream stops after it.
+
+    A call may be judged for long, so what left before it is not kept waiting with it. Fails closed: a gate that raises is a cut.
+    """
+    try:
+        if event is None:
+            gate.end()
+        elif gate.take(event):
+            await _write(ex, out)
+            out.clear()
+            await gate.judge()
+        free, deny = gate.leave()
+    except ClientGone:
+        raise
+    except StoreError as e:
+        log.error("exchange %s: gate: %s", ex.id, e)
+        return store_down("gate")
+    except Exception:
+        log.exception("exchange %s: the gate failed", ex.id)
+        return failed("gate")
+    out += free if flow.back is None else [flow.back.event(one) for one in free]
+    return deny
+
+
+async def _write(ex: Exchange, out: list[bytes]) -> None:
+    data = b"".join(out)
+    if data:
+        ex.sizes[1] += len(data)
+        await ex.client.write(data)
 
 
 def _watched(ex: Exchange, event: Event, flow: Flow) -> Deny | None:
@@ -166,21 +198,18 @@ async def _tail(ex: Exchange, flow: Flow) -> Deny | None:
         meter.withheld = bool(rest)
         return _broken(False, "the stream ended without the protocol's own ending")
     deny: Deny | None = None
-    last = [rest] if rest else []
-    if flow.gate is not None:
-        first, deny = await flow.gate.take(event) if event is not None else ([], None)
-        last, deny = (first, deny) if deny is not None else _joined(first, await flow.gate.end())
-    data = b"".join(last if back is None else [back.event(one) for one in last])
+    gate, last = flow.gate, [rest] if rest else []
+    if gate is not None:
+        last = []
+        if event is not None:
+            deny = await _through(ex, event, flow, gate, last)
+        deny = deny or await _through(ex, None, flow, gate, last)
+    elif back is not None:
+        last = [back.event(one) for one in last]
     if back is not None and deny is None and not meter.failed:
-        data += back.end()
-    if data:
-        ex.sizes[1] += len(data)
-        await ex.client.write(data)
+        last.append(back.end())
+    await _write(ex, last)
     return deny
-
-
-def _joined(first: list[bytes], then: tuple[list[bytes], Deny | None]) -> tuple[list[bytes], Deny | None]:
-    return [*first, *then[0]], then[1]
 
 
 def _broken(timeout: bool, what: str) -> Deny:

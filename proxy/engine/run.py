@@ -238,6 +238,8 @@ class Engine:
         if deny is not None:
             return deny
         gate = gate_for(ex, meter)
+        if isinstance(gate, Deny):
+            return gate
         if gate is not None:
             ex.reply_body, deny = await gate.whole(ex.reply_body)
             if deny is not None:
@@ -258,13 +260,16 @@ class Engine:
         back = None if ex.bridge is None else ex.bridge.back()
         meter = ex.meter = ex.codec.meter(ex.call) if ex.bridge is None else ex.bridge.meter()
         taps: list[Tap] = [tap for make in ex.rt.plan.taps if (tap := make(ex)) is not None]
+        gate = gate_for(ex, meter)
+        if isinstance(gate, Deny):
+            return gate
         ex.served = ex.started = True
         ex.status = reply.status
         headers = forwarded(reply.headers)
         if back is not None:
             headers = [*[h for h in headers if h[0].lower() != "content-type"], ("content-type", ex.codec.content_type(ex.call))]
         await ex.client.start(reply.status, [*headers, *ours(ex)])
-        flow = Flow(framing, meter, taps, not ex.call.wants_usage, back, gate_for(ex, meter))
+        flow = Flow(framing, meter, taps, not ex.call.wants_usage, back, gate)
         cut = await pump(ex, reply, flow)
         ex.mark("last_byte")
         ex.deny = cut
@@ -272,7 +277,8 @@ class Engine:
         self._settled(ex)
         if cut is not None:
             ex.note("reply", f"cut: {cut.message}")
-            ending = meter.cut(cut) if back is None else back.cut(cut)
+            seen = meter if gate is None else gate.shown
+            ending = seen.cut(cut) if back is None else back.cut(cut)
             ex.sizes[1] += len(ending)
             await ex.client.write(ending)
         await ex.client.end()

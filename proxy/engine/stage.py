@@ -16,7 +16,7 @@ from proxy.wire.call import Event
 
 if TYPE_CHECKING:
     from proxy.engine.exchange import Exchange
-    from proxy.engine.gate import Inspector
+    from proxy.engine.inspector import Inspector
 
 
 class Tap(Protocol):

@@ -1,26 +1,30 @@
 """The guards' look at a reply: its texts as they stream, its tool calls when they are complete.
 
 Made for one exchange by the guard stage. Texts: what `block` forbids stops the reply before it, what `redact` hides is replaced, and a
-placeholder that the request hid becomes the original again. Tool calls: the originals are put back into the arguments, the call guards say
-what the call would do, and the judges (contract, rules, policy engine) decide on exactly what the agent would run. A refused call leaves
-words for the model and the person; a dry run leaves a finding.
+placeholder that the request hid becomes the original again. Tool calls: their arguments are treated likewise, by the guards that look at
+those; then the call guards say what the call would do, and the judges (contract, rules, policy engine) decide on exactly what the agent
+would run. A refused call leaves words for the model and the person; a dry run leaves a finding.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
 from proxy.effects import Effect
 from proxy.engine.exchange import Exchange
-from proxy.engine.gate import PASSES, CallJudge, Span, Verdict
+from proxy.engine.inspector import PASSES, CallJudge, Span, Verdict, spliced
 from proxy.guards.base import CallGuard, Hit
 from proxy.guards.redaction import PLACEHOLDER, REACH
 from proxy.guards.watch import Watch, refusal
-from proxy.model import Deny
+from proxy.model import Deny, Reason
 from proxy.wire import jsonio
 from proxy.wire.call import ToolCall
-from proxy.wire.editing import replace_words
+from proxy.wire.editing import change_strings, replace_words
 from proxy.wire.refusals import sentence
+
+MAX_TOLD = 1024
+"""Different things found in one reply that are told of once each; more are told of as often as they come."""
 
 
 class Inspection:
@@ -42,42 +46,69 @@ class Inspection:
         if self._back:
             reaches.append(REACH)
         self.reach: int | None = None if None in reaches else max([r for r in reaches if r is not None], default=0)
-        self.calls = bool(judges)
+        self._arguments = [guard for guard in watch.guards if "tool_call" in guard.surfaces]
+        self.calls = bool(judges or self._arguments or self._back)
+        self._told: set[tuple[str, bytes]] = set()
 
     def spans(self, text: str) -> list[Span]:
         """See `Inspector.spans`."""
-        found = [self._span(text, hit) for guard in self._texts for hit in guard.scan(text, "reply")]
-        if self._back:
+        found = [self._span(hit) for guard in self._texts for hit in guard.scan(text, "reply")]
+        if self._back and "[" in text:
             matches = PLACEHOLDER.finditer(text)
             found += [Span(m.start(), m.end(), self._back[m.group()]) for m in matches if m.group() in self._back]
-        return _apart([span for span in found if span is not None])
+        if len(found) > 1:
+            found.sort(key=lambda span: span.start)
+        return found
 
-    def _span(self, text: str, hit: Hit) -> Span | None:
+    def _span(self, hit: Hit) -> Span:
         mode = self._watch.modes[hit.rule.partition("/")[0]]
-        self._ex.find(hit.rule, hit.detail)
-        if mode == "block":
-            deny = refusal(hit, self._ex.grant, "the reply")
-            if not deny.shadow:
-                return Span(hit.start, hit.end, "", deny)
-            self._ex.find(f"shadow/{deny.reason}", deny.rule)
-            return None
-        if mode != "redact":
-            return None
-        return Span(hit.start, hit.end, f"[{hit.label or 'REDACTED'}]")
+        deny = refusal(hit, self._ex.grant, "the reply") if mode == "block" else None
+        instead = f"[{hit.label or 'REDACTED'}]" if mode == "redact" else None
+        return Span(hit.start, hit.end, instead, deny if deny is None or not deny.shadow else None, hit.rule, hit.detail)
+
+    def took(self, span: Span, text: str) -> None:
+        """See `Inspector.took`: one finding for each thing that was found, however often it is said."""
+        key = span.rule, hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+        if not span.rule or key in self._told:
+            return
+        if len(self._told) < MAX_TOLD:
+            self._told.add(key)
+        self._ex.find(span.rule, span.detail)
+        if self._ex.grant.shadow and self._watch.modes[span.rule.partition("/")[0]] == "block":
+            self._ex.find(f"shadow/{Reason.CONTENT_BLOCKED}", span.rule)
 
     async def judge(self, call: ToolCall) -> Verdict:
         """See `Inspector.judge`."""
-        arguments = self._restored(call.arguments)
-        restored = arguments != call.arguments
-        if restored:
+        said, deny = self._scanned(call.arguments)
+        arguments = self._restored(said)
+        changed = arguments != call.arguments
+        if changed:
             call = ToolCall(call.id, call.name, arguments, jsonio.signature(call.name, arguments), call.place)
         effects = [effect for guard in self._guards for effect in guard.effects(call)]
-        deny = await self._first(call, effects)
+        deny = deny or await self._first(call, effects)
         if deny is not None:
             self._ex.find(str(deny.reason), deny.rule)
             self._ex.note("guards", f"withheld a call of {call.name[:80]}: {deny.message} [{deny.rule}]")
             return Verdict(words=sentence(deny))
-        return Verdict(arguments=arguments) if restored else PASSES
+        return Verdict(arguments=arguments) if changed else PASSES
+
+    def _scanned(self, arguments: str) -> tuple[str, Deny | None]:
+        """Return the arguments without what text guards hide in them, and why they must not pass at all."""
+        if not self._arguments:
+            return arguments, None
+        denies: list[Deny] = []
+
+        def change(text: str) -> str:
+            spans = [self._span(hit) for guard in self._arguments for hit in guard.scan(text, "tool_call")]
+            for span in spans:
+                self.took(span, text[span.start : span.end])
+            denies.extend([span.deny for span in spans if span.deny is not None])
+            return spliced(text, spans)
+
+        raw = arguments.encode("utf-8", "surrogatepass")
+        whole = jsonio.loads(raw) is None
+        said = change(arguments) if whole else change_strings(raw, change).decode("utf-8", "surrogatepass")
+        return said, denies[0] if denies else None
 
     async def _first(self, call: ToolCall, effects: Sequence[Effect]) -> Deny | None:
         for judge in self._judges:
@@ -95,16 +126,3 @@ class Inspection:
             return arguments
         raw = arguments.encode("utf-8", "surrogatepass")
         return replace_words(raw, self._back).decode("utf-8", "surrogatepass")
-
-
-def _apart(spans: list[Span]) -> list[Span]:
-    """Return spans in order, none over another; a refusal goes before a replacement, an earlier one before a later."""
-    spans.sort(key=lambda span: (span.start, span.deny is None, -span.end))
-    kept: list[Span] = []
-    for span in spans:
-        if kept and span.start < kept[-1].end:
-            if span.deny is not None and kept[-1].deny is None:
-                kept[-1] = Span(kept[-1].start, max(kept[-1].end, span.end), "", span.deny)
-            continue
-        kept.append(span)
-    return kept

@@ -22,7 +22,7 @@ from proxy.wire.openai_reply import BROKEN, CUT_SHORT, MAX_CALLS, MAX_COUNT, MAX
 from proxy.wire.sse import data_of
 
 _NOTHING = msgspec.Raw(b"")
-_CALL_KINDS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
+CALL_KINDS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
 _NOT_OUTPUT = frozenset({"citations_delta", "signature_delta"})
 
 
@@ -149,6 +149,7 @@ class MessagesMeter(Meter):
         try:
             message = jsonio.decoded(_message_decoder, body)
         except BROKEN:
+            self.odd = True
             self.texts.append(body.decode("utf-8", "replace"))
             return
         self.failed = message.type == "error"
@@ -157,7 +158,7 @@ class MessagesMeter(Meter):
             self.usage = self._tally.usage(final=True)
         for place, block in enumerate(message.content or ()):
             self._text((block.text or "") + (block.thinking or "") + (block.data or ""))
-            if block.type in _CALL_KINDS:
+            if block.type in CALL_KINDS:
                 self._call(_Open(block), place)
 
     def event(self, raw: bytes) -> Event:
@@ -166,7 +167,10 @@ class MessagesMeter(Meter):
         try:
             event = jsonio.decoded(_event_decoder, data)
         except BROKEN:
-            return self._unread(raw, data) if data.startswith(b"{") else Event(raw, "other")
+            if not data.lstrip().startswith(b"{"):
+                return Event(raw, "other")
+            self.odd = True
+            return self._unread(raw, data)
         delta = event.delta
         if event.type == "content_block_delta" and delta is not None:
             return self._delta(raw, data, event.index or 0, delta)
@@ -199,6 +203,8 @@ class MessagesMeter(Meter):
         if delta.partial_json is not None:
             if index in self._blocks:
                 self._blocks[index].pieces.append(delta.partial_json)
+            else:
+                self.odd = True
             self._text(delta.partial_json)
             return Event(raw, "tool", delta.partial_json)
         text = delta.text if delta.text is not None else delta.thinking
@@ -208,9 +214,11 @@ class MessagesMeter(Meter):
         return Event(raw, "text", text)
 
     def _start(self, raw: bytes, index: int, block: _Block) -> Event:
-        if len(self._blocks) < MAX_CALLS:
+        if index in self._blocks or len(self._blocks) >= MAX_CALLS:
+            self.odd = True
+        else:
             self._blocks[index] = _Open(block)
-        if block.type in _CALL_KINDS:
+        if block.type in CALL_KINDS:
             name = (block.name or "").replace("\n", " ")
             self._text(name)
             return Event(raw, "tool", "", name)
@@ -228,9 +236,14 @@ class MessagesMeter(Meter):
             self.texts.append(text)
             self.pieces += 1
 
+    @property
+    def calling(self) -> bool:
+        """See `Meter.calling`."""
+        return any(_is_call(found) for found in self._blocks.values())
+
     def _stop(self, index: int) -> None:
         found = self._blocks.pop(index, None)
-        if found is not None and found.block.type in _CALL_KINDS:
+        if found is not None and _is_call(found):
             self._call(found, index)
 
     def _call(self, found: _Open, place: int) -> None:
@@ -238,6 +251,7 @@ class MessagesMeter(Meter):
         if not found.pieces:
             arguments = bytes(found.block.input).decode("utf-8", "replace") or "{}"
         name = found.block.name or ""
+        self.odd = self.odd or len(self.tool_calls) >= MAX_CALLS
         self.tool_calls.append(ToolCall(found.block.id or "", name, arguments, jsonio.signature(name, arguments), str(place)))
 
     def cut(self, deny: Deny | None) -> bytes:
@@ -257,6 +271,11 @@ class MessagesMeter(Meter):
             )
             + sse("message_stop", {})
         )
+
+
+def _is_call(found: _Open) -> bool:
+    """Tell whether a block calls a tool: by its kind, or since it has arguments, whatever its kind."""
+    return found.block.type in CALL_KINDS or bool(found.pieces)
 
 
 def sse(name: str, members: dict[str, Any]) -> bytes:

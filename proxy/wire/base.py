@@ -72,6 +72,7 @@ class Meter(ABC):
         ended: the protocol's own terminal event was seen (streams) or the body was complete (buffered).
         failed: the stream carried the provider's error event.
         withheld: the newest event was read and not passed on, since the stream is cut before it.
+        odd: something in it was not the protocol's, so that a call or a text may stand in it that nobody has read.
     """
 
     def __init__(self) -> None:
@@ -85,6 +86,12 @@ class Meter(ABC):
         self.ended = False
         self.failed = False
         self.withheld = False
+        self.odd = False
+
+    @property
+    def calling(self) -> bool:
+        """Whether a tool call has begun that is not complete yet."""
+        return False
 
     @abstractmethod
     def buffered(self, body: bytes) -> None:
@@ -104,7 +111,8 @@ class Meter(ABC):
 
 
 THOUGHT = "thought/"
-"""How the name of a channel begins whose text is signed by the provider: it may stop a reply and is never rewritten."""
+"""How the name of a channel begins whose text must stay as it is, since the provider signs it or it is no plain text: it may stop a reply
+and is never rewritten."""
 
 
 class Editor(ABC):
@@ -112,39 +120,44 @@ class Editor(ABC):
 
     What it does not change keeps its bytes. A tool call that is withheld leaves words in its place, so that numbering, stop reason and
     the order of events stay what a client expects. One editor for one reply; it reads events in their order.
+
+    Attributes:
+        refused: `ToolCall.place` to the words that the client reads instead.
+        arguments: `ToolCall.place` to the arguments, JSON text, that the client gets.
+        kept: places of the calls that pass. All three are filled while the reply goes on, for a call before its last event is edited.
+        repeats: the protocol says its texts again in events that bring nothing new.
     """
 
+    repeats: ClassVar[bool] = False
+
+    def __init__(self) -> None:
+        self.refused: dict[str, str] = {}
+        self.arguments: dict[str, str] = {}
+        self.kept: set[str] = set()
+
     @abstractmethod
-    def texts(self, raw: bytes) -> list[tuple[str, str]]:
+    def texts(self, raw: bytes) -> list[tuple[str, str | None]]:
         """Return the pieces of text in one stream event, each with its channel: pieces of one channel follow one another as one text.
 
-        Arguments of tool calls are no text here. An event that cannot be read has none.
+        None in the place of a piece says that the channel is over. Arguments of tool calls are no text here. An event that cannot be read
+        has none.
         """
 
     @abstractmethod
-    def retext(self, raw: bytes, texts: Mapping[str, str]) -> bytes:
-        """Return the event with the piece of each channel in `texts` replaced."""
+    def edit(self, raw: bytes, texts: Mapping[str, str]) -> list[bytes]:
+        """Return the events that leave in the place of one: itself, untouched, where nothing in it must change.
 
-    @abstractmethod
-    def recall(self, raws: Sequence[bytes], refused: Mapping[str, str], arguments: Mapping[str, str]) -> list[bytes]:
-        """Return events without the tool calls at the places in `refused`, and with other arguments for those in `arguments`.
+        Called once, in order, for each event that belongs to tool calls, and after the first change for all events.
 
         Args:
-            raws: events in order that hold these calls from their first event to their last, and perhaps others.
-            refused: `ToolCall.place` to the words that the client reads instead.
-            arguments: `ToolCall.place` to the arguments, JSON text, that the client gets.
+            raw: the event.
+            texts: what the pieces of a channel in it become, together.
         """
 
     @abstractmethod
-    def later(self, raw: bytes) -> bytes:
-        """Return an event that leaves after something was changed, changed where it would contradict that: a stop reason, a final copy.
-
-        Called once for each event from then on, those that `recall` returned among them.
-        """
-
-    @abstractmethod
-    def whole(self, body: bytes, change: Callable[[str], str], refused: Mapping[str, str], arguments: Mapping[str, str]) -> bytes:
-        """Return a buffered reply with each text put through `change`, and its tool calls as `recall` would have them."""
+    def whole(self, body: bytes, change: Callable[[str], str]) -> bytes:
+        """Return a buffered reply with each text put through `change`, and its tool calls as they may pass; the same object where nothing
+        changes."""
 
 
 class Codec(ABC):

@@ -1,4 +1,5 @@
-"""Changing words inside JSON without touching anything else: only the string values that hold one of the words are written anew.
+"""Changing words inside JSON without touching anything else: only the string values that hold one of the words are written anew. And
+what the editors of replies share.
 
 Names of members stay as they are. A word is found however its string is written: `\\u0040` is an at sign here as it is at the provider.
 Strings that hold JSON text themselves (the arguments of a tool call) are looked into as well, one level deep. Pure.
@@ -8,13 +9,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, ClassVar
+
+from proxy.wire import jsonio
+from proxy.wire.base import THOUGHT, Editor
+from proxy.wire.sse import BOM, data_of
 
 _string = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
 _colon = re.compile(rb"[ \t\r\n]*:")
 
 Change = Callable[[str], str]
+Words = tuple[str, dict[str, Any], str]
+"""A text in a reply: its channel, the object that holds it, and the key."""
+_AROUND = b"[, \t\r\n"
+"""What may stand around the JSON of an event that is no server-sent one."""
 
 
 def change_strings(raw: bytes, change: Change, may: Callable[[bytes], bool] = lambda token: True) -> bytes:
@@ -82,19 +92,116 @@ def _inside(text: str, swap: Change) -> str:
     return text if changed is inner else changed.decode("utf-8", "surrogatepass")
 
 
-def event_json(raw: bytes) -> Any:
-    """Return the JSON that an event of a stream carries, in whichever framing; None when it carries none."""
-    start, end = raw.find(b"{"), raw.rfind(b"}")
-    if start < 0 or end < start:
-        return None
-    try:
-        return json.loads(raw[start : end + 1])
-    except (ValueError, RecursionError):
-        return None
+class JsonEditor(Editor):
+    """What the editors share: finding an event's JSON, reading its texts, putting others in their place, and writing it again.
+
+    Attributes:
+        sse: the JSON stands in the data of server-sent events; else an event is JSON and what parts it from the next.
+    """
+
+    sse: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._speaking: dict[str, set[str]] = {}
+
+    @abstractmethod
+    def spoken(self, value: dict[str, Any]) -> Iterable[Words]:
+        """Return the texts of one event, or of a whole reply, in order. The name of a channel begins with that of its group and a slash."""
+
+    def over(self, value: dict[str, Any]) -> Iterable[str]:
+        """Return the groups of channels that end with this event."""
+        return ()
+
+    @abstractmethod
+    def change(self, value: dict[str, Any]) -> list[dict[str, Any]] | None:
+        """Change one event where its calls, or calls before it, ask for that; None where nothing had to change.
+
+        Returns:
+            What leaves: `value` itself, changed, or events in its place.
+        """
+
+    @abstractmethod
+    def recalled(self, reply: dict[str, Any]) -> bool:
+        """Change the tool calls of a whole reply; tell whether anything did."""
+
+    def texts(self, raw: bytes) -> list[tuple[str, str | None]]:
+        """See `Editor.texts`. Who speaks in one group lets the others in it end: after the thoughts come the words."""
+        value = event_json(raw, self.sse)
+        if not isinstance(value, dict):
+            return []
+        found: list[tuple[str, str | None]] = [(name, holder[key]) for name, holder, key in self.spoken(value)]
+        groups = dict[str, set[str]]()
+        for name, _ in found:
+            groups.setdefault(name.removeprefix(THOUGHT).partition("/")[0], set()).add(name)
+        ended = [(name, None) for group, names in groups.items() for name in self._speaking.get(group, names) - names]
+        self._speaking |= groups
+        last = [(name, None) for group in self.over(value) for name in self._speaking.pop(group, ())]
+        return [*ended, *found, *last]
+
+    def edit(self, raw: bytes, texts: Mapping[str, str]) -> list[bytes]:
+        """See `Editor.edit`."""
+        value = event_json(raw, self.sse)
+        if not isinstance(value, dict):
+            return [raw]
+        left = dict(texts)
+        for name, holder, key in list(self.spoken(value)) if texts else ():
+            if name in texts:
+                holder[key] = left.pop(name, "")
+        new = self.change(value)
+        if new is None:
+            return [event_with(raw, value, self.sse)] if texts else [raw]
+        return [event_with(raw, one, self.sse) if one is value else named_event(one) for one in new]
+
+    def whole(self, body: bytes, change: Change) -> bytes:
+        """See `Editor.whole`."""
+        reply = jsonio.loads(body)
+        if not isinstance(reply, dict):
+            return body
+        changed = False
+        for name, holder, key in list(self.spoken(reply)):
+            new = change(holder[key])
+            if new != holder[key] and not name.startswith(THOUGHT):
+                holder[key], changed = new, True
+        changed = self.recalled(reply) or changed
+        return jsonio.dumps(reply) if changed else body
 
 
-def event_with(raw: bytes, value: Any) -> bytes:
+def strings(name: str, holder: dict[str, Any], *keys: str) -> Iterator[Words]:
+    """Yield the texts that stand under `keys` of `holder`, in the channel `name`."""
+    for key in keys:
+        if isinstance(holder.get(key), str) and holder[key]:
+            yield name, holder, key
+
+
+def as_it_stands(name: str, value: Any) -> Words:
+    """Return a value that is no plain text as one that can stop a reply and cannot be changed."""
+    return f"{THOUGHT}{name}", {"": jsonio.readable(value)}, ""
+
+
+def event_json(raw: bytes, sse: bool = True) -> Any:
+    """Return the JSON that an event of a stream carries; None when it carries none."""
+    return jsonio.parsed(data_of(raw) if sse else raw.strip(_AROUND))
+
+
+def event_with(raw: bytes, value: Any, sse: bool = True) -> bytes:
     """Return the event `raw` with other JSON in the place of its own; what stands around it stays."""
-    start, end = raw.find(b"{"), raw.rfind(b"}")
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=raw.isascii())
-    return raw[:start] + text.encode("utf-8", "replace") + raw[end + 1 :]
+    data = jsonio.dumps(value)
+    if not sse:
+        start = len(raw) - len(raw.lstrip(_AROUND))
+        return raw[:start] + data + raw[len(raw.rstrip(_AROUND)) :]
+    lines, written = list[bytes](), False
+    for line in raw.splitlines(keepends=True):
+        body = line.removeprefix(BOM)
+        if not body.startswith(b"data:"):
+            lines.append(line)
+        elif not written:
+            end = body[len(body.rstrip(b"\r\n")) :]
+            lines.append(line[: len(line) - len(body)] + b"data: " + data + end)
+            written = True
+    return b"".join(lines)
+
+
+def named_event(value: Mapping[str, Any]) -> bytes:
+    """Return an event of our own whose name is its type."""
+    return b"event: %b\ndata: %b\n\n" % (str(value["type"]).encode(), jsonio.dumps(value))

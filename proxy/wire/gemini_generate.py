@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from proxy.wire import jsonio
-from proxy.wire.base import Codec, Memos, Meter
+from proxy.wire.base import Codec, Editor, Memos, Meter
 from proxy.wire.call import Call, Edit, Message, Tools, WireError
 from proxy.wire.fields import MAX_TOKENS, Fields, guarded
 from proxy.wire.gemini_contents import (
@@ -27,7 +27,8 @@ from proxy.wire.gemini_contents import (
     parse_tools,
     snake,
 )
-from proxy.wire.gemini_frame import SSE, Frame
+from proxy.wire.gemini_edit import GenerateEditor
+from proxy.wire.gemini_frame import ARRAY, SSE, Frame
 from proxy.wire.gemini_reply import GenerateMeter
 from proxy.wire.openai_chat import NO_TOOLS
 
@@ -230,6 +231,10 @@ class GenerateCodec(GeminiCodec):
     def meter(self, call: Call) -> Meter:
         """See `Codec.meter`."""
         return GenerateMeter(self._frame or SSE)
+
+    def editor(self, call: Call) -> Editor:
+        """See `Codec.editor`."""
+        return GenerateEditor(self._frame is not ARRAY)
 
     def speak(self, call: Call, text: str, id: str) -> bytes | None:
         """See `Codec.speak`."""

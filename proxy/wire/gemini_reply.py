@@ -183,12 +183,14 @@ class GenerateMeter(Meter):
         self._blocked = False
         self._before = self._after = 0
         self._reported = b""
+        self._numbers: dict[int, int] = {}
 
     def buffered(self, body: bytes) -> None:
         """See `Meter.buffered`."""
         self.ended = True
         reply = _decoded(body)
         if reply is None:
+            self.odd = True
             self._odd(body)
             return
         self.failed = len(reply.error) > 4 and not reply.candidates
@@ -223,6 +225,7 @@ class GenerateMeter(Meter):
             return Event(raw, "end")
         if not data:
             return Event(raw, "other")
+        self.odd = True
         self._after += 1
         self.pieces += 1
         return Event(raw, "text", self._odd(data))
@@ -250,9 +253,9 @@ class GenerateMeter(Meter):
             self._id = reply.response_id[:MAX_MODEL]
         said = _Said()
         for candidate in reply.candidates or ():
-            for part in (candidate.content and candidate.content.parts) or ():
-                self._part(part, said)
             index = candidate.index or 0
+            for part in (candidate.content and candidate.content.parts) or ():
+                self._part(part, said, index)
             if index in self._finished or len(self._finished) < MAX_CHOICES:
                 self._finished[index] = self._finished.get(index, False) or bool(candidate.finish_reason)
             self._reason = str(candidate.finish_reason or self._reason)
@@ -273,11 +276,11 @@ class GenerateMeter(Meter):
         self._reported, self.usage = bytes(raw), usage
         return True
 
-    def _part(self, raw: msgspec.Raw, said: _Said) -> None:
+    def _part(self, raw: msgspec.Raw, said: _Said, index: int) -> None:
         try:
             part = _part_decoder.decode(raw)
         except BROKEN:
-            part = _Part()
+            part, self.odd = _Part(), True
         if part == _EMPTY and len(raw) > 2:
             part = _Part(text=bytes(raw).decode("utf-8", "replace"))
         for words in (part.executable_code, part.code_execution_result):
@@ -292,16 +295,19 @@ class GenerateMeter(Meter):
             said.speaks = True
         for call in (part.function_call, part.tool_call):
             if call is not None:
-                self._call(call, said)
+                self._call(call, said, index)
 
-    def _call(self, call: _Function, said: _Said) -> None:
+    def _call(self, call: _Function, said: _Said, index: int) -> None:
         name = call.name or call.tool_type or ""
-        # Pieces of arguments are kept as they stand: rules then see everything, though not as one object.
+        # Pieces of arguments are kept as they stand: rules then see everything, though not as one object, so that nobody can judge it.
         arguments = _text(call.partial_args) if call.partial_args else _text(call.args) or "{}"
         said.tools.append(name.replace("\n", " "))
         said.texts.append(arguments)
+        self.odd = self.odd or bool(call.partial_args) or len(self.tool_calls) >= MAX_CALLS
         if len(self.tool_calls) < MAX_CALLS:
-            self.tool_calls.append(ToolCall(call.id or "", name, arguments, jsonio.signature(name, arguments)))
+            place = f"{index}/{self._numbers.get(index, 0)}"
+            self._numbers[index] = self._numbers.get(index, 0) + 1
+            self.tool_calls.append(ToolCall(call.id or "", name, arguments, jsonio.signature(name, arguments), place))
 
     def cut(self, deny: Deny | None) -> bytes:
         """See `Meter.cut`. An event that was withheld is not counted among those that went before."""

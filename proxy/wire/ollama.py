@@ -15,11 +15,12 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar
 
 from proxy.wire import jsonio
-from proxy.wire.base import Codec, Framing, Memos, Meter, Routes
+from proxy.wire.base import Codec, Editor, Framing, Memos, Meter, Routes
 from proxy.wire.call import Call, Edit, Message, Tools
 from proxy.wire.fields import MAX_TOKENS, Fields, guarded
 from proxy.wire.keys import Keys
 from proxy.wire.ndjson import Lines
+from proxy.wire.ollama_edit import OllamaEditor
 from proxy.wire.ollama_messages import MESSAGE, PROTOCOL, aliases, model_of, parse_message
 from proxy.wire.ollama_reply import EPOCH, OllamaMeter, line_of
 from proxy.wire.openai_chat import NO_TOOLS
@@ -78,6 +79,10 @@ class ChatCodec(Codec):
     def upstream_path(self, call: Call, model: str) -> str:
         """See `Codec.upstream_path`."""
         return f"/api/{self.name}"
+
+    def editor(self, call: Call) -> Editor:
+        """See `Codec.editor`."""
+        return OllamaEditor()
 
     def speak(self, call: Call, text: str, id: str) -> bytes:
         """See `Codec.speak`. Replies have no id here."""

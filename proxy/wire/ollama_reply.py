@@ -148,8 +148,10 @@ class OllamaMeter(Meter):
             names.append(name.replace("\n", " "))
             pieces.append(arguments)
             if len(self.tool_calls) < MAX_CALLS:
-                id = call.id if isinstance(call.id, str) else ""
-                self.tool_calls.append(ToolCall(id, name, arguments, jsonio.signature(name, arguments)))
+                id, place = call.id if isinstance(call.id, str) else "", str(len(self.tool_calls))
+                self.tool_calls.append(ToolCall(id, name, arguments, jsonio.signature(name, arguments), place))
+            else:
+                self.odd = True
         text, tools = "".join(pieces), "\n".join(name for name in names if name)
         if text or tools:
             self.texts.append(tools + text)
@@ -164,6 +166,7 @@ class OllamaMeter(Meter):
         text = raw.decode("utf-8", "replace").strip()
         if not text:
             return Event(raw, "other")
+        self.odd = True
         self.texts.append(text)
         self.pieces += 1
         try:

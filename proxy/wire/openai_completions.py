@@ -14,11 +14,12 @@ import msgspec
 
 from proxy.model import Deny, Usage
 from proxy.wire import jsonio, refusals
-from proxy.wire.base import Codec, Memos, Meter, Routes, created_of
+from proxy.wire.base import Codec, Editor, Memos, Meter, Routes, created_of
 from proxy.wire.call import Call, Edit, Event, Message
 from proxy.wire.fields import MAX_MESSAGES, MAX_TOKENS, Fields
 from proxy.wire.keys import Keys
 from proxy.wire.openai_chat import ask_usage, wants_usage
+from proxy.wire.openai_edit import ChatEditor
 from proxy.wire.openai_messages import PROTOCOL
 from proxy.wire.openai_reply import BROKEN, CUT_SHORT, DONE, MAX_MODEL, loose, usage_of
 from proxy.wire.reading import Reading
@@ -92,6 +93,10 @@ class CompletionsCodec(Codec):
     def meter(self, call: Call) -> Meter:
         """See `Codec.meter`."""
         return CompletionsMeter(call if isinstance(call, Prompted) else Prompted(call.operation, call.model, call.body))
+
+    def editor(self, call: Call) -> Editor:
+        """See `Codec.editor`."""
+        return ChatEditor()
 
     def speak(self, call: Call, text: str, id: str) -> bytes | None:
         """See `Codec.speak`."""
@@ -179,6 +184,7 @@ class CompletionsMeter(Meter):
         try:
             reply = _reply_decoder.decode(body)
         except BROKEN:
+            self.odd = True
             self.texts.append(body.decode("utf-8", "replace"))
             self.usage = usage_of(loose(body).usage)
             return
@@ -207,8 +213,9 @@ class CompletionsMeter(Meter):
         if data.strip() == b"[DONE]":
             self.ended, self.usage = True, self._newest
             return Event(raw, "end")
-        if not data.startswith(b"{"):
+        if not data.lstrip().startswith(b"{"):
             return Event(raw, "other")
+        self.odd = True
         text = data.decode("utf-8", "replace")
         self._say(text)
         return Event(raw, "text", text)

@@ -8,26 +8,24 @@ Source: OpenAI API reference, "The chat completion object", "The chat completion
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.wire import jsonio
-from proxy.wire.base import Editor
-from proxy.wire.editing import event_json, event_with
+from proxy.wire.editing import JsonEditor, Words, as_it_stands, strings
 
-_TEXTS = ("content", "refusal", "reasoning_content", "reasoning")
+_KEYS = ("reasoning_content", "reasoning", "content", "refusal", "text")
+_CALLED = ("tool_calls", "function_call")
 OLD = -1
 """The index under which the one call of the old `function_call` is gathered."""
 
 
 @dataclass(slots=True)
 class _Choice:
-    """The calls of one choice: how many began, which index stands for which now, and what became of them."""
+    """The calls of one choice: how many began, and which number an index stands for now."""
 
     started: int = 0
     at: dict[int, tuple[int, str]] = field(default_factory=dict)
-    gone: set[int] = field(default_factory=set)
 
     def number(self, index: int | None, id: str, name: str) -> int:
         """Return the number of the call that a piece belongs to, by the rule by which the meter gathers it."""
@@ -39,144 +37,116 @@ class _Choice:
         self.at[key] = (known[0], known[1] or id)
         return known[0]
 
-    def index(self, number: int) -> int:
-        """Return the index of a call that stayed, among those that stayed."""
-        return number - sum(1 for n in self.gone if n < number)
 
-    @property
-    def empty(self) -> bool:
-        """Every call was taken out."""
-        return bool(self.gone) and len(self.gone) == self.started
-
-
-class ChatEditor(Editor):
+class ChatEditor(JsonEditor):
     """See the module."""
 
     def __init__(self) -> None:
+        super().__init__()
         self._choices: dict[int, _Choice] = {}
         self._told: set[str] = set()
 
-    def texts(self, raw: bytes) -> list[tuple[str, str]]:
-        """See `Editor.texts`; a channel is a choice and the name of its member."""
-        found = []
-        for index, choice in _choices(event_json(raw)):
-            said = choice.get("delta")
+    def spoken(self, value: dict[str, Any]) -> Iterator[Words]:
+        """See `JsonEditor.spoken`; a group is a choice."""
+        for index, choice in _choices(value):
+            said = choice.get("delta") or choice.get("message")
             holder = said if isinstance(said, dict) else choice
-            for key in (*_TEXTS, "text"):
-                piece = holder.get(key)
-                if isinstance(piece, str) and piece:
-                    found.append((f"{index}/{key}", piece))
-        return found
+            for key in _KEYS:
+                yield from strings(f"{index}/{key}", holder, key)
+            if isinstance(holder.get("content"), list):
+                yield from _parts(f"{index}/content", holder["content"])
+            if isinstance(holder.get("audio"), dict):
+                yield from strings(f"{index}/audio", holder["audio"], "transcript")
 
-    def retext(self, raw: bytes, texts: Mapping[str, str]) -> bytes:
-        """See `Editor.retext`."""
-        chunk = event_json(raw)
-        for index, choice in _choices(chunk):
-            said = choice.get("delta")
-            holder = said if isinstance(said, dict) else choice
-            for key in (*_TEXTS, "text"):
-                if f"{index}/{key}" in texts:
-                    holder[key] = texts[f"{index}/{key}"]
-        return event_with(raw, chunk)
+    def over(self, value: dict[str, Any]) -> list[str]:
+        """See `JsonEditor.over`."""
+        return [str(index) for index, choice in _choices(value) if choice.get("finish_reason") is not None]
 
-    def recall(self, raws: Sequence[bytes], refused: Mapping[str, str], arguments: Mapping[str, str]) -> list[bytes]:
-        """See `Editor.recall`."""
-        self._gone(refused)
-        return [self._recalled(raw, refused, arguments) for raw in raws]
-
-    def _recalled(self, raw: bytes, refused: Mapping[str, str], arguments: Mapping[str, str]) -> bytes:
-        chunk = event_json(raw)
+    def change(self, value: dict[str, Any]) -> list[dict[str, Any]] | None:
+        """See `JsonEditor.change`: a choice that has no call left has stopped."""
         changed = False
-        for index, choice in _choices(chunk):
+        for index, choice in _choices(value):
             said = choice.get("delta")
-            if not isinstance(said, dict):
-                continue
-            listed, old = said.get("tool_calls"), said.get("function_call")
-            if isinstance(listed, list):
-                kept = [p for p in listed if not isinstance(p, dict) or self._keep(index, p, said, refused, arguments)]
-                said["tool_calls"] = kept
-                if not kept:
-                    del said["tool_calls"]
-                changed = True
-            if isinstance(old, dict) and not self._keep(index, {"index": OLD, "function": old}, said, refused, arguments):
-                del said["function_call"]
-                changed = True
-        return event_with(raw, chunk) if changed else raw
+            if isinstance(said, dict):
+                changed = self._calls(index, said) or changed
+            if choice.get("finish_reason") is not None:
+                self._choice(index).at.clear()
+                changed = self._stopped(index, choice) or changed
+        return [value] if changed else None
 
-    def _keep(
-        self, index: int, piece: dict[str, Any], said: dict[str, Any], refused: Mapping[str, str], arguments: Mapping[str, str]
-    ) -> bool:
-        """Tell whether a piece of a call stays; change it where its arguments or its index do, and say the words of one that goes."""
-        choice = self._choice(index)
-        function = piece.get("function") or piece.get("custom") or {}
-        given = piece.get("index")
-        number = choice.number(given if isinstance(given, int) else None, piece.get("id") or "", function.get("name") or "")
-        place = f"{index}/{number}"
-        if place in refused:
-            if place not in self._told:
-                said["content"] = (said.get("content") or "") + refused[place]
-            self._told.add(place)
-            return False
-        if place in arguments:
-            function["arguments"] = "" if place in self._told else arguments[place]
-            self._told.add(place)
-        if isinstance(given, int) and given != OLD:
-            piece["index"] = choice.index(number)
-        return True
-
-    def later(self, raw: bytes) -> bytes:
-        """See `Editor.later`: a choice that has no call left has stopped."""
-        if b"finish_reason" not in raw:
-            return raw
-        chunk = event_json(raw)
-        return event_with(raw, chunk) if self._stopped(chunk) else raw
-
-    def _stopped(self, reply: Any) -> bool:
+    def recalled(self, reply: dict[str, Any]) -> bool:
+        """See `JsonEditor.recalled`. The choices of a whole reply are told apart by where they stand."""
         changed = False
-        for index, choice in _choices(reply):
-            if choice.get("finish_reason") in ("tool_calls", "function_call") and self._choice(index).empty:
-                choice["finish_reason"], changed = "stop", True
+        for index, choice in enumerate(reply.get("choices") or ()):
+            message = choice.get("message")
+            if isinstance(message, dict):
+                changed = self._calls(index, message) or changed
+                changed = self._stopped(index, choice) or changed
         return changed
 
-    def whole(self, body: bytes, change: Callable[[str], str], refused: Mapping[str, str], arguments: Mapping[str, str]) -> bytes:
-        """See `Editor.whole`."""
-        reply = jsonio.loads(body)
-        self._gone(refused)
-        for index, choice in _choices(reply):
-            message = choice.get("message")
-            holder = message if isinstance(message, dict) else choice
-            for key in (*_TEXTS, "text"):
-                if isinstance(holder.get(key), str):
-                    holder[key] = change(holder[key])
-            self._calls(index, holder, refused, arguments)
-        self._stopped(reply)
-        return jsonio.dumps(reply)
+    def _calls(self, index: int, said: dict[str, Any]) -> bool:
+        changed = False
+        listed, old = said.get("tool_calls"), said.get("function_call")
+        if isinstance(listed, list):
+            kept = [piece for piece in listed if self._keep(index, piece, said)]
+            changed = any(place.startswith(f"{index}/") for place in (*self.refused, *self.arguments))
+            said["tool_calls"] = kept
+            if listed and not kept:
+                del said["tool_calls"]
+        if isinstance(old, dict):
+            gone = not self._keep(index, {"index": OLD, "function": old}, said)
+            changed = changed or gone or bool(self.arguments)
+            if gone:
+                del said["function_call"]
+        return changed
 
-    def _calls(self, index: int, message: dict[str, Any], refused: Mapping[str, str], arguments: Mapping[str, str]) -> None:
-        calls = message.get("tool_calls")
-        if isinstance(calls, list):
-            kept = [call for call in calls if not isinstance(call, dict) or self._keep(index, call, message, refused, arguments)]
-            message["tool_calls"] = kept
-            if not kept:
-                del message["tool_calls"]
-        old = message.get("function_call")
-        if isinstance(old, dict) and not self._keep(index, {"index": OLD, "function": old}, message, refused, arguments):
-            del message["function_call"]
+    def _keep(self, index: int, piece: dict[str, Any], said: dict[str, Any]) -> bool:
+        """Tell whether a piece of a call stays; change it where its arguments or its index do, and say the words of one that goes."""
+        function = piece.get("function") or piece.get("custom") or {}
+        given = piece.get("index")
+        number = self._choice(index).number(given, piece.get("id") or "", function.get("name") or "")
+        place = f"{index}/{number}"
+        told = place in self._told
+        self._told.add(place)
+        if place in self.refused:
+            if not told:
+                _say(said, self.refused[place])
+            return False
+        if place in self.arguments:
+            function["input" if "input" in function else "arguments"] = "" if told else self.arguments[place]
+        if given is not None and given != OLD:
+            piece["index"] = number - sum(1 for n in range(number) if f"{index}/{n}" in self.refused)
+        return True
 
-    def _gone(self, places: Iterable[str]) -> None:
-        for place in places:
-            index, _, number = place.partition("/")
-            self._choice(int(index)).gone.add(int(number))
+    def _stopped(self, index: int, choice: dict[str, Any]) -> bool:
+        mine = f"{index}/"
+        gone = any(place.startswith(mine) for place in self.refused)
+        if choice.get("finish_reason") not in _CALLED or not gone or any(place.startswith(mine) for place in self.kept):
+            return False
+        choice["finish_reason"] = "stop"
+        return True
 
     def _choice(self, index: int) -> _Choice:
         return self._choices.setdefault(index, _Choice())
 
 
-def _choices(reply: Any) -> list[tuple[int, dict[str, Any]]]:
-    listed = reply.get("choices") if isinstance(reply, dict) else None
-    found = []
-    for position, choice in enumerate(listed if isinstance(listed, list) else ()):
-        if isinstance(choice, dict):
-            index = choice.get("index")
-            found.append((index if isinstance(index, int) else position, choice))
-    return found
+def _say(said: dict[str, Any], words: str) -> None:
+    content = said.get("content")
+    if isinstance(content, list):
+        content.append({"type": "text", "text": words})
+    else:
+        said["content"] = f"{content}\n{words}" if content else words
+
+
+def _choices(value: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    """Return the choices of a chunk with their numbers, as the meter counts them: 0 where there is none."""
+    return [(choice.get("index") or 0, choice) for choice in value.get("choices") or () if isinstance(choice, dict)]
+
+
+def _parts(name: str, parts: list[Any]) -> Iterator[Words]:
+    """Yield the texts of content that comes in parts, as some servers write it."""
+    for part in parts:
+        if isinstance(part, dict) and isinstance(part.get("text"), str):
+            yield from strings(name, part, "text")
+        elif part:
+            yield as_it_stands(f"{name}/part", part)

@@ -171,6 +171,7 @@ class ChatMeter(Meter):
         try:
             reply = jsonio.decoded(_reply_decoder, body)
         except BROKEN:
+            self.odd = True
             self.texts.append(body.decode("utf-8", "replace"))
             self._head(loose(body))
             return
@@ -228,9 +229,15 @@ class ChatMeter(Meter):
         found = self._answers.get(index)
         if found is None:
             if len(self._answers) >= MAX_CHOICES:
+                self.odd = True
                 return next(reversed(self._answers.values()))
             found = self._answers[index] = _Answer(index)
         return found
+
+    @property
+    def calling(self) -> bool:
+        """See `Meter.calling`."""
+        return any(answer.calls for answer in self._answers.values())
 
     def _all_finished(self) -> bool:
         return all(answer.finished for answer in self._answers.values())
@@ -241,8 +248,9 @@ class ChatMeter(Meter):
                 self._close(answer)
             self.ended, self.usage = True, self._newest
             return Event(raw, "end")
-        if not data.startswith(b"{"):
+        if not data.lstrip().startswith(b"{"):
             return Event(raw, "other")
+        self.odd = True
         text = data.decode("utf-8", "replace")
         self.texts.append(text)
         self.pieces += 1
@@ -271,6 +279,7 @@ class ChatMeter(Meter):
         names = []
         for call in output.tool_calls or ():
             function = call.function or call.custom or _Function()
+            self.odd = self.odd or len(answer.calls) >= MAX_CALLS
             names.append(_gather(answer, call.index, call.id or "", function))
             pieces.append(function.arguments or function.input or "")
         if output.function_call is not None:

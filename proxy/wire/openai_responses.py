@@ -14,12 +14,13 @@ from typing import Any
 
 from proxy.wire import jsonio
 from proxy.wire import openai_responses_items as items
-from proxy.wire.base import Codec, Memos, Meter, Routes
+from proxy.wire.base import Codec, Editor, Memos, Meter, Routes
 from proxy.wire.call import Call, Edit, Message, Tools, ToolSpec
 from proxy.wire.fields import MAX_TOKENS, Fields, guarded
 from proxy.wire.keys import Keys
 from proxy.wire.openai_chat import NO_TOOLS
 from proxy.wire.openai_messages import PROTOCOL
+from proxy.wire.openai_responses_edit import ResponsesEditor
 from proxy.wire.openai_responses_reply import ResponsesMeter
 from proxy.wire.openai_responses_tools import TOOLS, parse_tools
 from proxy.wire.openai_responses_write import spoken
@@ -90,6 +91,10 @@ class ResponsesCodec(Codec):
     def meter(self, call: Call) -> Meter:
         """See `Codec.meter`."""
         return ResponsesMeter(keeps=call.hints.get("store") != "false")
+
+    def editor(self, call: Call) -> Editor:
+        """See `Codec.editor`."""
+        return ResponsesEditor()
 
     def speak(self, call: Call, text: str, id: str) -> bytes | None:
         """See `Codec.speak`."""

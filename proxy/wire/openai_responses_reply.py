@@ -25,13 +25,13 @@ from proxy.wire.openai_responses_write import NO_USAGE, Writer, message, respons
 from proxy.wire.sse import data_of
 
 _NOTHING = msgspec.Raw(b"")
-_SPOKEN = ("response.output_text", "response.content_part", "response.refusal", "response.reasoning", "response.audio")
+SPOKEN = ("response.output_text", "response.content_part", "response.refusal", "response.reasoning", "response.audio")
 """Beginnings of the events whose texts are words; all others belong to tool calls."""
-_SOUND = "response.audio.delta"
+SOUND = "response.audio.delta"
 """Its delta is sound in base64, of which the transcript says the words."""
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
-_LAST = _ENDS | {"response.failed"}
-_QUIET = ("compaction", "mcp_list_tools", "additional_tools")
+LAST = _ENDS | {"response.failed"}
+QUIET = ("compaction", "mcp_list_tools", "additional_tools")
 """Beginnings of the types of items that hold nothing that the model said."""
 FAULTS = frozenset({Reason.UPSTREAM_ERROR, Reason.UPSTREAM_TIMEOUT, Reason.STORE_UNAVAILABLE, Reason.POLICY_UNAVAILABLE, Reason.INTERNAL})
 """Reasons for which sending the request again can help."""
@@ -134,12 +134,14 @@ class ResponsesMeter(Meter):
         self._calls: set[tuple[str, bytes]] = set()
         self._created = b""
         self._number = -1
+        self._open: set[int] = set()
 
     def buffered(self, body: bytes) -> None:
         """See `Meter.buffered`."""
         self.ended = True
         found = _decoded(body)
         if found is None:
+            self.odd = True
             self._text(body.decode("utf-8", "replace"))
             return
         self._end(found)
@@ -161,11 +163,12 @@ class ResponsesMeter(Meter):
             return self._added(raw, event)
         if name == "response.output_item.done":
             index = event.output_index or 0
-            text = self._whole(self._item(index), bytes(event.item))
+            text = self._whole(self._item(index), bytes(event.item), index)
+            self._open.discard(index)
             return Event(raw, _kind(self._item(index).head) if text else "other", text)
         if name.endswith(".done"):
             return self._finished(raw, event)
-        if name in _LAST or name == "error":
+        if name in LAST or name == "error":
             return self._last(raw, event)
         if name == "response.created":
             self._created = bytes(event.response)
@@ -176,11 +179,17 @@ class ResponsesMeter(Meter):
         if data.strip() == b"[DONE]":
             self.ended = True
             return Event(raw, "end")
-        if not data.startswith(b"{"):
+        if not data.lstrip().startswith(b"{"):
             return Event(raw, "other")
+        self.odd = True
         text = data.decode("utf-8", "replace")
         self._text(text)
         return Event(raw, "text", text)
+
+    @property
+    def calling(self) -> bool:
+        """See `Meter.calling`."""
+        return bool(self._open)
 
     def _text(self, text: str) -> None:
         if text:
@@ -197,6 +206,7 @@ class ResponsesMeter(Meter):
         found = self._items.get(index)
         if found is None:
             if len(self._items) >= MAX_CALLS:
+                self.odd = True
                 return next(reversed(self._items.values()))
             found = self._items[index] = _Item()
         return found
@@ -204,21 +214,30 @@ class ResponsesMeter(Meter):
     def _added(self, raw: bytes, event: _Event) -> Event:
         head = jsonio.loads(bytes(event.item))
         if not isinstance(head, dict):
+            self.odd = True
             return Event(raw, "other")
-        self._item(event.output_index or 0).head = head
+        index = event.output_index or 0
+        self._item(index).head = head
         call = called(head)
+        if call is not None:
+            self._open.add(index)
         name = call[1].replace("\n", " ") if call else ""
         self._text(name)
         return Event(raw, "tool" if name else "other", "", name)
 
     def _delta(self, raw: bytes, event: _Event) -> Event:
         text = event.delta
-        if not isinstance(text, str) or event.type == _SOUND:
+        if not isinstance(text, str) or event.type == SOUND:
             return Event(raw, "other")
         if text:
             self._item(event.output_index or 0).parts.setdefault(_place(event), []).append(text)
             self._text(text)
-        return Event(raw, "text" if event.type.startswith(_SPOKEN) else "tool", text)
+        return Event(raw, "text" if self._says(event) else "tool", text)
+
+    def _says(self, event: _Event) -> bool:
+        """Tell whether an event's words are not those of a call."""
+        head = self._item(event.output_index or 0).head
+        return event.type.startswith(SPOKEN) or (bool(head) and called(head) is None)
 
     def _finished(self, raw: bytes, event: _Event) -> Event:
         """Read an event that says one part in full."""
@@ -229,7 +248,7 @@ class ResponsesMeter(Meter):
         if isinstance(event.part, dict):
             found += [event.part.get("text"), event.part.get("refusal")]
         text = self._new(found)
-        return Event(raw, ("text" if event.type.startswith(_SPOKEN) else "tool") if text else "other", text)
+        return Event(raw, ("text" if self._says(event) else "tool") if text else "other", text)
 
     def _know(self, item: _Item) -> None:
         self._known.update([hash("".join(pieces)) for pieces in item.parts.values()])
@@ -245,7 +264,7 @@ class ResponsesMeter(Meter):
         self._text(new)
         return new
 
-    def _whole(self, item: _Item, raw: bytes) -> str:
+    def _whole(self, item: _Item, raw: bytes, index: int) -> str:
         """Read a whole item; return what it says that its pieces did not."""
         if item.done == raw:
             return ""
@@ -253,24 +272,31 @@ class ResponsesMeter(Meter):
         self._know(item)
         value = jsonio.loads(raw)
         try:
-            return self._new(self._said(item, value) if isinstance(value, dict) else [raw.decode("utf-8", "replace")])
+            if isinstance(value, dict):
+                return self._new(self._said(item, value, index))
         except RecursionError:  # what could just be parsed may be too deep to be written
-            return self._new([raw.decode("utf-8", "replace")])
+            pass
+        self.odd = True
+        return self._new([raw.decode("utf-8", "replace")])
 
-    def _said(self, item: _Item, value: dict[str, Any]) -> list[object]:
+    def _said(self, item: _Item, value: dict[str, Any], index: int) -> list[object]:
         """Take in the call that the whole item `value` may be; return its texts."""
         item.head = item.head or value
         call = called(value)
         if call is None:
             return _words(value)
-        self._call(*call)
+        self._call(*call, str(index))
         return _leaves(jsonio.loads(call[2].encode())) if item.parts and value["type"] not in GIVEN else [call[2]]
 
-    def _call(self, id: str, name: str, arguments: str) -> None:
-        call = ToolCall(id, name, arguments, jsonio.signature(name, arguments))
-        if (id, call.signature) not in self._calls and len(self.tool_calls) < MAX_CALLS:
-            self._calls.add((id, call.signature))
-            self.tool_calls.append(call)
+    def _call(self, id: str, name: str, arguments: str, place: str) -> None:
+        call = ToolCall(id, name, arguments, jsonio.signature(name, arguments), place)
+        if (id, call.signature) in self._calls:
+            return
+        if len(self.tool_calls) >= MAX_CALLS:
+            self.odd = True
+            return
+        self._calls.add((id, call.signature))
+        self.tool_calls.append(call)
 
     def _last(self, raw: bytes, event: _Event) -> Event:
         found = _decoded(bytes(event.response)) or _Response()
@@ -292,7 +318,8 @@ class ResponsesMeter(Meter):
             self._know(item)
         text = ""
         for index, raw in enumerate(found.output or ()):
-            text += self._whole(self._item(index), bytes(raw))
+            text += self._whole(self._item(index), bytes(raw), index)
+            self._open.discard(index)
         return text
 
     def cut(self, deny: Deny | None) -> bytes:
@@ -343,7 +370,7 @@ def _words(item: dict[str, Any]) -> list[object]:
     """Return the texts of an item that calls no tool; of one that we do not know, its JSON."""
     kind = item.get("type")
     if kind not in ("message", "reasoning"):
-        quiet = isinstance(kind, str) and (kind.startswith(_QUIET) or kind.endswith("_output"))
+        quiet = isinstance(kind, str) and (kind.startswith(QUIET) or kind.endswith("_output"))
         return [] if quiet else [jsonio.readable(item)]
     parts = [part for key in ("summary", "content") if isinstance(item.get(key), list) for part in item[key]]
     return [part.get(key) for part in parts if isinstance(part, dict) for key in ("text", "refusal")]

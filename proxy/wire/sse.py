@@ -14,7 +14,7 @@ import re
 from proxy.wire.call import WireError
 
 _blank_line = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 
 class Splitter:
@@ -79,7 +79,7 @@ def data_of(raw: bytes) -> bytes:
     if raw.startswith(b"data: ") and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw:
         return raw[6:-2]
     lines = []
-    for line in raw.removeprefix(_BOM).splitlines():
+    for line in raw.removeprefix(BOM).splitlines():
         if line.startswith(b"data:"):
             lines.append(line[6:] if line.startswith(b" ", 5) else line[5:])
     return b"\n".join(lines)
