@@ -1,0 +1,85 @@
+"""What is gathered about one call: effects, each once, with what their paths and hosts are.
+
+The one place where a path or a host becomes an effect, so that a file that shell text, Python and an editing tool write is judged alike.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from proxy.effects import Effect
+from proxy.guards import hosts, paths
+from proxy.guards.paths import HOLE
+
+MOST = 256
+"""Effects kept of one call."""
+LONGEST = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A text as far as it is known (`HOLE` where not) and where it came from: `net`, `file`, `secret`, `decoded`, `env`, `procs`."""
+
+    text: str = HOLE
+    taint: frozenset[str] = frozenset()
+
+
+NOTHING = Value("")
+
+
+@dataclass(slots=True)
+class Findings:
+    """Effects so far. `base` are flags that all of them get from now on: `privileged`, `encoded`, `remote`."""
+
+    found: dict[tuple[str, str, frozenset[str]], Effect] = field(default_factory=dict)
+    base: frozenset[str] = frozenset()
+    evidence: str = ""
+
+    def emit(self, kind: str, subject: str = "", *flags: str) -> None:
+        """Note an effect."""
+        subject = subject.replace(HOLE, "*")[:1024]
+        key = (kind, subject, self.base.union(flags))
+        if key not in self.found and len(self.found) < MOST:
+            self.found[key] = Effect(kind, subject, key[2], self.evidence[:LONGEST].replace(HOLE, "*"))
+
+    def path(self, kind: str, path: str, *flags: str) -> frozenset[str]:
+        """Note `kind` done to `path`, and what follows from what that path is; return what it is."""
+        path = paths.canonical(path)
+        what = paths.kinds(path)
+        self.emit(kind, path, *what, *flags)
+        if kind == "fs.read":
+            if what & paths.SECRET:
+                self.emit("secret.read", path, *what, *flags)
+            if "browser" in what:
+                self.emit("browser.store", path, *flags)
+        else:
+            self._changed(path, what, flags)
+        return what
+
+    def _changed(self, path: str, what: frozenset[str], flags: tuple[str, ...]) -> None:
+        if "policy" in what:
+            self.emit("self.modify", path, *flags)
+        if "startup" in what:
+            self.emit("persist", path, "startup", *flags)
+        if what & {"account", "login"} and path.startswith("/etc"):
+            self.emit("account.change", path, *flags)
+        if path.startswith("/var/log/") or path.endswith("_history"):
+            self.emit("guard.disable", path, "log", *flags)
+
+    def url(self, kind: str, url: str, *flags: str) -> frozenset[str]:
+        """Note `kind` done with `url` (or a bare host); return what its host is."""
+        host = hosts.host_of(url)
+        what = hosts.kinds(host)
+        self.emit(kind, url, *what, *flags)
+        if "metadata" in what:
+            self.emit("metadata", host, *flags)
+        if "private" in what:
+            self.emit("private", host, *flags)
+        return what
+
+    def send(self, where: str, taint: frozenset[str], *flags: str) -> None:
+        """Note that data of `taint` goes to `where`."""
+        more = [word for word in ("file", "env", "secret") if word in taint]
+        self.url("net.send", where, *more, *flags)
+        if taint & {"secret", "env"}:
+            self.emit("secret.send", where, *more, *flags)
