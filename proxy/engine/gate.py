@@ -24,9 +24,9 @@ from proxy.model import Deny, Reason
 from proxy.wire.base import THOUGHT, Editor, Meter
 from proxy.wire.call import Event
 
-MAX_HELD = 16 << 20
+MAX_HELD = 64 << 20
 """Bytes that may wait at once."""
-_HELD = 256
+_HELD = 128
 """Bytes that an event which waits takes beside its own."""
 MAX_CHANNELS = 4096
 CONTEXT = 64
@@ -39,28 +39,30 @@ _NO_TEXTS: dict[str, str] = {}
 
 @dataclass(slots=True)
 class _Channel:
-    """One text as it grows. Offsets are absolute: `text` begins at `base`, what begins before `safe` is judged, `spans` change it; what
-    stood before `left` left before more of it came."""
+    """One text as it grows. Offsets are absolute: `text` begins at `base` and goes on with `more` up to `end`.
+
+    What begins before `safe` is judged, and `spans` change it. What stood before `left` left before more of it came.
+    """
 
     text: str = ""
+    more: list[str] = field(default_factory=list)
     base: int = 0
+    end: int = 0
     safe: int = 0
     left: int = 0
     spans: list[Span] = field(default_factory=list)
 
-    @property
-    def end(self) -> int:
-        return self.base + len(self.text)
-
 
 @dataclass(slots=True)
 class _Held:
-    """One event that waits: the ranges of text in it by channel, and whether it belongs to tool calls, judged or not."""
+    """One event that waits: the ranges of text in it by channel, whether it belongs to tool calls, judged or not, and whether it is
+    nothing but more of texts that have begun."""
 
     raw: bytes
-    ranges: tuple[Range, ...] = ()
-    waits: bool = False
-    tool: bool = False
+    ranges: tuple[Range, ...]
+    waits: bool
+    tool: bool
+    more: bool
 
 
 class Gate:
@@ -78,24 +80,28 @@ class Gate:
         self._held: deque[_Held] = deque()
         self._channels: dict[str, _Channel] = {}
         self._size = self._judged = self._passed = 0
-        self._window = self._changed = False
+        self._window = self._changed = self._more = False
         self._deny: Deny | None = None
         self._texts, self._calls = inspector.reach != 0, inspector.calls
+        self._stride = max(1, (inspector.reach or 0) // _STRIDE)
 
     def take(self, event: Event) -> bool:
         """Take one event in; tell whether calls are complete and wait for `judge`."""
         meter, raw, complete = self._meter, event.raw, False
+        if meter.odd:
+            self._deny = self._deny or ODD
+            return False
         if self._calls and (event.kind == "tool" or meter.calling or len(meter.tool_calls) > self._judged):
             self._window = True
             complete = len(meter.tool_calls) > self._judged and not meter.calling
-        ranges = self._grow(raw) if self._texts else ()
-        self._held.append(_Held(raw, ranges, self._window, self._window))
+        ranges, window = self._grow(raw) if self._texts else (), self._window
+        more = self._more and event.kind == "text" and not window
+        self._held.append(_Held(raw, ranges, window, window, more))
         self._size += len(raw) + _HELD
-        if meter.odd:
-            self._deny = self._deny or ODD
-        elif self._size > MAX_HELD or len(self._channels) > MAX_CHANNELS:
-            self._deny = self._deny or TOO_MUCH
-        return complete and self._deny is None
+        if self._size > MAX_HELD or len(self._channels) > MAX_CHANNELS:
+            self._deny = TOO_MUCH
+            return False
+        return complete
 
     async def judge(self) -> None:
         """Have the calls judged that are complete."""
@@ -111,19 +117,18 @@ class Gate:
         """Return what may leave now, and why the reply stops after it."""
         out: list[bytes] = []
         held = self._held
-        if self._deny is not None:
-            return out, self._deny
-        while held and not held[0].waits and all(end <= self._channels[name].safe for name, _, end in held[0].ranges):
+        while held and self._deny is None:
             first = held[0]
-            deny = self._denied(first.ranges)
-            if deny is None:
-                held.popleft()
-                self._size -= len(first.raw) + _HELD
-                deny = self._show(self._edited(first), out)
-            if deny is not None:
-                self._deny = deny
-                return out, deny
-        return out, None
+            if first.waits or (first.ranges and self._stays(first.ranges)):
+                break
+            held.popleft()
+            self._size -= len(first.raw) + _HELD
+            raws = self._edited(first) if first.ranges or first.tool or self._changed else [first.raw]
+            if first.more:
+                out += raws
+            else:
+                self._deny = self._show(raws, out)
+        return out, self._deny
 
     def end(self) -> None:
         """The stream has ended by itself: what is left may leave, unless it belongs to a call that never was complete."""
@@ -141,12 +146,14 @@ class Gate:
         denies: list[Deny] = []
 
         def change(text: str) -> str:
-            spans = self._inspector.spans(text) if self._texts else ()
+            spans = self._inspector.spans(text) if self._texts and text else ()
             for span in spans:
                 self._inspector.took(span, text[span.start : span.end])
             denies.extend([span.deny for span in spans if span.deny is not None])
             return spliced(text, spans)
 
+        if not (self._texts or self._editor.refused or self._editor.arguments):
+            return body, None
         changed = self._editor.whole(body, change)
         self.shown.buffered(changed)
         return changed, denies[0] if denies else self._slipped()
@@ -154,28 +161,42 @@ class Gate:
     # --- texts -------------------------------------------------------------------------------------------------------------------
 
     def _grow(self, raw: bytes) -> tuple[Range, ...]:
+        """Take the texts of an event into their channels; return where they stand."""
+        pieces = self._editor.texts(raw)
+        self._more = self.shown.forgets and bool(pieces)
+        if not pieces:
+            return ()
         found: dict[str, Range] = {}
-        for name, piece in self._editor.texts(raw):
-            channel = self._channels.get(name)
+        channels = self._channels
+        for name, piece in pieces:
+            channel = channels.get(name)
             if channel is None:
-                channel = self._channels[name] = _Channel()
+                channel, self._more = _Channel(), False
+                channels[name] = channel
             if piece is None:
+                self._more = False
                 self._look(name, channel, final=True)
                 channel.left = channel.end
                 continue
             start = found[name][1] if name in found else channel.end
-            channel.text += piece
+            channel.more.append(piece)
+            channel.end += len(piece)
             found[name] = (name, start, channel.end)
         for name in found:
-            self._look(name, self._channels[name])
+            self._look(name, channels[name])
         return tuple(found.values())
 
     def _look(self, name: str, channel: _Channel, final: bool = False) -> None:
         """Judge what was not judged yet: a span is told once no longer one can begin where it does."""
-        reach = self._inspector.reach
-        limit = channel.end if final else channel.safe if reach is None else channel.end - reach + 1
-        if limit <= channel.safe or (not final and limit - channel.safe < (reach or 0) // _STRIDE):
+        reach, limit = self._inspector.reach, channel.end
+        if not final:
+            limit = channel.safe if reach is None else limit - reach + 1
+            if limit - channel.safe < self._stride:
+                return
+        if limit <= channel.safe:
             return
+        channel.text += "".join(channel.more)
+        channel.more.clear()
         for found in self._inspector.spans(channel.text):
             start, end = found.start + channel.base, found.end + channel.base
             torn = start < channel.left < end and channel.safe == channel.left
@@ -205,12 +226,17 @@ class Gate:
 
     # --- leaving -----------------------------------------------------------------------------------------------------------------
 
-    def _denied(self, ranges: Sequence[Range]) -> Deny | None:
+    def _stays(self, ranges: Sequence[Range]) -> bool:
+        """Tell whether an event must wait for its texts to be judged, or for ever."""
         for name, start, end in ranges:
-            for span in self._channels[name].spans:
+            channel = self._channels[name]
+            if end > channel.safe:
+                return True
+            for span in channel.spans:
                 if span.deny is not None and span.start < end and span.end > start:
-                    return span.deny
-        return None
+                    self._deny = span.deny
+                    return True
+        return False
 
     def _edited(self, held: _Held) -> list[bytes]:
         """Return the event as it leaves, and let go of its texts."""

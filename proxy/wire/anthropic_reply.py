@@ -10,7 +10,7 @@ Source: Anthropic API documentation, "Streaming Messages"; types of the Python S
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -136,6 +136,8 @@ class _Open:
 
 class MessagesMeter(Meter):
     """Reads one reply."""
+
+    forgets: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -104,6 +104,8 @@ class JsonEditor(Editor):
     def __init__(self) -> None:
         super().__init__()
         self._speaking: dict[str, set[str]] = {}
+        self._alone = ""
+        """The channel that spoke last, where it spoke alone: most events go on with it."""
 
     @abstractmethod
     def spoken(self, value: dict[str, Any]) -> Iterable[Words]:
@@ -131,13 +133,23 @@ class JsonEditor(Editor):
         if not isinstance(value, dict):
             return []
         found: list[tuple[str, str | None]] = [(name, holder[key]) for name, holder, key in self.spoken(value)]
+        if len(found) != 1 or found[0][0] != self._alone:
+            found = self._ended(found)
+        for group in self.over(value):
+            found += [(name, None) for name in self._speaking.pop(group, ())]
+            self._alone = ""
+        return found
+
+    def _ended(self, found: list[tuple[str, str | None]]) -> list[tuple[str, str | None]]:
+        """Return `found` behind the channels that end with it."""
         groups = dict[str, set[str]]()
         for name, _ in found:
             groups.setdefault(name.removeprefix(THOUGHT).partition("/")[0], set()).add(name)
         ended = [(name, None) for group, names in groups.items() for name in self._speaking.get(group, names) - names]
         self._speaking |= groups
-        last = [(name, None) for group in self.over(value) for name in self._speaking.pop(group, ())]
-        return [*ended, *found, *last]
+        if found:
+            self._alone = found[0][0] if len(found) == 1 else ""
+        return [*ended, *found]
 
     def edit(self, raw: bytes, texts: Mapping[str, str]) -> list[bytes]:
         """See `Editor.edit`."""

@@ -8,13 +8,12 @@ Source: Ollama API reference, "Generate a chat completion", "Generate a completi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 from proxy.wire import jsonio
-from proxy.wire.editing import JsonEditor, Words, strings
+from proxy.wire.editing import JsonEditor, Words
 
-_KEYS = ("thinking", "content", "response")
+_KEYS = {"thinking": "0/thinking", "content": "0/content", "response": "0/response"}
 
 
 class OllamaEditor(JsonEditor):
@@ -26,11 +25,12 @@ class OllamaEditor(JsonEditor):
         super().__init__()
         self._number = 0
 
-    def spoken(self, value: dict[str, Any]) -> Iterator[Words]:
+    def spoken(self, value: dict[str, Any]) -> list[Words]:
         """See `JsonEditor.spoken`; there is one group."""
+        found: list[Words] = []
         for holder in _holders(value):
-            for key in _KEYS:
-                yield from strings(f"0/{key}", holder, key)
+            found += [(_KEYS[key], holder, key) for key in holder.keys() & _KEYS.keys() if holder[key]]
+        return found
 
     def over(self, value: dict[str, Any]) -> list[str]:
         """See `JsonEditor.over`."""

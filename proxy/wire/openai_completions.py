@@ -9,6 +9,7 @@ Source: OpenAI API reference, "Create completion"; types of the Python SDK 3.52 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import msgspec
 
@@ -169,6 +170,8 @@ class _Head:
 
 class CompletionsMeter(Meter):
     """Reads one reply. Usage of an unfinished stream is not exact until its last chunk or `[DONE]` came."""
+
+    forgets: ClassVar[bool] = True
 
     def __init__(self, call: Prompted) -> None:
         super().__init__()

@@ -14,7 +14,7 @@ from typing import Any
 
 from proxy.wire.editing import JsonEditor, Words, as_it_stands, strings
 
-_KEYS = ("reasoning_content", "reasoning", "content", "refusal", "text")
+_KEYS = frozenset({"reasoning_content", "reasoning", "content", "refusal", "text"})
 _CALLED = ("tool_calls", "function_call")
 OLD = -1
 """The index under which the one call of the old `function_call` is gathered."""
@@ -46,17 +46,20 @@ class ChatEditor(JsonEditor):
         self._choices: dict[int, _Choice] = {}
         self._told: set[str] = set()
 
-    def spoken(self, value: dict[str, Any]) -> Iterator[Words]:
+    def spoken(self, value: dict[str, Any]) -> list[Words]:
         """See `JsonEditor.spoken`; a group is a choice."""
+        found: list[Words] = []
         for index, choice in _choices(value):
             said = choice.get("delta") or choice.get("message")
             holder = said if isinstance(said, dict) else choice
-            for key in _KEYS:
-                yield from strings(f"{index}/{key}", holder, key)
-            if isinstance(holder.get("content"), list):
-                yield from _parts(f"{index}/content", holder["content"])
-            if isinstance(holder.get("audio"), dict):
-                yield from strings(f"{index}/audio", holder["audio"], "transcript")
+            for key, text in holder.items():
+                if key in _KEYS and text.__class__ is str and text:
+                    found.append((f"{index}/{key}", holder, key))
+                elif key == "content" and isinstance(text, list):
+                    found += _parts(f"{index}/content", text)
+                elif key == "audio" and isinstance(text, dict):
+                    found += strings(f"{index}/audio", text, "transcript")
+        return found
 
     def over(self, value: dict[str, Any]) -> list[str]:
         """See `JsonEditor.over`."""

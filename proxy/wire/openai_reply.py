@@ -9,7 +9,7 @@ Source: OpenAI API reference, "The chat completion chunk object"; types of the P
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -156,6 +156,8 @@ class ChatMeter(Meter):
 
     `finish` is set only while every choice seen has finished, so that it says that the stream may end here.
     """
+
+    forgets: ClassVar[bool] = True
 
     def __init__(self) -> None:
         super().__init__()

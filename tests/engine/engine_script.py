@@ -202,6 +202,7 @@ def play(
     count: Count | None = None,
     cut_short: bool = False,
     refusal: Literal["error", "message"] = "error",
+    query: str = "",
 ) -> Outcome:
     """Run one exchange through the engine and check what must hold for every one: one record, one release of each hold, reply closed."""
 
@@ -212,7 +213,7 @@ def play(
         rt = Runtime("v1", plan, upstream, (*sinks, book), Limits(), refusal)
         if count is not None:
             rt = dataclasses.replace(rt, count=count)
-        codec = find("POST", path, headers or {})
+        codec = find("POST", path, headers or {}, query)
         assert codec is not None
         ex = Exchange(rt, Clock(), client, codec.protocol)
         ex.codec, ex.method, ex.path, ex.headers = codec, "POST", path, CIMultiDict(headers or {})
