@@ -140,7 +140,8 @@ def _messages(parts: Sequence[Part]) -> list[bytes]:
         return _sse({"type": kind, **members}, kind)
 
     usage = {"input_tokens": 10, "output_tokens": 1}
-    begun: dict[str, Any] = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "content": [], "stop_reason": None, "usage": usage}
+    begun: dict[str, Any] = {"id": "msg_1", "type": "message", "role": "assistant", "model": "claude", "content": []}
+    begun |= {"stop_reason": None, "usage": usage}
     out, stop = [event("message_start", message=begun)], "end_turn"
     for index, part in enumerate(parts):
         if isinstance(part, Use):
