@@ -6,11 +6,12 @@ session   correlation for all that follows; never authority
 again     before anything that costs: what was decided about a stream holds for its repeat without streaming
 loops     from the history in the request; before policy, so that policies can read the signal
 policy    the agent's contract: models, tools, ceilings, steps
+guards    secrets, personal data, injections in what is new; after policy, so that nothing is scanned for a call that is refused anyway
 routing   inside what policy allows; before the budget, which reserves at the dearest price that the route may use
 budget    last, so that nothing is held for a call that is refused anyway
 [send]    the engine asks the provider
 
-Later concerns have their places: kill after identity, guards after policy.
+Later concerns have their places: kill after identity.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from proxy.budget.stage import BudgetStage
 from proxy.engine.again import AgainStage
 from proxy.engine.decode import DecodeStage
 from proxy.engine.stage import Plan, Stage, compile_plan
+from proxy.guards.catalog import text_guards
+from proxy.guards.stage import GuardStage
 from proxy.identity.directory import Directory
 from proxy.identity.keys import KeyRing
 from proxy.identity.stage import IdentityStage, SessionStage
@@ -69,6 +72,7 @@ def stages(parts: Parts) -> list[Stage]:
         parts.again,
         LoopStage(),
         ContractStage(),
+        GuardStage(text_guards()),
         RoutingStage(parts.table, routing.mode, routing.simple_to, routing.threshold, parts.listing),
         BudgetStage(
             parts.budgets,

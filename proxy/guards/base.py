@@ -30,6 +30,7 @@ class Hit:
         start, end: the span in the text as given (characters).
         label: the word of its placeholder when it is redacted: `EMAIL`, `AWS_KEY`.
         detail: for people; never the text itself.
+        open: it goes on beyond the span, so nothing that stands in place of the span hides it all.
     """
 
     rule: str
@@ -37,6 +38,7 @@ class Hit:
     end: int
     label: str = ""
     detail: str = ""
+    open: bool = False
 
 
 class TextGuard(ABC):

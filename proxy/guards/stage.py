@@ -76,8 +76,8 @@ class GuardStage(Stage):
         for text, hit in found:
             mode = watch.modes[hit.rule.partition("/")[0]]
             ex.find(hit.rule, hit.detail)
-            if mode == "block" and blocked is None:
-                blocked = hit
+            if mode == "block" or (mode == "redact" and hit.open):
+                blocked = blocked or hit
             elif mode == "redact":
                 if redactions is None:
                     redactions = Redactions(_taken(ex.call), ex.id[-4:] + "-" if ex.call.thread else "")
