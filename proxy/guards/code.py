@@ -13,10 +13,10 @@ from collections.abc import Callable
 
 from proxy.guards import code_other
 from proxy.guards.code_calls import Calls
-from proxy.guards.findings import Findings, Value
+from proxy.guards.findings import Findings, TooComplex, Value
 from proxy.guards.paths import HOLE
 
-LARGEST = 131_072
+LARGEST = 65_536
 NODES = 20_000
 _ACTS = re.compile(r"import|__|\b(?:open|exec|eval|compile|getattr|globals|locals|vars|builtins|input|print)\b|^\s*[!%]", re.MULTILINE)
 _MAGIC = re.compile(r"^\s*(?:!|%sx |%system |%%(?:bash|sh|shell)\b[^\n]*\n)(.*)$", re.MULTILINE)
@@ -40,13 +40,15 @@ def python(text: str, found: Findings, shell: Callable[[str], object], depth: in
         return
     calls = Calls(found, shell, lambda inner: python(inner, found, shell, depth + 1))
     walker = _Walk(calls)
-    try:
-        walker.bind(tree)
-        walker.bind(tree)
-        walker.judge(tree)
-    except RecursionError:
+    nodes = _ordered(tree)
+    if len(nodes) >= NODES:
         found.emit("exec.encoded", "", "too-large")
-        return
+    try:
+        walker.bind(nodes)
+        walker.bind(nodes)
+        walker.judge(nodes)
+    except (RecursionError, TooComplex):
+        found.emit("exec.encoded", "", "too-large")
     calls.together(text)
 
 
@@ -58,8 +60,8 @@ class _Walk:
         self._names = calls.names
         self._functions: dict[str, ast.FunctionDef | ast.AsyncFunctionDef] = {}
 
-    def bind(self, tree: ast.AST) -> None:
-        for node in _ordered(tree):
+    def bind(self, nodes: list[ast.AST]) -> None:
+        for node in nodes:
             if isinstance(node, ast.Import):
                 for alias in node.names:
                     self._names.objects[alias.asname or alias.name.split(".")[0]] = alias.name if alias.asname else alias.name.split(".")[0]
@@ -139,8 +141,8 @@ class _Walk:
         for name, source in given.items():
             self._assign(ast.Name(name), source)
 
-    def judge(self, tree: ast.AST) -> None:
-        for node in _ordered(tree):
+    def judge(self, nodes: list[ast.AST]) -> None:
+        for node in nodes:
             if isinstance(node, ast.Call):
                 self._calls.judge(node)
             elif isinstance(node, ast.Compare):

@@ -108,6 +108,7 @@ class Calls:
 
     def judge(self, node: ast.Call) -> None:
         """Judge one call."""
+        self._found.spend()
         name = self.names.name(node.func)
         if not name:
             return

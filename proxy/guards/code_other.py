@@ -15,7 +15,7 @@ from collections.abc import Callable
 from proxy.guards.findings import Findings
 from proxy.guards.paths import HOLE
 
-LARGEST = 131_072
+LARGEST = 65_536
 _FEW = 64
 _STRING = r"(?:\"((?:[^\"\\\n]|\\.){0,4000})\"|'((?:[^'\\\n]|\\.){0,4000})'|`((?:[^`\\]|\\.){0,4000})`)"
 _JOIN = re.compile(r"([\"'`])[ \t]{0,20}(?:\+|\.\.?)[ \t\n]{0,20}\1")
@@ -41,7 +41,7 @@ _SOCKET = re.compile(
     r"|\bsocket_create|IO::Socket|\bSocket\b[;(.]|PF_INET|java\.net\.Socket|require[( ][\"']socket[\"']|/inet/(?:tcp|udp)/"
     r"|Net\.Sockets\.TCPClient|\bsocket\.socket|\.connect\("
 )  # fmt: skip
-_WHERE = re.compile(r"\b((?:\d{1,3}\.){3}\d{1,3}|[a-z0-9-]{1,60}(?:\.[a-z0-9-]{1,60}){1,5}\.?[a-z]{2,})\b", re.IGNORECASE)
+_WHERE = re.compile(r"[\"'/]((?:\d{1,3}\.){3}\d{1,3}|[a-z0-9-]{1,60}(?:\.[a-z0-9-]{1,60}){1,5})[\"':/]", re.IGNORECASE)
 _HTTP = re.compile(
     r"\b(?:fetch|axios(?:\.\w+)?|https?[\"']?\)?\.(?:get|request)|got|superagent\.\w+|XMLHttpRequest|file_get_contents|curl_init"
     r"|Net::HTTP\.\w+|URI\.open|open-uri"

@@ -85,6 +85,8 @@ class Names:
             return key if base == "sys.modules" else f"{base}[]" if base else ""
         if isinstance(node, ast.NamedExpr | ast.Await | ast.Starred):
             return self.name(node.value)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):  # pathlib
+            return self.name(node.left)
         return ""
 
     def _called(self, node: ast.Call) -> str:

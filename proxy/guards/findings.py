@@ -14,6 +14,12 @@ from proxy.guards.paths import HOLE
 MOST = 256
 """Effects kept of one call."""
 LONGEST = 200
+STEPS = 2000
+"""Commands and calls judged in one tool call, however they are nested."""
+
+
+class TooComplex(Exception):
+    """A text nests deeper, holds more, or would do more than is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,17 @@ class Findings:
     found: dict[tuple[str, str, frozenset[str]], Effect] = field(default_factory=dict)
     base: frozenset[str] = frozenset()
     evidence: str = ""
+    left: int = STEPS
+
+    def spend(self) -> None:
+        """Count one command or call that is judged.
+
+        Raises:
+            TooComplex: there were more than `STEPS` in this tool call.
+        """
+        self.left -= 1
+        if self.left < 0:
+            raise TooComplex
 
     def emit(self, kind: str, subject: str = "", *flags: str) -> None:
         """Note an effect."""

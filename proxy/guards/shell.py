@@ -3,7 +3,7 @@
 An abstract run: nothing is executed, every branch is taken, loops run once for each of a few known values. What a command would do is
 said by the tables of `shell_commands`; what nobody can tell before it runs (`$1`, output of programs) is a hole that carries where it
 came from, so that `curl .. | sh` and `cat key | nc ..` are seen through any number of pipes, variables, functions and files. Bounded by
-`STEPS` commands and `LARGEST` characters: more is an `exec.encoded` effect with the flag `too-large`, which the baseline refuses.
+`findings.STEPS` commands and `LARGEST` characters: more is an `exec.encoded` effect with the flag `too-large`, which the baseline refuses.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from proxy.guards.findings import NOTHING, Findings, Value
+from proxy.guards.findings import NOTHING, Findings, TooComplex, Value
 from proxy.guards.paths import HOLE, canonical
 from proxy.guards.shell_expand import LONGEST, Expander
-from proxy.guards.shell_nodes import Function, Group, Node, Pipeline, Redirect, Script, Simple, Text, TooComplex, Word
+from proxy.guards.shell_nodes import Function, Group, Node, Pipeline, Redirect, Script, Simple, Text, Word
 from proxy.guards.shell_reader import Reader
 from proxy.guards.shell_run import Run
 
-LARGEST = 131_072
-STEPS = 3000
+LARGEST = 65_536
 NESTED = 12
 _ROUNDS = 4
 _LOCAL = frozenset({"local", "declare", "typeset", "export", "readonly", "let"})
@@ -44,7 +43,6 @@ class Machine(Expander):
         self.aliases: dict[str, str] = {}
         self.files: dict[str, Value] = {}
         self.processes: list[str] = []
-        self._steps = STEPS
         self._inside: list[str] = []
 
     # Texts
@@ -84,9 +82,7 @@ class Machine(Expander):
 
     def node(self, node: Node, stdin: Value | None) -> Value:
         """Judge one command, simple or not."""
-        self._steps -= 1
-        if self._steps < 0:
-            raise TooComplex
+        self.found.spend()
         if isinstance(node, Simple):
             return self._simple(node, stdin)
         if isinstance(node, Function):
@@ -132,9 +128,7 @@ class Machine(Expander):
 
     def start(self, args: list[str], parent: Run, wrapped: str, stdin: Value | None) -> Value:
         """Judge a command by its words, however it is started."""
-        self._steps -= 1
-        if self._steps < 0:
-            raise TooComplex
+        self.found.spend()
         if not args:
             return Value()
         run = Run(self, program(args[0]), list(args[1:]), parent.taint, stdin, wrapped, parent.out, parent.env)

@@ -91,7 +91,7 @@ def _anything(run: Run) -> None:
         for arg in run.args:
             _operand(run, arg)
     if run.name not in _NO_TRICK and run.name not in SHELLS:
-        tricks = [a for a in run.args if _SHELL_PATH.search(a)]
+        tricks = [a for a in run.args if "/" in a and _SHELL_PATH.search(a)]
         if tricks:
             run.found.emit("exec.shell", tricks[0][:80], "gtfo", *(["usual"] if run.name in RUNS else []))
         elif run.stdin is not None and run.name not in FILES and _SHELL_PATH.search(run.stdin.text):

@@ -40,7 +40,7 @@ def braces(word: Word) -> list[str] | None:
         return None
     texts = ["".join(p.text.translate(_HIDE) if p.quoted else p.text for p in word if isinstance(p, Text))]
     for _ in range(16):
-        if not any(_BRACES.search(text) for text in texts):
+        if sum(map(len, texts)) > LONGEST or not any(_BRACES.search(text) for text in texts):
             break
         grown: list[str] = []
         for text in texts:

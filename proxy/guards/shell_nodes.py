@@ -6,11 +6,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, Union
 
 DEPTH = 24
-COMMANDS = 4000
-
-
-class TooComplex(Exception):
-    """The text nests deeper, or holds more, than is judged."""
+COMMANDS = 2000
+PIECES = 16_000
 
 
 @dataclass(slots=True)

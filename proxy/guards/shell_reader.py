@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 
-from proxy.guards.shell_nodes import DEPTH, Function, Group, Node, Pipeline, Redirect, Script, Simple, Text, TooComplex
+from proxy.guards.findings import TooComplex
+from proxy.guards.shell_nodes import DEPTH, Function, Group, Node, Pipeline, Redirect, Script, Simple, Text
 from proxy.guards.shell_words import BLANK, NAME, PLAIN, REDIRECT, WordReader
 
 _KEYWORD = re.compile(
@@ -64,15 +65,17 @@ class Reader(WordReader):
         if self._depth >= DEPTH:
             raise TooComplex
         inner = Reader(text, self._depth + 1)
-        inner._left = self._left
+        inner._left, inner._pieces = self._left - 1, self._pieces
         found = inner.script()
-        self._left = inner._left
+        self._left, self._pieces = inner._left, inner._pieces
         return found
 
     def _skip(self, *, separators: bool = True) -> int:
         """Go past blanks, comments, line ends, `;` and `&`; return where that is."""
         text = self._text
         while self._at < self._end:
+            if text[self._at] not in " \t\n#;&|\\\r\f\v":
+                break
             if blank := BLANK.match(text, self._at):
                 self._at = blank.end()
                 continue

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 
-from proxy.guards.shell_nodes import COMMANDS, DEPTH, Output, Redirect, Script, Simple, Text, TooComplex, Variable, Word
+from proxy.guards.findings import TooComplex
+from proxy.guards.shell_nodes import COMMANDS, DEPTH, PIECES, Output, Redirect, Script, Simple, Text, Variable, Word
 
 PLAIN = re.compile(r"[^\s'\"\\$`|&;()<>]+")
 NAME = re.compile(r"[A-Za-z_]\w*|\d|[@*#?$!-]")
@@ -49,6 +50,7 @@ class WordReader(ABC):
         self._end = len(text)
         self._depth = depth
         self._left = COMMANDS
+        self._pieces = PIECES
         self._documents: list[tuple[Redirect, str, bool, bool]] = []
 
     @abstractmethod
@@ -139,7 +141,13 @@ class WordReader(ABC):
 
     # Words
 
+    def _spend(self) -> None:
+        self._pieces -= 1
+        if self._pieces < 0:
+            raise TooComplex
+
     def _word(self) -> Word:
+        self._spend()
         parts: Word = []
         text = self._text
         while self._at < self._end:
@@ -160,6 +168,7 @@ class WordReader(ABC):
         return parts
 
     def _quoting(self, char: str, parts: Word) -> None:
+        self._spend()
         text = self._text
         if char == "\\":
             if self._at + 1 < self._end and text[self._at + 1] != "\n":
@@ -186,6 +195,7 @@ class WordReader(ABC):
                 parts.append(Text(plain[0], quoted=True))
                 self._at = plain.end()
                 continue
+            self._spend()
             char = text[self._at]
             if char == '"':
                 self._at += 1
