@@ -35,12 +35,13 @@ NOTHING = Value("")
 
 @dataclass(slots=True)
 class Findings:
-    """Effects so far. `base` are flags that all of them get from now on: `privileged`, `encoded`, `remote`."""
+    """Effects so far. `base` are flags that all of them get from now on, `cwd` is where relative paths start, if known."""
 
     found: dict[tuple[str, str, frozenset[str]], Effect] = field(default_factory=dict)
     base: frozenset[str] = frozenset()
     evidence: str = ""
     left: int = STEPS
+    cwd: str = ""
 
     def spend(self) -> None:
         """Count one command or call that is judged.
@@ -61,7 +62,12 @@ class Findings:
 
     def path(self, kind: str, path: str, *flags: str) -> frozenset[str]:
         """Note `kind` done to `path`, and what follows from what that path is; return what it is."""
+        if not path.strip(HOLE):
+            self.emit(kind, "", *flags)
+            return frozenset()
         path = paths.canonical(path)
+        if self.cwd and path[:1] not in ("/", "~") and path[1:2] != ":":
+            path = paths.canonical(f"{self.cwd}/{path}")
         what = paths.kinds(path)
         self.emit(kind, path, *what, *flags)
         if kind == "fs.read":
@@ -80,8 +86,10 @@ class Findings:
             self.emit("persist", path, "startup", *flags)
         if what & {"account", "login"} and path.startswith("/etc"):
             self.emit("account.change", path, *flags)
-        if path.startswith("/var/log/") or path.endswith("_history"):
-            self.emit("guard.disable", path, "log", *flags)
+        if path.startswith("/var/log/"):
+            self.emit("guard.disable", path, "log", *(["audit"] if "login" in what else []), *flags)
+        elif path.endswith("_history"):
+            self.emit("guard.disable", path, "history", *flags)
 
     def url(self, kind: str, url: str, *flags: str) -> frozenset[str]:
         """Note `kind` done with `url` (or a bare host); return what its host is."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import functools
 import re
+from fnmatch import fnmatchcase
 
 HOLE = "\0"
 """Stands for a part of a text that is not known before it runs."""
 
 _CLASSES: tuple[tuple[str, str], ...] = (
+    ("key", r".*/\.(ssh|gnupg|aws|azure|kube)(/\*?)?"),
     # Account databases and what guards the login.
     ("account", r"/etc/(passwd|group|shadow|gshadow|subuid|subgid|master\.passwd)[-~.\w]*"),
     ("account", r"/usr/share/base-passwd/.*|/etc/security/.*|/var/lib/(pam|sss)/.*|/var/db/(shadow|dslocal)/.*"),
@@ -21,7 +23,7 @@ _CLASSES: tuple[tuple[str, str], ...] = (
     ("login", r"/var/log/(btmp|wtmp|utmp|faillog|lastlog|tallylog|auth\.log|secure|audit/.*)[-.\w]*"),
     ("kernel", r"/proc/(key-users|keys|kcore|kallsyms|kmsg|sysrq-trigger|\d+/(mem|environ|maps)|self/(mem|environ))"),
     ("kernel", r"/dev/(k?mem|port|kmsg)|/sys/kernel/(vmcoreinfo|security/.*|kexec\w*)|/boot/(System\.map|vmlinuz).*"),
-    ("root-home", r"/root/.*|/var/root/.*"),
+    ("root-home", r"/(var/)?root/\.[^*].*"),
     # Keys and tokens of people and programs.
     (
         "key",
@@ -82,10 +84,11 @@ _CLASSES: tuple[tuple[str, str], ...] = (
 )
 _CLASSIFIED = tuple((name, re.compile(pattern, re.IGNORECASE)) for name, pattern in _CLASSES)
 _SYSTEM = re.compile(
-    r"/(bin|sbin|boot|etc|lib|lib32|lib64|libx32|usr|sys|proc|dev|root|private/etc|System|Library|Windows)(/.*)?|[A-Za-z]:/(Windows"
+    r"/(bin|sbin|boot|etc|lib|lib32|lib64|libx32|usr|sys|proc|dev|private/etc|System|Library|Windows)(/.*)?|[A-Za-z]:/(Windows"
     r"|Program Files).*"
 )
 _FREE = re.compile(
+    r"/etc/(timezone|localtime|hostname|motd|issue|adjtime|locale\.\w+)|"
     r"/usr/(local|src|ports|share/(?!base-passwd)|games)/.+|/dev/(null|zero|full|stdin|stdout|stderr|tty\w*|shm/.*|pts/.*|fd/.*|u?random"
     r"|tcp/.*|udp/.*|loop.*)"
 )
@@ -98,6 +101,22 @@ _TOP = re.compile(
 )
 _HOME = re.compile(r"(~[\w.-]*|/home/[^/]+|/Users/[^/]+|/root)(/\*?|/\.\*|/\.\[.*)?")
 _SHADY = re.compile(r"(/tmp|/var/tmp|/dev/shm)(/.*)?")
+
+
+_ABOVE = re.compile(r"(\.\./)+\.\.(/\*)?")
+_SAMPLES = (
+    "/etc/passwd", "/etc/shadow", "/etc/gshadow", "/etc/sudoers", "/root/.bashrc", "~/.ssh/id_rsa", "~/.ssh/id_ed25519",
+    "~/.aws/credentials",
+    "/dev/sda", "~/.bash_history", ".env", "AGENTS.md", "CLAUDE.md",
+)  # fmt: skip
+
+
+def _may_be(pattern: str, path: str) -> bool:
+    """Tell whether a pattern of files stands for `path` in particular, as `/etc/sh*w` does and `/etc/*` does not."""
+    globs, names = pattern.split("/"), path.split("/")
+    if len(globs) != len(names) or not any(c.isalpha() for c in globs[-1].replace("*", "")):
+        return False
+    return all(len(glob) < 64 and fnmatchcase(name, glob) for glob, name in zip(globs, names, strict=True))
 
 
 def canonical(path: str) -> str:
@@ -134,7 +153,11 @@ def kinds(path: str) -> frozenset[str]:
         found.add("device")
     if _SYSTEM.fullmatch(path) and not _FREE.fullmatch(path):
         found.add("system")
-    if path and _TOP.fullmatch(path):
+    if any(c in path for c in "*?[") and path.count("*") < 6:
+        for sample in _SAMPLES:
+            if _may_be(path, sample):
+                found |= kinds(sample)
+    if path and (_TOP.fullmatch(path) or _ABOVE.fullmatch(path)):
         found.add("top")
     if _HOME.fullmatch(path):
         found.add("home")

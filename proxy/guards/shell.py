@@ -39,6 +39,7 @@ class Machine(Expander):
         self.depth = 0
         self._judge = judge
         self._called: set[str] = set()
+        self._open: dict[str, str] = {}
         self.functions: dict[str, Node] = {}
         self.aliases: dict[str, str] = {}
         self.files: dict[str, Value] = {}
@@ -122,6 +123,8 @@ class Machine(Expander):
             # `$(<file)` prints the file.
             return self._written(inputs or NOTHING, outs, bodies)
         self.found.evidence = node.text
+        if args == ["exec"]:
+            self._keep(node.redirects)
         run = Run(self, "", args, taint, stdin, "", tuple(outs), env)
         value = self.start(args, run, "", stdin)
         return self._written(value, outs, bodies)
@@ -183,6 +186,8 @@ class Machine(Expander):
         for redirect in redirects:
             value = self.joined(redirect.word)
             op = redirect.op
+            if op in (">&", "<&") and value.text in self._open:
+                op, value = op[0] if op == "<&" else op, Value(self._open[value.text], value.taint)
             if op in ("<<", "<<<"):
                 stdin = Value(value.text + "\n", value.taint)
             elif op == "<":
@@ -199,6 +204,12 @@ class Machine(Expander):
                     stdin = self._read(value)
         return stdin, outs, modes
 
+    def _keep(self, redirects: list[Redirect]) -> None:
+        """Remember what `exec 5<>/dev/tcp/host/port` opens for the commands that follow."""
+        for redirect in redirects:
+            if redirect.fd and len(self._open) < 16:
+                self._open[redirect.fd] = self.joined(redirect.word).text
+
     def _read(self, value: Value) -> Value:
         path = value.text
         if path.startswith(("/dev/tcp/", "/dev/udp/")):
@@ -212,6 +223,9 @@ class Machine(Expander):
             return kept
         if path.startswith("/dev/fd/") or path in ("-", "/dev/null", "/dev/stdin", "/dev/tty", "/dev/zero", "/dev/urandom", "/dev/random"):
             return Value()
+        if named := re.search(r"/([A-Za-z][\w.-]*)\.pid$", path):
+            self.processes.append(named[1])
+            return Value(HOLE, frozenset({"procs"}))
         what = self.found.path("fs.read", path)
         return Value(HOLE, frozenset({"file"} | ({"secret"} if what & {"key", "account", "browser"} else set())))
 

@@ -32,6 +32,8 @@ def _interpreter(run: Run) -> Value | None:
         texts, taint = ([kept.text], kept.taint) if kept else ([], taint)
         if kept and "net" in taint:
             found.emit("exec.remote", "", name)
+    elif "net" in taint and any(HOLE in text for text in texts):
+        found.emit("exec.remote", "", name)
     if "decoded" in taint and texts:
         found.emit("exec.encoded", "", name)
         found.base = before | {"encoded"}

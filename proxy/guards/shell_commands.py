@@ -20,6 +20,8 @@ from proxy.guards.shell_text import TEXTS, UNPACKERS
 
 _TABLES: tuple[dict[str, Handler], ...] = (FILES, NET, SYSTEM, DEV, TEXTS, CODE, RUNS)
 _NAMES = frozenset().union(*_TABLES)
+_GUARDED = frozenset({"key", "account", "login", "browser", "kernel", "root-home"})
+_USED = re.compile(r"\.(pem|p12|pfx|ppk|kdbx|tfstate)$")
 _LOOKS = frozenset(
     "ls stat file test [ [[ touch mkdir which whereis type basename dirname realpath readlink cd pushd popd du df tree chmod chown chgrp"
     " rm rmdir unlink"
@@ -68,7 +70,9 @@ def judge(run: Run, word: str) -> Value:
 
 def _unknown(run: Run, word: str) -> Value:
     if not word.strip(HOLE):
-        if "net" in run.taint:
+        if "socket" in run.taint:
+            run.found.emit("net.shell", "", "variable")
+        elif "net" in run.taint:
             run.found.emit("exec.remote", "", "variable")
         if "decoded" in run.taint:
             run.found.emit("exec.encoded", "", "variable")
@@ -88,8 +92,8 @@ def _globbed(run: Run, word: str) -> Value:
 def _anything(run: Run) -> None:
     """What is judged of every command: credentials among its operands, a shell that it is told to start."""
     if run.name not in _LOOKS:
-        for arg in run.args:
-            _operand(run, arg)
+        for i, arg in enumerate(run.args):
+            _operand(run, arg, option=run.args[i - 1] if i else "")
     if run.name not in _NO_TRICK and run.name not in SHELLS:
         tricks = [a for a in run.args if "/" in a and _SHELL_PATH.search(a)]
         if tricks:
@@ -98,15 +102,19 @@ def _anything(run: Run) -> None:
             run.found.emit("exec.shell", "", "gtfo")
 
 
-def _operand(run: Run, arg: str) -> None:
+def _operand(run: Run, arg: str, option: str) -> None:
     text = arg.rsplit("=", 1)[-1].lstrip("@") if "=" in arg or arg.startswith("@") else arg
     if not text or text.startswith("-") or len(text) > 512 or ("/" not in text and not text.startswith(".")):
         return
     path = canonical(text)
     what = paths.kinds(path)
-    if what & {"key", "account", "login", "browser", "kernel", "root-home"} and (
-        run.name in READERS or what & {"key", "account", "browser"}
-    ):
+    if run.name in READERS:
+        if what & _GUARDED:
+            run.machine.read(path)
+    elif what & {"account", "browser"}:
+        run.machine.read(path)
+    elif "key" in what and not option.startswith("-") and "=" not in arg and not _USED.search(path):
+        # What follows an option is a key that is used, `-i ~/.ssh/id_rsa`, more often than one that is shown.
         run.machine.read(path)
 
 

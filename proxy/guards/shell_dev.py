@@ -51,6 +51,10 @@ def _client(run: Run) -> Value | None:
     return run.value()
 
 
+def _dump(run: Run) -> Value | None:
+    return run.value("file")
+
+
 def _git(run: Run) -> Value | None:
     options = Options(run.args, "Cc", frozenset({"git-dir", "work-tree", "exec-path"}))
     for name, value in options.all:
@@ -190,6 +194,7 @@ def _infra(run: Run) -> Value | None:
 
 
 DEV: dict[str, Handler] = {
+    **dict.fromkeys("mysqldump pg_dump pg_dumpall mongodump mongoexport".split(), _dump),
     "git": _git,
     **dict.fromkeys(
         "npm pnpm yarn bun pip pip3 pipx uv poetry conda mamba gem cargo go apt apt-get aptitude yum dnf zypper apk pacman brew port"

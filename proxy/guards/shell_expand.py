@@ -93,11 +93,13 @@ class Expander(ABC):
         for part in word:
             text = self._part(part)
             if isinstance(part, Text) or part.quoted:
-                if isinstance(part, Variable) and part.name == "@" and not self.positional and len(word) <= 2:
+                if isinstance(part, Variable) and part.name == "@" and len(word) <= 2:
+                    self._part(part)
+                    found += self.positional
                     continue
                 current = (current or "") + text
                 continue
-            pieces = _SPACE.split(text)
+            pieces = self._separator().split(text)
             for i, piece in enumerate(pieces):
                 if i:
                     found += [current] if current is not None else []
@@ -106,6 +108,10 @@ class Expander(ABC):
                     current = (current or "") + piece
         found += [current] if current is not None else []
         return found[:FIELDS]
+
+    def _separator(self) -> re.Pattern[str]:
+        separator = self.variables.get("IFS", Value(" ")).text.replace(HOLE, "")
+        return _SPACE if not separator.strip() else re.compile(f"[{re.escape(separator[:16])}]+")
 
     def _part(self, part: Part) -> str:
         if isinstance(part, Text):

@@ -43,7 +43,7 @@ def _rm(run: Run) -> Value | None:
         flags.append("listed")
         run.found.emit("fs.delete", "", *flags)
     for path in options.rest:
-        run.found.path("fs.delete", path, *flags)
+        run.found.path("fs.delete", path, *flags, *(["listed"] if run.wrapped == "xargs" and not path.strip(HOLE) else []))
     return NOTHING
 
 

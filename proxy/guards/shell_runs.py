@@ -124,6 +124,8 @@ def _inner(run: Run, options: dict[str, str], rest: list[str]) -> Value | None:
         found.emit("exec.shell", rest[0], "gtfo", run.name)
     if run.name == "chroot" and run.args[:1] and canonical(run.args[-1 if not rest else 0]) == "/":
         found.emit("priv.escalate", "/", "chroot")
+    if run.name == "nsenter" and options.get("t", options.get("target", "")) == "1":
+        found.emit("priv.escalate", "1", "namespace")
     if run.name in ("xargs", "parallel"):
         return _listed(run, options, rest)
     if run.name == "watch":
@@ -169,6 +171,8 @@ def _shell(run: Run) -> Value | None:
         if kept is not None:
             return script(run, kept, run.stdin)
         return run.value()
+    if run.wrapped == "find":
+        run.found.emit("exec.shell", run.name, "gtfo", "find")
     if run.stdin is not None:
         if "socket" in run.stdin.taint or any(o.startswith("/dev/tcp") for o in run.out):
             run.found.emit("net.shell", "", "pipe")

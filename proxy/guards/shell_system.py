@@ -6,7 +6,7 @@ import re
 
 from proxy.guards import services
 from proxy.guards.findings import NOTHING, Value
-from proxy.guards.paths import HOLE
+from proxy.guards.paths import HOLE, canonical
 from proxy.guards.shell_run import Handler, Run
 
 
@@ -113,6 +113,8 @@ def _unset(run: Run) -> Value | None:
 
 
 def _set(run: Run) -> Value | None:
+    if run.name == "set" and "--" in run.args:
+        run.machine.positional = run.args[run.args.index("--") + 1 :]
     if run.args[:2] == ["+o", "history"]:
         run.found.emit("guard.disable", "history", "history")
     if run.name in ("export", "declare", "local", "typeset", "readonly"):
@@ -244,6 +246,35 @@ def _processes(run: Run) -> Value | None:
     return Value(HOLE, frozenset({"procs"}))
 
 
+def _cd(run: Run) -> Value | None:
+    target = next((a for a in run.args if not re.fullmatch(r"-[LPe@n]+|--", a)), "~")
+    absolute = target[:1] in ("/", "~") or target[1:2] == ":"
+    if HOLE in target or target == "-" or (not absolute and not run.found.cwd):
+        run.found.cwd = ""
+    else:
+        run.found.cwd = canonical(target if absolute else f"{run.found.cwd}/{target}")
+    return NOTHING
+
+
+def _keys(run: Run) -> Value | None:
+    """Stores of secrets that are asked for what they keep."""
+    words = " ".join(run.args)
+    out = {
+        "gpg": "--export-secret" in words,
+        "gpg2": "--export-secret" in words,
+        "security": bool(re.match(r"(dump-keychain|find-(generic|internet)-password|export)\b", words)),
+        "secret-tool": words.startswith("lookup"),
+        "pass": words.startswith("show"),
+        "cmdkey": "/list" in words,
+        "mimikatz": True,
+        "secretsdump.py": True,
+        "unshadow": True,
+    }.get(run.name, False)
+    if out:
+        run.found.emit("secret.read", run.name, "export")
+    return run.value("secret") if out else None
+
+
 def _env(run: Run) -> Value | None:
     return Value(HOLE, frozenset({"env"}))
 
@@ -279,4 +310,6 @@ SYSTEM: dict[str, Handler] = {
     ),
     **dict.fromkeys(("ps", "pgrep", "pidof", "pstree", "top"), _processes),
     "printenv": _env,
+    **dict.fromkeys(("cd", "pushd", "chdir"), _cd),
+    **dict.fromkeys("gpg gpg2 security secret-tool pass cmdkey mimikatz secretsdump.py unshadow".split(), _keys),
 }

@@ -102,8 +102,13 @@ def _span(match: re.Match[str]) -> str:
 
 
 def _read(run: Run) -> Value | None:
-    for name in run.options("adinNptu").rest or ["REPLY"]:
-        run.machine.variables[name] = Value(HOLE, (run.stdin or NOTHING).taint)
+    stdin = run.stdin or Value()
+    names = run.options("adinNptu").rest or ["REPLY"]
+    line = stdin.text.split("\n", 1)[0]
+    words = line.split(None, len(names) - 1) if HOLE not in line and len(names) > 1 else [line]
+    for i, name in enumerate(names):
+        known = words[i] if i < len(words) and HOLE not in line else HOLE
+        run.machine.variables[name] = Value(known, stdin.taint)
     return NOTHING
 
 

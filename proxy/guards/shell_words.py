@@ -19,7 +19,7 @@ REDIRECT = re.compile(r"(\d*|\{\w+\})(<<<|<<-|<<|<>|>>|>\||>&|<&|&>>|&>|<(?!\()|
 _IN_DOUBLE = re.compile(r"[^\"\\$`]+")
 _IN_BRACES = re.compile(r"[^'\"\\$`}]+")
 _ASSIGN = re.compile(r"([A-Za-z_]\w*)(?:\[[^\]\n]*\])?\+?=")
-_BRACED = re.compile(r"\{([!#]?)([A-Za-z_]\w*|\d+|[@*#?$!-])(?:\[[^\]}\n]*\])?(:?[-=+?]|##?|%%?|//?[#%]?|\^\^?|,,?|:|@)?")
+_BRACED = re.compile(r"\{([!#]?)([A-Za-z_]\w*|\d+|[@*#?$!-])(\[[^\]}\n]*\])?(:?[-=+?]|##?|%%?|//?[#%]?|\^\^?|,,?|:|@)?")
 _ANSI = re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL)
 _ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{1,2}|u[0-9A-Fa-f]{1,4}|U[0-9A-Fa-f]{1,8}|[0-7]{1,4}|c.|.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "a": "\a", "b": "\b", "e": "\x1b", "E": "\x1b", "f": "\f", "v": "\v"}
@@ -255,7 +255,9 @@ class WordReader(ABC):
             name, op, prefix = "", "", ""
         else:
             self._at = match.end()
-            prefix, name, op = match[1], match[2], match[3] or ""
+            prefix, name, op = match[1], match[2], match[4] or ""
+            # All of an array: as many words as it has, quoted or not.
+            quoted = quoted and match[3] not in ("[@]", "[*]")
         rest = self._rest_of_braces()
         return Variable(name, quoted, op="#len" if prefix == "#" else "!" if prefix else op, rest=rest)
 

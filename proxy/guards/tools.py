@@ -54,6 +54,7 @@ _PATH_FIELDS = frozenset(
 _URL_FIELDS = frozenset("url uri href link endpoint webpage address urls".split())
 _SQL_FIELDS = frozenset("sql query statement".split())
 _TEXT_FIELDS = frozenset("input text args arguments arg argv parameters params".split())
+_POWERSHELL = re.compile(r"\b(?:iex|invoke-\w{3,20}|new-object|remove-item|start-process|downloadstring)\b", re.IGNORECASE)
 _INTERPRETED = re.compile(r"#!\s*/\S*?(?:/env\s+)?(\w+)")
 
 
@@ -224,6 +225,8 @@ class _Fields:
             self._code(text)
         else:
             shell(text, self._found)
+        if _POWERSHELL.search(text):
+            code_other.judge("powershell", text, self._found, self._nested)
 
     def _code(self, text: str) -> None:
         interpreter = _INTERPRETED.match(text)
