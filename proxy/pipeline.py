@@ -6,7 +6,9 @@ session   correlation for all that follows; never authority
 again     before anything that costs: what was decided about a stream holds for its repeat without streaming
 loops     from the history in the request; before policy, so that policies can read the signal
 policy    the agent's contract: models, tools, ceilings, steps
+rules     the rules of files, on what passed the contract
 guards    secrets, personal data, injections in what is new; after policy, so that nothing is scanned for a call that is refused anyway
+          judges replies, for contract and rules too
 routing   inside what policy allows; before the budget, which reserves at the dearest price that the route may use
 budget    last, so that nothing is held for a call that is refused anyway
 [send]    the engine asks the provider
@@ -24,6 +26,7 @@ from proxy.budget.stage import BudgetStage
 from proxy.engine.again import AgainStage
 from proxy.engine.decode import DecodeStage
 from proxy.engine.stage import Plan, Stage, compile_plan
+from proxy.guards.base import CallGuard
 from proxy.guards.catalog import text_guards
 from proxy.guards.stage import GuardStage
 from proxy.identity.directory import Directory
@@ -32,6 +35,9 @@ from proxy.identity.stage import IdentityStage, SessionStage
 from proxy.identity.threads import Threads
 from proxy.loops.stage import LoopStage
 from proxy.model import BudgetRule, Target
+from proxy.policy.judge import ContractJudge, RuleJudge
+from proxy.policy.rule_stage import RuleStage
+from proxy.policy.rules import RuleSet
 from proxy.policy.stage import ContractStage
 from proxy.routing.models import ModelTable
 from proxy.routing.stage import RoutingStage
@@ -60,11 +66,14 @@ class Parts:
     store: BudgetStore
     threads: Threads
     again: AgainStage
+    rules: RuleSet
 
 
 def stages(parts: Parts) -> list[Stage]:
     """Return the stages in the order in which they run."""
-    s, auth, routing = parts.settings, parts.settings.auth, parts.settings.routing
+    s, auth, asked = parts.settings, parts.settings.auth, parts.settings.routing
+    routing = RoutingStage(parts.table, asked.mode, asked.simple_to, asked.threshold, parts.listing)
+    rules = RuleJudge(parts.rules, routing.providers)
     return [
         IdentityStage(parts.directory, parts.ring, "open" if auth.mode == "open" else "keys"),
         DecodeStage(parts.memos),
@@ -72,8 +81,9 @@ def stages(parts: Parts) -> list[Stage]:
         parts.again,
         LoopStage(),
         ContractStage(),
-        GuardStage(text_guards()),
-        RoutingStage(parts.table, routing.mode, routing.simple_to, routing.threshold, parts.listing),
+        RuleStage(parts.rules, routing.providers),
+        GuardStage(text_guards(), call_guards(), (ContractJudge(), rules), (rules,)),
+        routing,
         BudgetStage(
             parts.budgets,
             parts.store,
@@ -82,6 +92,11 @@ def stages(parts: Parts) -> list[Stage]:
             hold_s=s.longest_s() + HOLD_MARGIN_S,
         ),
     ]
+
+
+def call_guards() -> tuple[CallGuard, ...]:
+    """Return what says what tool calls would do."""
+    return ()
 
 
 def plan(parts: Parts) -> Plan:

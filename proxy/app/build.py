@@ -17,6 +17,8 @@ from proxy.engine.exchange import Limits
 from proxy.identity.directory import Directory
 from proxy.identity.keys import KeyEntry, load_keys_file
 from proxy.model import BudgetRule
+from proxy.policy.rules import RuleSet
+from proxy.policy.rules_yaml import load_rules
 from proxy.settings import Settings, load_settings
 from proxy.settings.sections import Waits, expand
 from proxy.settings.upstreams import ProviderLimits
@@ -35,6 +37,7 @@ class Files:
     budgets: tuple[BudgetRule, ...]
     keys: tuple[KeyEntry, ...]
     version: str
+    rules: RuleSet
 
 
 def read(path: Path, env: Mapping[str, str], *, simulate: bool = False) -> Files:
@@ -53,6 +56,11 @@ def read(path: Path, env: Mapping[str, str], *, simulate: bool = False) -> Files
     directory: Directory | None = None
     budgets: tuple[BudgetRule, ...] = ()
     keys: tuple[KeyEntry, ...] = ()
+    rules: RuleSet | None = None
+    try:
+        rules = load_rules(rule_files(settings))
+    except ConfigErrors as e:
+        errors += e.errors
     try:
         baseline = settings.policies / "baseline.yaml"
         directory = Directory.load(settings.file.parent, settings.agents, baseline if baseline.exists() else None)
@@ -70,9 +78,9 @@ def read(path: Path, env: Mapping[str, str], *, simulate: bool = False) -> Files
             errors += e.errors
         except ConfigError as e:
             errors.append(e)
-    if errors or directory is None:
+    if errors or directory is None or rules is None:
         raise ConfigErrors(errors)
-    return Files(settings, directory, budgets, keys, version)
+    return Files(settings, directory, budgets, keys, version, rules)
 
 
 def _settings(path: Path, env: Mapping[str, str], simulate: bool) -> tuple[Settings, list[ConfigError]]:
@@ -91,13 +99,22 @@ def _settings(path: Path, env: Mapping[str, str], simulate: bool) -> tuple[Setti
 def _unread(settings: Settings) -> list[ConfigError]:
     """Return an error for each file among the policies that this version does not read: a rule must not only look like one."""
     found = []
-    for suffix in ("yaml", "yml", "rego"):
+    for suffix, hint in (("yml", "rename it to .yaml"), ("rego", "write it as rules, or take it out")):
         for file in expand(settings.policies / "**" / f"*.{suffix}"):
-            if file != settings.policies / "baseline.yaml":
+            if not _tests(settings, file):
                 name = _named(file, settings.file.parent)
-                hint = "rename it" if file == settings.policies / "baseline.yml" else "put its rules there, or take it out"
-                found.append(ConfigError(name, 0, "a policy that this version does not read", "baseline.yaml alone", hint))
+                found.append(ConfigError(name, 0, "a policy that this version does not read", "*.yaml", hint))
     return found
+
+
+def rule_files(settings: Settings) -> list[tuple[Path, str]]:
+    """Return the files of rules, each with its name in messages: all YAML of `policies` but the baseline and what is below `tests/`."""
+    found = [f for f in expand(settings.policies / "**" / "*.yaml") if f != settings.policies / "baseline.yaml" and not _tests(settings, f)]
+    return [(file, _named(file, settings.file.parent)) for file in found]
+
+
+def _tests(settings: Settings, file: Path) -> bool:
+    return "tests" in file.relative_to(settings.policies).parts[:-1]
 
 
 def _named(path: Path, base: Path) -> str:

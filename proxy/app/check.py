@@ -7,6 +7,7 @@ import time
 from proxy.app.build import Files
 from proxy.app.house import table
 from proxy.identity.show import lint
+from proxy.policy.rules_yaml import doubts
 from proxy.settings.upstreams import PROTOCOLS
 
 
@@ -16,6 +17,7 @@ def warnings(files: Files) -> list[str]:
     found = [*settings.warnings, *(line.removeprefix("warning: ") for line in lint(files.directory, now=time.time()))]
     if files.directory.baseline is None:
         found.append(f"{settings.policies / 'baseline.yaml'}: not there, so nothing holds for all agents")
+    found += doubts(files.rules)
     models = table(settings)
     for rule in settings.models:
         if "*" in rule.pattern or "?" in rule.pattern:

@@ -92,6 +92,7 @@ class House:
             store=self.stores.budget,
             threads=self.threads,
             again=self.again,
+            rules=files.rules,
         )
         plan = pipeline.plan(parts)
         transport = self._transport

@@ -90,6 +90,8 @@ class Exchange:
         "reply_body",
         "reply_headers",
         "route",
+        "route_rule",
+        "route_to",
         "rt",
         "run",
         "sent",
@@ -142,6 +144,9 @@ class Exchange:
     """The output ceiling to send upstream where it differs from the client's own, else None."""
     answer: bytes | None
     """The whole reply, where a stage knows it and no provider need be asked."""
+    route_to: str
+    """The model that a rule has this served by, empty for most; `route_rule` says which rule."""
+    route_rule: str
     redactions: Mapping[str, str]
     """Texts that the provider must not see, to what stands for them; empty for most."""
     held_output: int
@@ -178,6 +183,7 @@ class Exchange:
         self.status = 0
         self.upstream_status = 0
         self.max_output = None
+        self.route_to = self.route_rule = ""
         self.held_output = self.look_at = self.history = 0
         self.reply_body = b""
         self.answer: bytes | None = None

@@ -80,3 +80,15 @@ class CallJudge(Protocol):
     async def judge(self, ex: Exchange, call: ToolCall, effects: Sequence[Effect]) -> Deny | None:
         """Return why `call`, which would have `effects`, must not pass; marked `shadow` where that is a dry run."""
         ...
+
+
+class TextJudge(Protocol):
+    """One word on the texts of a reply, beside the guards': the rules of files."""
+
+    def reach(self, ex: Exchange) -> int | None:
+        """Return how many characters of the reply must be seen at once; 0 for none, None for all."""
+        ...
+
+    def spans(self, ex: Exchange, text: str) -> Sequence[Span]:
+        """Return what is found in `text`; a span's `rule` is the finding that it leaves when it counts."""
+        ...

@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 
 from proxy.effects import Effect
 from proxy.engine.exchange import Exchange
-from proxy.engine.inspector import PASSES, CallJudge, Span, Verdict, spliced
+from proxy.engine.inspector import PASSES, CallJudge, Span, TextJudge, Verdict, spliced
+from proxy.engine.redaction import PLACEHOLDER, REACH
 from proxy.guards.base import CallGuard, Hit
-from proxy.guards.redaction import PLACEHOLDER, REACH
 from proxy.guards.watch import Watch, refusal
 from proxy.model import Deny, Reason
 from proxy.wire import jsonio
@@ -35,14 +35,19 @@ class Inspection:
         watch: the text guards of its agent.
         calls: the call guards.
         judges: who decides on calls, first refusal first.
+        readers: who decides on texts beside the guards.
     """
 
-    def __init__(self, ex: Exchange, watch: Watch, calls: Sequence[CallGuard], judges: Sequence[CallJudge]) -> None:
+    def __init__(
+        self, ex: Exchange, watch: Watch, calls: Sequence[CallGuard], judges: Sequence[CallJudge], readers: Sequence[TextJudge] = ()
+    ) -> None:
         self._ex, self._watch, self._guards, self._judges = ex, watch, calls, judges
+        reading = [(reader, reader.reach(ex)) for reader in readers]
+        self._readers = [reader for reader, reach in reading if reach != 0]
         self._back: Mapping[str, str] = {hidden: text for text, hidden in ex.redactions.items()}
         texts = [guard for guard in watch.guards if "reply" in guard.surfaces]
         self._texts = texts
-        reaches = [guard.reach for guard in texts]
+        reaches = [guard.reach for guard in texts] + [reach for _, reach in reading]
         if self._back:
             reaches.append(REACH)
         self.reach: int | None = None if None in reaches else max([r for r in reaches if r is not None], default=0)
@@ -53,6 +58,8 @@ class Inspection:
     def spans(self, text: str) -> list[Span]:
         """See `Inspector.spans`."""
         found = [self._span(hit) for guard in self._texts for hit in guard.scan(text, "reply")]
+        for reader in self._readers:
+            found += reader.spans(self._ex, text)
         if self._back and "[" in text:
             matches = PLACEHOLDER.finditer(text)
             found += [Span(m.start(), m.end(), self._back[m.group()]) for m in matches if m.group() in self._back]
@@ -74,7 +81,7 @@ class Inspection:
         if len(self._told) < MAX_TOLD:
             self._told.add(key)
         self._ex.find(span.rule, span.detail)
-        if self._ex.grant.shadow and self._watch.modes[span.rule.partition("/")[0]] == "block":
+        if self._ex.grant.shadow and self._watch.modes.get(span.rule.partition("/")[0]) == "block":
             self._ex.find(f"shadow/{Reason.CONTENT_BLOCKED}", span.rule)
 
     async def judge(self, call: ToolCall) -> Verdict:
@@ -88,7 +95,7 @@ class Inspection:
         deny = deny or await self._first(call, effects)
         if deny is not None:
             self._ex.find(str(deny.reason), deny.rule)
-            self._ex.note("guards", f"withheld a call of {call.name[:80]}: {deny.message} [{deny.rule}]")
+            self._ex.note("guards", f"withheld a call of {call.name[:80]}: {deny.message} [{deny.rule}] {deny.remedy}")
             return Verdict(words=sentence(deny))
         return Verdict(arguments=arguments) if changed else PASSES
 

@@ -14,11 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import ClassVar
 
 from proxy.engine.exchange import Exchange
-from proxy.engine.gate import CallJudge
+from proxy.engine.inspector import CallJudge, TextJudge
+from proxy.engine.redaction import Redactions, redactions_of
 from proxy.engine.stage import Stage
 from proxy.guards.base import CallGuard, Hit, Surface, TextGuard
 from proxy.guards.inspection import Inspection
-from proxy.guards.redaction import Redactions
 from proxy.guards.watch import Watch, refusal, watch_of
 from proxy.model import Deny, Grant
 from proxy.wire.call import Call, Message
@@ -35,13 +35,20 @@ class GuardStage(Stage):
         guards: all text guards of this snapshot.
         calls: all call guards.
         judges: who decides on tool calls.
+        readers: who decides on the texts of replies beside the guards.
     """
 
     name: ClassVar[str] = "guards"
     needs: ClassVar[frozenset[str]] = frozenset({"call", "grant", "session"})
 
-    def __init__(self, guards: Sequence[TextGuard], calls: Sequence[CallGuard] = (), judges: Sequence[CallJudge] = ()) -> None:
-        self._guards, self._calls, self._judges = tuple(guards), tuple(calls), tuple(judges)
+    def __init__(
+        self,
+        guards: Sequence[TextGuard],
+        calls: Sequence[CallGuard] = (),
+        judges: Sequence[CallJudge] = (),
+        readers: Sequence[TextJudge] = (),
+    ) -> None:
+        self._guards, self._calls, self._judges, self._readers = tuple(guards), tuple(calls), tuple(judges), tuple(readers)
         self._watches: dict[int, tuple[Grant, Watch]] = {}
 
     def watch(self, grant: Grant) -> Watch:
@@ -65,7 +72,7 @@ class GuardStage(Stage):
     def inspect(self, ex: Exchange) -> Inspection | None:
         """Return what looks at the reply; None where nothing would be looked for."""
         watch = self.watch(ex.grant)
-        looks = Inspection(ex, watch, self._calls, self._judges)
+        looks = Inspection(ex, watch, self._calls, self._judges, self._readers)
         return looks if looks.reach != 0 or looks.calls else None
 
     def _judge(self, ex: Exchange, watch: Watch, found: list[tuple[str, Hit]]) -> Deny | None:
@@ -80,28 +87,12 @@ class GuardStage(Stage):
                 blocked = blocked or hit
             elif mode == "redact":
                 if redactions is None:
-                    redactions = Redactions(_taken(ex.call), ex.id[-4:] + "-" if ex.call.thread else "")
+                    redactions = redactions_of(ex)
                 redactions.hide(text[hit.start : hit.end], hit.label)
         if redactions is not None:
-            ex.redactions = redactions.forth
+            ex.redactions = {**ex.redactions, **redactions.forth}
             ex.note(self.name, f"{len(redactions.forth)} texts are hidden from the provider")
         return None if blocked is None else refusal(blocked, ex.grant, "the request")
-
-
-def _taken(call: Call) -> _Taken:
-    return _Taken(call.body)
-
-
-class _Taken:
-    """Whether a placeholder stands in a body already."""
-
-    __slots__ = ("_body",)
-
-    def __init__(self, body: bytes) -> None:
-        self._body = body
-
-    def __call__(self, placeholder: str) -> bool:
-        return placeholder.encode() in self._body
 
 
 def _surface(message: Message) -> Surface:

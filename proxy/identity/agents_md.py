@@ -19,8 +19,9 @@ from proxy.identity.aliases import DIALECTS, SIGNS, Item, tool_lists
 from proxy.identity.carriers import MAX_BYTES, Block, blocks, names_in
 from proxy.identity.fields import AGENT, BESIDE, MAX_ID, NOT_ENFORCED, SLUG
 from proxy.identity.layers import Layer
-from proxy.identity.schema import quoted
 from proxy.model import Source
+from proxy.patterns import PatternError
+from proxy.shapes import quoted
 
 REMEMBERED = 16384
 """Files whose reading is remembered from one reload to the next."""
@@ -213,6 +214,15 @@ def _names(item: Item) -> None:
         layer.fallback = tuple(models["fallback"])
         layer.texts["fallback"] = (", ".join(layer.fallback), item.at("policy", "models", "fallback"))
     _tools(item, tools.get("allow"), list(tools.get("deny", ())))
+    layer.approve(tools.get("require_approval", ()), item.at("policy", "tools", "require_approval"))
+    for i, clause in enumerate(tools.get("args", ())):
+        at = ("policy", "tools", "args", i)
+        names = clause["tool"] if isinstance(clause["tool"], list) else [clause["tool"]]
+        try:
+            layer.arguments(names, clause.get("field", ""), clause["regex"], clause["action"], item.at(*at))
+        except PatternError as e:
+            hint = "no back-references, no look-around"
+            item.errors.append(item.doc.error((*item.path, *at, "regex"), str(e), "a regular expression that RE2 takes", hint))
 
 
 def _tools(item: Item, allow: list[str] | None, deny: list[str]) -> None:

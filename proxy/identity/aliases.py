@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from proxy.config import ConfigError, Doc, KeyPath
+from proxy.config import ConfigError, Doc, KeyPath, dotted
 from proxy.identity.fields import POLICY, calls, patterns, permission, tokens, turns
 from proxy.identity.layers import Layer
-from proxy.identity.schema import Shape, Table
 from proxy.model import Source
+from proxy.shapes import Shape, Table
 
 NOT_MODELS = frozenset(("inherit", "default", "auto", "sonnet", "opus", "haiku"))
 """Values of `model` that a client resolves itself."""
@@ -43,9 +43,9 @@ class Item:
             found = found.get(key) if isinstance(found, dict) else None
         return found
 
-    def at(self, *keys: str) -> Source:
+    def at(self, *keys: str | int) -> Source:
         """Return where the value at `keys` is written."""
-        return Source(self.doc.file, self.doc.line((*self.path, *keys)), ".".join(keys))
+        return Source(self.doc.file, self.doc.line((*self.path, *keys)), dotted(keys))
 
     def take(self, shape: Shape, *keys: str) -> Any:
         """Return the value at `keys` if it is there and is of `shape`; a value of another shape is an error, kept."""
@@ -173,7 +173,6 @@ def metadata(item: Item) -> None:
         level = item.get(*keys)
         if isinstance(level, str) and not LEVELS.check(item.doc, (*item.path, *keys), level):
             item.layer.data.setdefault("classification", (level, item.at(*keys)))
-            item.layer.unused.append(item.at(*keys))
 
 
 def turn_limits(item: Item) -> None:

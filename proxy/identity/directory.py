@@ -105,6 +105,8 @@ def load_baseline(path: Path, file: str) -> Layer:
     item = Item(doc, (), doc.value, layer, [])
     fill_policy(item)
     turn_limits(item)
+    if item.errors:
+        raise ConfigErrors(item.errors)
     return layer
 
 

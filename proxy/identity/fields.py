@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.identity.schema import Choice, Day, Either, Flag, ListOf, Number, Shape, Table, Text
+from proxy.shapes import Choice, Day, Either, Flag, ListOf, Number, Shape, Table, Text
 
 SLUG = r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*"
 MAX_ID = 64
@@ -98,7 +98,7 @@ POLICY = Table(
         "id": "Stable id of the agent; default: its name.",
         "mode": "enforce, or shadow: the rules of this file note what they would refuse.",
         "models": "Which models may be asked for; deny wins over allow.",
-        "tools": "Which tools a request may offer to the model; deny wins over allow.",
+        "tools": "Which tools a request may offer and the model may call, and with which arguments; deny wins over allow.",
         "budgets": "Upper bounds per request, per session and per UTC day.",
         "maxTurns": "Most model turns in one session.",
         "loops": "When repeats of a tool call are a loop.",
@@ -130,14 +130,11 @@ AGENT: dict[str, Shape] = {
 """Keys of the neighbouring formats that we use, and so check. Everything else outside `policy` is ignored."""
 
 NOT_ENFORCED: tuple[str, ...] = (
-    "tools.require_approval",
-    "tools.args",
     "budgets.session.tool_calls",
     "budgets.session.duration_s",
     "loops.max_period",
     "delegation.max_depth",
     "delegation.allow",
-    "data.classification",
     "data.residency",
     "data.log_content",
     "data.retention_days",

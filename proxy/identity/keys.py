@@ -23,8 +23,8 @@ from urllib.parse import unquote_plus
 from proxy.config import ConfigError, ConfigErrors, Doc, load_yaml
 from proxy.identity.fields import MAX_ID
 from proxy.identity.headers import CARRIERS, Present, present
-from proxy.identity.schema import Errors, Table, Text, quoted
 from proxy.model import Principal
+from proxy.shapes import Errors, Table, Text, quoted
 
 MAX_KEY = 256
 _BASE62 = string.digits + string.ascii_letters

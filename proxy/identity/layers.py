@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
-from proxy.globs import allower
-from proxy.model import BudgetRule, Clause, Limit, Reason, Source
+from proxy.globs import allower, matcher
+from proxy.model import Approval, ArgumentClause, BudgetRule, Clause, Limit, Reason, Source
 from proxy.money import nanos
+from proxy.patterns import pattern
 
 Unit = Literal["usd", "tokens", "requests"]
 Kind = Literal["models", "tools"]
@@ -29,6 +30,11 @@ def _compile(kind: Kind, allow: Sequence[str] | None, deny: Sequence[str]) -> Ca
     if kind == "models":
         return allower(allow, deny)
     return allower(None if allow is None else map(tool_name, allow), map(tool_name, deny))
+
+
+def _called(tools: Sequence[str]) -> Callable[[str], bool]:
+    """Return the predicate of tool names in folded letter case."""
+    return matcher(tool_name(tool).casefold() for tool in tools)
 
 
 @dataclass(slots=True)
@@ -58,9 +64,21 @@ class Layer:
     texts: dict[str, tuple[str, Source]] = field(default_factory=dict)
     fallback: tuple[str, ...] = ()
     data: dict[str, tuple[str, Source]] = field(default_factory=dict)
+    tool_args: list[ArgumentClause] = field(default_factory=list)
+    approvals: list[Approval] = field(default_factory=list)
     review_by: tuple[str, Source] | None = None
     unused: list[Source] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+
+    def arguments(self, tools: Sequence[str], key: str, regex: str, action: Any, source: Source) -> None:
+        """Add a clause on the arguments of tools. Raises PatternError where RE2 does not take `regex`."""
+        found = pattern(regex).found
+        self.tool_args.append(ArgumentClause(tuple(tools), key, regex, action, source, self.shadow, _called(tools), found))
+
+    def approve(self, tools: Sequence[str], source: Source) -> None:
+        """Add tools that a person must approve each call of."""
+        if tools:
+            self.approvals.append(Approval(tuple(tools), source, self.shadow, _called(tools)))
 
     def limit(self, limits: list[Limit], value: float, source: Source) -> None:
         """Add an upper bound to `limits`, one of this layer's lists."""

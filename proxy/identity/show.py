@@ -12,7 +12,7 @@ from typing import Any
 from proxy.globs import overlap
 from proxy.identity.directory import Directory
 from proxy.identity.layers import Layer
-from proxy.model import BudgetRule, Clause, Grant, Limit, Source
+from proxy.model import Approval, ArgumentClause, BudgetRule, Clause, Grant, Limit, Source
 from proxy.money import dollars
 
 MOST_COMPARED = 250_000
@@ -38,6 +38,8 @@ def show(directory: Directory, agent: str) -> str:
     lines = [f"agent {grant.agent}" + (f" {grant.version}" if grant.version else ""), *_head(directory, grant)]
     lines += _section("models", [(_clause_words(c), c.source, c.shadow) for c in grant.models] or [("any configured model", None, False)])
     lines += _section("tools", [(_clause_words(c), c.source, c.shadow) for c in grant.tools] or [("any tool", None, False)])
+    lines += _section("arguments of tools", [(_argument_words(c), c.source, c.shadow) for c in grant.tool_args])
+    lines += _section("a person must approve", [(", ".join(a.tools), a.source, a.shadow) for a in grant.approvals])
     for title, limits in (("input tokens of a request", grant.max_input), ("output tokens of a request", grant.max_output)):
         lines += _section(title, [(f"up to {limit.value:,}", limit.source, limit.shadow) for limit in limits])
     lines += _section("turns of a session", [(f"up to {limit.value:,}", limit.source, limit.shadow) for limit in grant.max_turns])
@@ -84,6 +86,10 @@ def _clause_words(clause: Clause) -> str:
     return ", ".join(parts) or "any"
 
 
+def _argument_words(clause: ArgumentClause) -> str:
+    return f"{', '.join(clause.tools)}: {clause.action} where {clause.key or 'any argument'} holds {clause.regex}"
+
+
 def _budget_words(rule: BudgetRule) -> str:
     amount = f"{dollars(rule.limit)} USD" if rule.unit == "usd" else f"{rule.limit:,} {rule.unit}"
     return f"{rule.name}: {amount} per {rule.window}, then {rule.on_exceed}"
@@ -101,6 +107,18 @@ def as_json(grant: Grant) -> dict[str, Any]:
         "file_digest": grant.file_digest,
         "models": [_clause_json(c) for c in grant.models],
         "tools": [_clause_json(c) for c in grant.tools],
+        "tool_args": [
+            {
+                "tools": list(c.tools),
+                "field": c.key,
+                "regex": c.regex,
+                "action": c.action,
+                "shadow": c.shadow,
+                "source": str(c.source),
+            }
+            for c in grant.tool_args
+        ],
+        "require_approval": [{"tools": list(a.tools), "shadow": a.shadow, "source": str(a.source)} for a in grant.approvals],
         "default_model": grant.default_model,
         "fallback": list(grant.fallback),
         "max_input_tokens": [_limit_json(limit) for limit in grant.max_input],
@@ -208,6 +226,8 @@ def diff(a: Grant, b: Grant) -> list[str]:
         ("max_turns", a.max_turns, b.max_turns),
     ):
         lines += _bound_diff(name, _firm(old), _firm(new))
+    lines += _gained(map(_argument_diff, a.tool_args), map(_argument_diff, b.tool_args))
+    lines += _gained(map(_approval_diff, a.approvals), map(_approval_diff, b.approvals))
     old_rules, new_rules = ({r.name.removeprefix(f"agent:{g.agent}/"): r for r in g.budgets if not r.shadow} for g in (a, b))
     for key in sorted(old_rules.keys() | new_rules.keys()):
         before, after = old_rules.get(key), new_rules.get(key)
@@ -224,6 +244,20 @@ def diff(a: Grant, b: Grant) -> list[str]:
         if getattr(a, name) != getattr(b, name):
             lines.append(f"changes: {name} {getattr(a, name) or '-'} -> {getattr(b, name) or '-'}")
     return lines
+
+
+def _argument_diff(clause: ArgumentClause) -> str:
+    return "" if clause.shadow or clause.action == "warn" else f"tools.args {_argument_words(clause)}"
+
+
+def _approval_diff(approval: Approval) -> str:
+    return "" if approval.shadow else f"tools.require_approval {', '.join(sorted(approval.tools))}"
+
+
+def _gained(old: Iterable[str], new: Iterable[str]) -> list[str]:
+    """Compare restrictions by their words: a new one tightens, one that is gone widens."""
+    before, after = set(filter(None, old)), set(filter(None, new))
+    return [*(f"tightens: + {w}" for w in sorted(after - before)), *(f"widens: - {w}" for w in sorted(before - after))]
 
 
 def _firm(limits: Sequence[Limit]) -> int | None:

@@ -10,12 +10,15 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 
 from proxy import globs
-from proxy.model import Clause, Deny, Grant, Limit, Reason
+from proxy.model import ArgumentClause, Clause, Deny, Grant, Limit, Reason, Source
+from proxy.policy.facts import CallFacts
 from proxy.wire.call import Call, Message, ToolSpec
 from proxy.wire.ollama_messages import plain_name
 
 AUTO = "auto"
 """The model name that leaves the choice to routing, which then keeps to `Grant.may_use`."""
+NO_APPROVALS = "This release cannot ask a person yet, so it is withheld."
+"""Said where an approval would be needed."""
 SHOWN = 80
 """Longest piece of a caller's name that a message repeats."""
 
@@ -89,6 +92,45 @@ def _no_tool(grant: Grant, clause: Clause, tool: str) -> Deny:
     message = f"Agent {grant.agent} may not offer tool {_shown(tool)}: {why}."
     remedy = f"Take {_shown(tool)} out of the request's tools, or allow it in {clause.source.file}."
     return Deny(Reason.TOOL_NOT_ALLOWED, message, rule, remedy, clause.shadow)
+
+
+def check_call(grant: Grant, call: CallFacts) -> tuple[Deny | None, list[Source]]:
+    """Return the refusal of a tool call that the model makes, and where the clauses are written that only note it.
+
+    A name is held to the lists whether or not the request offered such a tool.
+    """
+    name = call.name
+    found = [_no_call(grant, clause, name) for clause in grant.tools if not clause.allows(name)]
+    found += [_unapproved(grant, a.source, a.shadow, name) for a in grant.approvals if a.names(name.casefold())]
+    noted: list[Source] = []
+    for clause in grant.tool_args:
+        if not clause.names(name.casefold()) or not any(map(clause.found, call.values(clause.key))):
+            continue
+        if clause.action == "warn":
+            noted.append(clause.source)
+        elif clause.action == "require_approval":
+            found.append(_unapproved(grant, clause.source, clause.shadow, name))
+        else:
+            found.append(_no_arguments(grant, clause, name))
+    return firmest(found), noted
+
+
+def _no_call(grant: Grant, clause: Clause, tool: str) -> Deny:
+    rule, why = _ruling(clause, tool)
+    message = f"Agent {grant.agent} may not call tool {_shown(tool)}: {why}."
+    return Deny(Reason.TOOL_NOT_ALLOWED, message, rule, f"Use another tool, or have {clause.source.file} allow it.", clause.shadow)
+
+
+def _no_arguments(grant: Grant, clause: ArgumentClause, tool: str) -> Deny:
+    what = f"its {clause.key}" if clause.key else "what it is given"
+    message = f"Agent {grant.agent} may not call tool {_shown(tool)} like this: {what} holds what {clause.source} forbids."
+    remedy = f"Do it in another way, or ask whoever keeps {clause.source.file}."
+    return Deny(Reason.TOOL_CALL_BLOCKED, message, str(clause.source), remedy, clause.shadow)
+
+
+def _unapproved(grant: Grant, source: Source, shadow: bool, tool: str) -> Deny:
+    message = f"A person must approve each such call of tool {_shown(tool)} by agent {grant.agent}. {NO_APPROVALS}"
+    return Deny(Reason.TOOL_CALL_BLOCKED, message, str(source), f"Have a person do it, or ask whoever keeps {source.file}.", shadow)
 
 
 def _ruling(clause: Clause, name: str) -> tuple[str, str]:

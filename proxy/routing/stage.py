@@ -52,6 +52,8 @@ class RoutingStage(Stage):
         ex.asked_model = call.model
         if call.operation == "models":
             return self._list(ex)
+        if ex.route_to:
+            return self._ruled(ex)
         score = difficulty(call) if self._mode != "off" and call.operation == "chat" else None
         local = self._local(ex, score, dialect)
         targets = [] if local is None else [local]
@@ -76,6 +78,19 @@ class RoutingStage(Stage):
         ex.note("routing", f"{ex.route.reason}: {targets[0].provider} {targets[0].model}; {ex.route.why}".rstrip("; "))
         return None
 
+    def _ruled(self, ex: Exchange) -> Deny | None:
+        """Route to the model that a rule of files names and nowhere else: it may say so because the others must not see this."""
+        model, rule = ex.route_to, ex.route_rule
+        targets = self._table.targets(model, ex.codec.dialect)
+        if not targets or not ex.grant.may_use(model):
+            why = f"agent {ex.grant.agent} may not use it" if targets else self._table.explain_missing(model, ex.codec.dialect)
+            return Deny(
+                Reason.MODEL_NOT_ALLOWED, f"A rule has this served by {model} alone: {why}.", rule, f"Have {model} allowed and served."
+            )
+        ex.route = Route(tuple(targets), "local" if targets[0].local else "downgrade", f"rule {rule}")
+        ex.note("routing", f"{ex.route.reason}: {targets[0].provider} {targets[0].model}; rule {rule}")
+        return None
+
     def _list(self, ex: Exchange) -> Deny | None:
         """Have the provider that speaks the protocol asked; where none does, list what has a name in the configuration."""
         target = self._listing.get(ex.protocol)
@@ -90,6 +105,11 @@ class RoutingStage(Stage):
         ex.route = Route(())
         ex.note("routing", f"no provider speaks {ex.protocol}: listed the models that `models` names")
         return None
+
+    def providers(self, ex: Exchange) -> tuple[str, ...]:
+        """Return every provider that may come to serve this request, before a route is chosen."""
+        models = {ex.call.model, ex.grant.default_model if ex.call.model == AUTO else None, *ex.grant.fallback, self._simple_to}
+        return tuple({t.provider for model in models if model for t in self._table.targets(model, ex.codec.dialect)})
 
     async def reply(self, ex: Exchange) -> Deny | None:
         """Take out of a list of models those that the agent may not use."""

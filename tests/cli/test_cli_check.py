@@ -88,7 +88,16 @@ def test_without_providers_keys_as_quickstart_would_start(good: Folder, monkeypa
         ("fleetgate.yaml", CONFIG.replace("env:TEST_OPENAI_KEY", "sk-written-out-abc"), "a secret written out"),
         ("fleetgate.yaml", CONFIG.replace("[AGENTS.md]", "[GONE.md]"), "GONE.md: does not exist"),
         ("policies/baseline.yml", "policy: {}\n", "policies/baseline.yml: a policy that this version does not read"),
-        ("policies/sub/x.yaml", "rules: []\n", "policies/sub/x.yaml: a policy that this version does not read"),
+        (
+            "policies/sub/x.yaml",
+            "rules:\n  - {id: a, acton: deny}\n",
+            "policies/sub/x.yaml:2: rules[0].acton: unknown key (did you mean action?)",
+        ),
+        (
+            "policies/x.yaml",
+            "rules:\n  - {id: a, match: {regex: '(a'}, action: deny}\n",
+            "policies/x.yaml:2: rules[0].match.regex: missing )",
+        ),
     ],
 )
 def test_what_check_refuses_serve_refuses(good: Folder, name: str, text: str, said: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from proxy.identity import fields, headers
 from proxy.identity.agents_md import parse_agents
-from proxy.identity.schema import Table
+from proxy.shapes import Table
 
 TEXT = (Path(__file__).parents[2] / "docs/agents-md.md").read_text()
 TABLE = TEXT.partition("## The keys of `policy`")[2].partition("##")[0]

@@ -10,8 +10,9 @@ import jsonschema
 import pytest
 import yaml
 
+from proxy import shapes as schema
 from proxy.config import Doc
-from proxy.identity import fields, schema
+from proxy.identity import fields
 from proxy.identity.agents_md import parse_agents
 
 ROOT = Path(__file__).parents[2]

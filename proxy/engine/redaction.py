@@ -12,6 +12,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from proxy.engine.exchange import Exchange
+
 MAX_LABEL = 24
 REACH = MAX_LABEL + 24
 """The most characters of a placeholder."""
@@ -50,3 +52,13 @@ class Redactions:
         self.forth[text] = made
         self.back[made] = text
         return made
+
+
+def redactions_of(ex: Exchange) -> Redactions:
+    """Return what hides texts in the request of `ex`, where nothing is hidden yet."""
+    body = ex.call.body
+
+    def taken(placeholder: str) -> bool:
+        return placeholder.encode() in body
+
+    return Redactions(taken, ex.id[-4:] + "-" if ex.call.thread else "")

@@ -1,14 +1,14 @@
 """A few shapes that a value can have: each checks a value in place, with its file and line, and says the same as JSON Schema.
 
-One table built of these (see `fields`) is the only description of the policy block: the validator and the published JSON Schema are
-both made from it, so that an editor and `fleetgate check` cannot disagree. Nothing is changed or filled in here, and nothing raises:
-what is wrong comes back as a list of errors.
+One table built of these (`identity.fields`, `policy.fields`) is the only description of a file: the validator and the published JSON
+Schema are both made from it, so that an editor and `fleetgate check` cannot disagree.
+Nothing is changed or filled in here, and nothing raises: what is wrong comes back as a list of errors.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Protocol
@@ -279,3 +279,28 @@ class Either:
     def schema(self) -> dict[str, Any]:
         """See Shape."""
         return {"anyOf": [s.schema() for s in self.shapes]}
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A shape that is referred to by name, so that it can hold itself; `shape` gives it once it is made."""
+
+    name: str
+    shape: Callable[[], Shape]
+
+    @property
+    def what(self) -> str:
+        """See Shape."""
+        return self.shape().what
+
+    def fits(self, value: Any) -> bool:
+        """See Shape."""
+        return self.shape().fits(value)
+
+    def check(self, doc: Doc, path: KeyPath, value: Any) -> Errors:
+        """See Shape."""
+        return self.shape().check(doc, path, value)
+
+    def schema(self) -> dict[str, Any]:
+        """See Shape."""
+        return {"$ref": f"#/$defs/{self.name}"}
