@@ -29,6 +29,7 @@ from proxy.engine.stage import Plan, Stage, compile_plan
 from proxy.guards.base import CallGuard
 from proxy.guards.catalog import text_guards
 from proxy.guards.stage import GuardStage
+from proxy.guards.tools import ShellGuard
 from proxy.identity.directory import Directory
 from proxy.identity.keys import KeyRing
 from proxy.identity.stage import IdentityStage, SessionStage
@@ -95,8 +96,8 @@ def stages(parts: Parts) -> list[Stage]:
 
 
 def call_guards() -> tuple[CallGuard, ...]:
-    """Return what says what tool calls would do."""
-    return ()
+    """Return what says what tool calls would do: a new call guard is a line here."""
+    return (ShellGuard(),)
 
 
 def plan(parts: Parts) -> Plan:

@@ -14,6 +14,7 @@ from proxy.app import build
 from proxy.config import ConfigErrors
 from proxy.identity import show
 from proxy.identity.directory import Directory
+from proxy.policy import show as rules
 from proxy.settings import load_settings
 
 
@@ -59,12 +60,15 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    directory = _good(args)
+    files = build.read(args.config, os.environ, simulate=True)
+    directory = files.directory
     grant = directory.grant(args.agent)
     if grant is None:
         sys.stderr.write(f"fleetgate: no agent {args.agent} (known: {', '.join(sorted(directory.agents)[:20])})\n")
         return 1
-    return _print(json.dumps(show.as_json(grant), indent=1) if args.json else show.show(directory, args.agent))
+    if args.json:
+        return _print(json.dumps({**show.as_json(grant), "rules": rules.as_json(files.rules, grant)}, indent=1))
+    return _print(f"{show.show(directory, args.agent)}\n{rules.section(files.rules, grant)}")
 
 
 def _lint(args: argparse.Namespace) -> int:

@@ -48,7 +48,8 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class When:
-    """Where a rule looks at all; None is everywhere. `level` is the lowest classification (an index of `fields.LEVELS`)."""
+    """Where a rule looks at all; None is everywhere. `level` is the lowest classification (an index of `fields.LEVELS`);
+    an agent that has none is public."""
 
     agent: On | None = None
     team: On | None = None
@@ -64,8 +65,7 @@ class When:
             return False
         if self.team is not None and not self.team(grant.team):
             return False
-        level = grant.data.get("classification", "")
-        return self.level == 0 or (LEVELS.index(level) if level in LEVELS else len(LEVELS)) >= self.level
+        return LEVELS.index(grant.data.get("classification", LEVELS[0])) >= self.level
 
     @property
     def everywhere(self) -> bool:
