@@ -106,14 +106,15 @@ class JsonEditor(Editor):
         self._speaking: dict[str, set[str]] = {}
         self._alone = ""
         """The channel that spoke last, where it spoke alone: most events go on with it."""
+        self._hides = False
 
     @abstractmethod
     def spoken(self, value: dict[str, Any]) -> Iterable[Words]:
         """Return the texts of one event, or of a whole reply, in order. The name of a channel begins with that of its group and a slash."""
 
+    @abstractmethod
     def over(self, value: dict[str, Any]) -> Iterable[str]:
         """Return the groups of channels that end with this event."""
-        return ()
 
     @abstractmethod
     def change(self, value: dict[str, Any]) -> list[dict[str, Any]] | None:
@@ -156,13 +157,13 @@ class JsonEditor(Editor):
         value = event_json(raw, self.sse)
         if not isinstance(value, dict):
             return [raw]
-        left = dict(texts)
-        for name, holder, key in list(self.spoken(value)) if texts else ():
-            if name in texts:
-                holder[key] = left.pop(name, "")
+        if texts:
+            self._hides = True
+            _put(texts, self.spoken(value))
+        bare = self._hides and b"ogprobs" in raw and _bared(value)
         new = self.change(value)
         if new is None:
-            return [event_with(raw, value, self.sse)] if texts else [raw]
+            return [event_with(raw, value, self.sse)] if texts or bare else [raw]
         return [event_with(raw, one, self.sse) if one is value else named_event(one) for one in new]
 
     def whole(self, body: bytes, change: Change) -> bytes:
@@ -175,8 +176,33 @@ class JsonEditor(Editor):
             new = change(holder[key])
             if new != holder[key] and not name.startswith(THOUGHT):
                 holder[key], changed = new, True
+        if changed:
+            _bared(reply)
         changed = self.recalled(reply) or changed
         return jsonio.dumps(reply) if changed else body
+
+
+def _put(texts: Mapping[str, str], words: Iterable[Words]) -> None:
+    """Put what the texts of each channel become where the first of them stands; the others are in it."""
+    left = dict(texts)
+    for name, holder, key in list(words):
+        if name in texts:
+            holder[key] = left.pop(name, "")
+
+
+def _bared(value: dict[str, Any]) -> bool:
+    """Take out what is told of single tokens, since they would spell what was hidden; tell whether there was any."""
+    found, rest = False, list[Any]([value])
+    while rest:
+        inner = rest.pop()
+        if isinstance(inner, dict):
+            for key in ("logprobs", "logprobsResult"):
+                if inner.get(key):
+                    inner[key], found = ([] if isinstance(inner[key], list) else None), True
+            rest += inner.values()
+        elif isinstance(inner, list):
+            rest += inner
+    return found
 
 
 def strings(name: str, holder: dict[str, Any], *keys: str) -> Iterator[Words]:

@@ -15,12 +15,13 @@ from typing import Any
 
 import msgspec
 
-from proxy.model import Deny, Reason, Usage
+from proxy.model import Deny, Reason
 from proxy.wire import jsonio, refusals
 from proxy.wire.base import Meter
 from proxy.wire.call import Event, EventKind, ToolCall
-from proxy.wire.openai_reply import BROKEN, CUT_SHORT, MAX_CALLS, MAX_COUNT, MAX_MODEL
-from proxy.wire.openai_responses_items import GIVEN, called
+from proxy.wire.openai_reply import BROKEN, CUT_SHORT, MAX_CALLS, MAX_MODEL
+from proxy.wire.openai_responses_items import GIVEN, called, leaves, words
+from proxy.wire.openai_responses_usage import usage_of
 from proxy.wire.openai_responses_write import NO_USAGE, Writer, message, response
 from proxy.wire.sse import data_of
 
@@ -31,26 +32,8 @@ SOUND = "response.audio.delta"
 """Its delta is sound in base64, of which the transcript says the words."""
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
 LAST = _ENDS | {"response.failed"}
-QUIET = ("compaction", "mcp_list_tools", "additional_tools")
-"""Beginnings of the types of items that hold nothing that the model said."""
 FAULTS = frozenset({Reason.UPSTREAM_ERROR, Reason.UPSTREAM_TIMEOUT, Reason.STORE_UNAVAILABLE, Reason.POLICY_UNAVAILABLE, Reason.INTERNAL})
 """Reasons for which sending the request again can help."""
-
-
-class _InDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class _OutDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    input_tokens: int
-    output_tokens: int | None = None
-    input_tokens_details: _InDetails | None = None
-    output_tokens_details: _OutDetails | None = None
 
 
 class _Incomplete(msgspec.Struct):
@@ -88,25 +71,6 @@ class _Event(msgspec.Struct):
 
 _event_decoder = msgspec.json.Decoder(_Event)
 _response_decoder = msgspec.json.Decoder(_Response)
-_usage_decoder = msgspec.json.Decoder(_Usage)
-
-
-def usage_of(raw: bytes | msgspec.Raw) -> Usage | None:
-    """Return the usage object `raw` as ours, None when it is none. Impossible numbers are clamped and make it inexact."""
-    if len(raw) < 5:  # absent, null, {}
-        return None
-    try:
-        found = _usage_decoder.decode(raw)
-    except BROKEN:
-        return None
-    inside, outside = found.input_tokens_details or _InDetails(), found.output_tokens_details or _OutDetails()
-    given = (found.input_tokens, found.output_tokens, inside.cached_tokens, inside.cache_write_tokens, outside.reasoning_tokens)
-    prompt, output, read, write, reasoning = (max(0, min(value or 0, MAX_COUNT)) for value in given)
-    known = found.output_tokens is not None and all(value is None or 0 <= value <= MAX_COUNT for value in given)
-    fits = known and read + write <= prompt and reasoning <= output
-    read = min(read, prompt)
-    write = min(write, prompt - read)
-    return Usage(prompt - read - write, output, read, write, 0, min(reasoning, output), fits)
 
 
 @dataclass(slots=True)
@@ -284,9 +248,9 @@ class ResponsesMeter(Meter):
         item.head = item.head or value
         call = called(value)
         if call is None:
-            return _words(value)
+            return words(value)
         self._call(*call, str(index))
-        return _leaves(jsonio.loads(call[2].encode())) if item.parts and value["type"] not in GIVEN else [call[2]]
+        return leaves(jsonio.loads(call[2].encode())) if item.parts and value["type"] not in GIVEN else [call[2]]
 
     def _call(self, id: str, name: str, arguments: str, place: str) -> None:
         call = ToolCall(id, name, arguments, jsonio.signature(name, arguments), place)
@@ -364,28 +328,3 @@ def _place(event: _Event) -> tuple[str, int]:
 
 def _kind(head: dict[str, Any]) -> EventKind:
     return "text" if head.get("type") in ("message", "reasoning") else "tool"
-
-
-def _words(item: dict[str, Any]) -> list[object]:
-    """Return the texts of an item that calls no tool; of one that we do not know, its JSON."""
-    kind = item.get("type")
-    if kind not in ("message", "reasoning"):
-        quiet = isinstance(kind, str) and (kind.startswith(QUIET) or kind.endswith("_output"))
-        return [] if quiet else [jsonio.readable(item)]
-    parts = [part for key in ("summary", "content") if isinstance(item.get(key), list) for part in item[key]]
-    return [part.get(key) for part in parts if isinstance(part, dict) for key in ("text", "refusal")]
-
-
-def _leaves(value: Any) -> list[object]:
-    """Return all texts anywhere in `value`."""
-    found: list[object] = []
-    rest = [value]
-    while rest:
-        inner = rest.pop()
-        if isinstance(inner, dict):
-            rest += inner.values()
-        elif isinstance(inner, list):
-            rest += inner
-        else:
-            found.append(inner)
-    return found

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.wire.editing import change_strings, replace_words
+from proxy.wire.call import Call
+from proxy.wire.editing import change_strings, event_json, event_with, named_event, replace_words
+from proxy.wire.registry import ROUTES, find
+from proxy.wire.translate.bridge import TARGETS
 
 WORDS = {"a@b.io": "[EMAIL_1]", "a@b.io.uk": "[EMAIL_2]"}
 texts = st.text(st.sampled_from('a@b.iouk" \\/\n\u00e9\U0001f600{}[]:,'), max_size=24) | st.sampled_from(["a@b.io", "x a@b.io.uk y"])
@@ -55,3 +58,47 @@ def test_what_has_none_is_the_same_object(raw: bytes) -> None:
     assert replace_words(raw, WORDS) is raw
     assert replace_words(raw, {}) is raw
     assert change_strings(raw, lambda text: text) is raw
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (b'data: {"a":1}\n\n', b'data: {"b":2}\n\n'),
+        (b'data:{"a":1}\r\n\r\n', b'data: {"b":2}\r\n\r\n'),
+        (b'\xef\xbb\xbfdata: {"a":1}\n\n', b'\xef\xbb\xbfdata: {"b":2}\n\n'),
+        (b': {note}\nevent: x\ndata: {"a":\ndata: 1}\nid: 3\n\n', b': {note}\nevent: x\ndata: {"b":2}\nid: 3\n\n'),
+        (b'event: x\rdata: {"a":1}\r\r', b'event: x\rdata: {"b":2}\r\r'),
+    ],
+)
+def test_the_json_of_an_event_is_replaced_and_nothing_else(raw: bytes, expected: bytes) -> None:
+    assert event_json(raw) == {"a": 1}
+    assert event_with(raw, {"b": 2}) == expected
+
+
+@pytest.mark.parametrize("raw", [b'{"a":1}\n', b'[{"a":1}', b'\n,\r\n{"a":1}', b' {"a":1} \r\n'])
+def test_the_json_of_an_element_is_replaced(raw: bytes) -> None:
+    assert event_json(raw, sse=False) == {"a": 1}
+    assert event_with(raw, {"b": 2}, sse=False) == raw.replace(b'{"a":1}', b'{"b":2}')
+
+
+def test_what_has_no_json() -> None:
+    for raw in (b"data: [DONE]\n\n", b": hi\n\n", b"\n\n", b"data: {\n\n"):
+        assert event_json(raw) is None
+    assert event_json(b"\n]\n", sse=False) is None
+    assert named_event({"type": "x", "a": "\u00e9"}) == b'event: x\ndata: {"type":"x","a":"\\u00e9"}\n\n'
+
+
+def test_every_dialect_that_makes_text_can_be_changed() -> None:
+    """A reply that nobody can change is refused to whoever has it looked at: `engine.gate.gate_for`."""
+    found = set()
+    for path in [*ROUTES, ("POST", "/v1beta/models/m:generateContent"), ("POST", "/v1/models/m:streamGenerateContent")]:
+        codec = find(path[0], path[1], {})
+        assert codec is not None
+        call = Call("chat", "m", b"{}")
+        if codec.editor(call) is not None:
+            found.add(codec.dialect)
+    assert found == {
+        *("openai.chat", "openai.completions", "openai.responses", "anthropic.messages", "gemini.generate"),
+        *("ollama.chat", "ollama.generate"),
+    }
+    assert {codec.dialect for codec in TARGETS.values() if codec.editor(call) is not None} == set(TARGETS)

@@ -13,7 +13,8 @@ from proxy.wire.base import Memos
 from proxy.wire.call import Event
 from proxy.wire.openai_reply import MAX_CALLS, MAX_MODEL
 from proxy.wire.openai_responses import ResponsesCodec
-from proxy.wire.openai_responses_reply import ResponsesMeter, usage_of
+from proxy.wire.openai_responses_reply import ResponsesMeter
+from proxy.wire.openai_responses_usage import usage_of
 from proxy.wire.sse import Splitter, data_of
 
 GOLDEN = Path(__file__).parent / "golden"
