@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import re
 from collections.abc import Callable
 
@@ -16,7 +17,7 @@ from proxy.guards.findings import Findings
 from proxy.guards.paths import HOLE
 
 LARGEST = 65_536
-_FEW = 64
+_FEW = 256
 _STRING = r"(?:\"((?:[^\"\\\n]|\\.){0,4000})\"|'((?:[^'\\\n]|\\.){0,4000})'|`((?:[^`\\]|\\.){0,4000})`)"
 _JOIN = re.compile(r"([\"'`])[ \t]{0,20}(?:\+|\.\.?)[ \t\n]{0,20}\1")
 _CONSTANT = re.compile(r"(?:\b(?:const|let|var|my|local|final|String)\s{1,10})?([$@]?\b[A-Za-z_]\w{0,40})\s{0,10}=\s{0,10}" + _STRING)
@@ -91,7 +92,7 @@ def judge(language: str, text: str, found: Findings, shell: Callable[[str], obje
     text = _constant(_COMMENT.sub(" ", text) if language not in ("perl", "python", "awk", "php", "lua") else text)
     starts = bool(_STARTS.search(text) or _MODULE.search(text))
     socket = _SOCKET.search(text)
-    commands = _commands(language, text)
+    commands = _commands(language, text, found)
     for command in commands:
         shell(command)
     if any(re.search(r"(?:^|/)(?:ba|z|da|k)?sh\b", c) for c in commands[:_FEW]) and not socket and language not in ("powershell", "python"):
@@ -130,15 +131,23 @@ def _constant(text: str) -> str:
     return _JOIN.sub("", grown) if len(grown) < 4 * LARGEST else text
 
 
+def _some(pattern: re.Pattern[str], text: str, found: Findings) -> list[re.Match[str]]:
+    """Return the first places of a pattern; that there are more than are judged is an effect."""
+    places = list(itertools.islice(pattern.finditer(text), _FEW + 1))
+    if len(places) > _FEW:
+        found.emit("exec.encoded", "", "too-large")
+    return places[:_FEW]
+
+
 def _text(match: re.Match[str]) -> str:
     raw = next((g for g in match.groups() if g), "")
     return re.sub(r"\\(.)", r"\1", re.sub(r"\$\{[^}]{0,200}\}|#\{[^}]{0,200}\}", HOLE, raw))
 
 
-def _commands(language: str, text: str) -> list[str]:
-    found = [_text(m) for m in _RUNS.finditer(text)][:_FEW]
+def _commands(language: str, text: str, findings: Findings) -> list[str]:
+    found = [_text(m) for m in _some(_RUNS, text, findings)]
     if language in ("perl", "ruby", "php"):
-        found += [next(g for g in m.groups() if g) for m in _BACKTICKS.finditer(text)][:_FEW]
+        found += [next(g for g in m.groups() if g) for m in _some(_BACKTICKS, text, findings)]
     if language == "awk":
         found += [_text(m) for m in re.finditer(_STRING + r"\s{0,3}\|&?\s{0,3}getline|\|&?\s{0,3}" + _STRING, text)][:_FEW]
     return [c for c in found if c.strip()]
@@ -146,7 +155,7 @@ def _commands(language: str, text: str) -> list[str]:
 
 def _files(text: str, found: Findings) -> None:
     for kind, pattern in _FILES:
-        for match in list(pattern.finditer(text))[:_FEW]:
+        for match in _some(pattern, text, found):
             path = _text(match)
             if _PATH.fullmatch(path) and not path.startswith(("http:", "https:", "php:")):
                 found.path(kind, path, *(["recursive"] if kind == "fs.delete" and _TREE.search(text) else []))

@@ -136,7 +136,7 @@ class Names:
 
     def _compound(self, node: ast.AST) -> Value:
         if isinstance(node, ast.List | ast.Tuple | ast.Set):
-            return Value(HOLE, frozenset().union(*(self.value(e).taint for e in node.elts[:64])))
+            return Value(HOLE, frozenset().union(*(self.value(e).taint for e in node.elts[:512])))
         if isinstance(node, ast.Dict):
             return Value(HOLE, frozenset().union(*(self.value(e).taint for e in node.values[:64])))
         if isinstance(node, ast.IfExp):
@@ -221,7 +221,7 @@ class Names:
     def sequence(self, node: ast.AST) -> list[Value] | None:
         """Return the elements of a list where they are known one by one."""
         if isinstance(node, ast.List | ast.Tuple):
-            return [self.value(e) for e in node.elts[:64]]
+            return [self.value(e) for e in node.elts[:512]]
         if isinstance(node, ast.Name | ast.Attribute):
             return self.lists.get(self.name(node))
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):

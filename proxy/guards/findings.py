@@ -11,8 +11,8 @@ from proxy.effects import Effect
 from proxy.guards import hosts, paths
 from proxy.guards.paths import HOLE
 
-MOST = 256
-"""Effects kept of one call."""
+MOST = 1024
+"""Effects kept of one call; that there are more is an effect too."""
 LONGEST = 200
 STEPS = 2000
 """Commands and calls judged in one tool call, however they are nested."""
@@ -57,7 +57,10 @@ class Findings:
         """Note an effect."""
         subject = subject.replace(HOLE, "*")[:1024]
         key = (kind, subject, self.base.union(flags))
-        if key not in self.found and len(self.found) < MOST:
+        if len(self.found) >= MOST:
+            key = ("exec.encoded", "", frozenset({"too-large"}))
+            self.found.setdefault(key, Effect("exec.encoded", "", key[2]))
+        elif key not in self.found:
             self.found[key] = Effect(kind, subject, key[2], self.evidence[:LONGEST].replace(HOLE, "*"))
 
     def path(self, kind: str, path: str, *flags: str) -> frozenset[str]:

@@ -12,15 +12,15 @@ import re
 from collections.abc import Callable
 
 from proxy.guards.findings import NOTHING, Findings, TooComplex, Value
-from proxy.guards.paths import HOLE, canonical
-from proxy.guards.shell_expand import LONGEST, Expander
+from proxy.guards.paths import HOLE, canonical, kinds
+from proxy.guards.shell_expand import FIELDS, LONGEST, Expander
 from proxy.guards.shell_nodes import Function, Group, Node, Pipeline, Redirect, Script, Simple, Text, Word
 from proxy.guards.shell_reader import Reader
 from proxy.guards.shell_run import Run
 
 LARGEST = 65_536
 NESTED = 12
-_ROUNDS = 4
+_ROUNDS = 3
 _LOCAL = frozenset({"local", "declare", "typeset", "export", "readonly", "let"})
 _WORD = re.compile(r"[A-Za-z][\w.-]{2,40}")
 _PICKERS = frozenset({"grep", "egrep", "fgrep", "rg", "awk", "gawk", "mawk", "nawk", "sed", "[[", "[", "test", "case"})
@@ -96,7 +96,10 @@ class Machine(Expander):
     def _loop(self, node: Group, stdin: Value | None) -> Value:
         choices, taint = self.fields(node.words)
         value = NOTHING
-        for choice in [*dict.fromkeys(choices)][:_ROUNDS] or [HOLE]:
+        known = [*dict.fromkeys(choices)]
+        # Of many values the first ones stand for the rest, and each that is a place of note for itself.
+        notable = [c for c in known[_ROUNDS:] if " " in c or kinds(canonical(c))][:FIELDS] if len(known) > _ROUNDS else []
+        for choice in [*known[:_ROUNDS], *notable] or [HOLE]:
             self.variables[node.variable] = Value(choice, taint)
             value = self.script(node.script, stdin)
         return value

@@ -9,12 +9,12 @@ import re
 from abc import ABC, abstractmethod
 from fnmatch import fnmatchcase
 
-from proxy.guards.findings import Value
+from proxy.guards.findings import TooComplex, Value
 from proxy.guards.paths import HOLE
 from proxy.guards.shell_nodes import Output, Part, Script, Text, Variable, Word
 
 LONGEST = 65_536
-FIELDS = 256
+FIELDS = 4096
 _BRACES = re.compile(r"\{([^{}\ue001]*,[^{}]*)\}")
 _HIDE = str.maketrans("{,}", "\ue000\ue001\ue002")
 _SHOW = str.maketrans("\ue000\ue001\ue002", "{,}")
@@ -47,7 +47,7 @@ def braces(word: Word) -> list[str] | None:
             match = _BRACES.search(text)
             choices = match[1].split(",") if match else [""]
             grown += [text[: match.start()] + c + text[match.end() :] for c in choices] if match else [text]
-        texts = grown[:FIELDS]
+        texts = grown[: FIELDS + 1]
     return [text.translate(_SHOW) for text in texts] if len(texts) > 1 else None
 
 
@@ -70,7 +70,7 @@ class Expander(ABC):
         found: list[str] = []
         for word in words:
             if len(found) > FIELDS:
-                break
+                raise TooComplex
             if len(word) == 1 and isinstance(word[0], Text) and "{" not in word[0].text:
                 found.append(word[0].text)
             elif (many := braces(word)) is not None:
@@ -107,7 +107,7 @@ class Expander(ABC):
                 if piece:
                     current = (current or "") + piece
         found += [current] if current is not None else []
-        return found[:FIELDS]
+        return found
 
     def _separator(self) -> re.Pattern[str]:
         separator = self.variables.get("IFS", Value(" ")).text.replace(HOLE, "")

@@ -206,7 +206,7 @@ def _find(run: Run) -> Value | None:
 
 def _each(run: Run, command: list[str], roots: list[str], *, narrow: bool) -> None:
     # What is found stands for all of a whole tree only where nothing narrows it down.
-    for root in roots[:4]:
+    for root in roots[:256]:
         there = root.rstrip("/") + "/" + HOLE if narrow else root
         run.again([arg.replace("{}", there) for arg in command], wrapped="find")
 

@@ -35,7 +35,7 @@ def _curl(run: Run) -> Value | None:
         target = urls[-1].split("?")[0].rsplit("/", 1)[-1] or "index.html"
     if options.has("K", "config"):
         run.found.path("fs.read", options.get("K", "config"))
-    for url in urls[:8]:
+    for url in urls[:256]:
         if url.startswith("file:"):
             return run.machine.read(url)
         if sends or options.get("X", "request").upper() in ("POST", "PUT", "PATCH"):
@@ -72,7 +72,7 @@ def _wget(run: Run) -> Value | None:
     for name in ("post-file", "body-file"):
         if name in options.values:
             taint |= run.machine.read(options.values[name]).taint | {"file"}
-    for url in options.rest[:8]:
+    for url in options.rest[:256]:
         if sends:
             run.found.send(url, taint, *(["upload"] if taint & {"file", "secret"} else []), "post")
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TypeAlias, Union
 
-DEPTH = 24
+DEPTH = 48
 COMMANDS = 2000
 PIECES = 16_000
 

@@ -144,10 +144,10 @@ def _listed(run: Run, options: dict[str, str], rest: list[str]) -> Value | None:
         return Value(stdin.text, stdin.taint)
     if mark and any(mark in a for a in rest):
         value = None
-        for item in items[:8]:
+        for item in items[:256]:
             value = run.again([a.replace(mark, item) for a in rest])
         return value
-    return run.again([*rest, *items[:32]])
+    return run.again([*rest, *items])
 
 
 def _shell(run: Run) -> Value | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import ClassVar
 
 from proxy.effects import Effect
@@ -27,11 +27,11 @@ from proxy.wire.call import ToolCall
 LARGEST = 1_048_576
 """Characters of arguments that are decoded at all."""
 _DEEPEST = 6
-_FIELDS = 256
+_FIELDS = 10_000
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 _SHELL = frozenset(
-    "bash sh shell exec cmd terminal command zsh console tty run_command execute_command local_shell ssh powershell pwsh process".split()
+    "bash sh shell exec cmd terminal command zsh console tty run_command execute_command local_shell ssh powershell pwsh".split()
 )
 _PYTHON = frozenset("python ipython jupyter notebook interpreter repl code script sandbox".split())
 _JAVASCRIPT = frozenset("javascript js node nodejs deno bun typescript ts".split())
@@ -96,10 +96,24 @@ def _kind(words: frozenset[str]) -> str:
     return "fetch" if words & _FETCH else ""
 
 
+class _Pairs(tuple[tuple[str, object], ...]):
+    """An object with all of its members: of two with one name, nobody knows which the tool takes."""
+
+    __slots__ = ()
+
+
+_LOOSE = re.compile(
+    r"[\"']?\b(\w{1,40})[\"']?\s{0,9}[:=]\s{0,9}"
+    r"(?:\"((?:[^\"\\]|\\.){1,20000})|'((?:[^'\\]|\\.){1,20000})|`((?:[^`\\]|\\.){1,20000}))",
+    re.DOTALL,
+)
+"""A member of an object that is no JSON: cut off, in single quotes, without quotes around its name."""
+
+
 def _decoded(text: str, depth: int = 0) -> object:
     """Return what arguments mean: JSON, JSON in a JSON string, or the text itself where it is none."""
     try:
-        value: object = json.loads(text, strict=False)
+        value: object = json.loads(text, strict=False, object_pairs_hook=_Pairs)
     except (ValueError, RecursionError):
         return text
     if isinstance(value, str) and depth < 3 and value.lstrip()[:1] in ("{", "[", '"'):
@@ -144,8 +158,8 @@ class _Fields:
             shell(text, self._found)
         # Broken JSON: the strings in it are what the tool would see after a repair.
         if text.lstrip()[:1] in ("{", "["):
-            for name, inner in re.findall(r"\"(\w{1,40})\"\s{0,9}:\s{0,9}\"((?:[^\"\\]|\\.){1,20000})", text)[:32]:
-                self._walk(name, _unquoted(inner), 1)
+            for match in list(_LOOSE.finditer(text))[:32]:
+                self._walk(_plain(match[1]), _unquoted(match[2] or match[3] or match[4]), 1)
 
     def _argv(self, words: list[object]) -> None:
         texts = [unmask(w) for w in words if isinstance(w, str)][:_FIELDS]
@@ -157,8 +171,8 @@ class _Fields:
             if self._left == -1 or depth > _DEEPEST:
                 self._found.emit("exec.encoded", "", "too-large")
             return
-        if isinstance(value, dict):
-            for key, inner in value.items():
+        if isinstance(value, _Pairs):
+            for key, inner in value:
                 self._walk(_plain(key), inner, depth + 1)
         elif isinstance(value, list):
             self._list(name, value, depth)
@@ -268,7 +282,7 @@ def _pathlike(text: str) -> bool:
     return 0 < len(text) < 1024 and "\n" not in text
 
 
-def _unquoted(inner: str) -> Iterator[str] | str:
+def _unquoted(inner: str) -> str:
     try:
         return str(json.loads(f'"{inner}"', strict=False))
     except ValueError:

@@ -285,6 +285,24 @@ def test_hostile_text_ends_in_a_decision(text: str) -> None:
         assert effect.kind in EFFECTS
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rm -rf " + "a " * 1000 + "/",
+        "rm -rf " + "a " * 9000 + "/",
+        "".join(f"cat f{i}; " for i in range(1500)) + "rm -rf /",
+        "for d in " + " ".join(f"d{i}" for i in range(100)) + " /; do rm -rf $d; done",
+        "echo " + "a " * 500 + "/ | xargs rm -rf",
+        "echo " + "a " * 100 + "/ | xargs -I{} rm -rf {}",
+        "perl -e '" + "system(1);" * 3 + 'system("ls");' * 400 + 'system("rm -rf /")\'',
+        "python3 -c 'import os\n" + 'os.system("ls");' * 300 + 'os.system("rm -rf /")\'',
+        "{" + ",".join("abcdefgh") + "}" * 1 + "{1,2,3,4}" * 8 + "; rm -rf /",
+    ],
+)
+def test_nothing_hides_behind_a_crowd(text: str) -> None:
+    assert denied(text), list(effects(text).found.values())[-3:]
+
+
 def test_what_is_too_large_says_so() -> None:
     assert has("echo a; " * 40_000, "exec.encoded", None, "too-large")
     assert has("$(" * 100 + "rm -rf /" + ")" * 100, "exec.encoded", None, "too-large")
