@@ -82,7 +82,7 @@ FLAGS: dict[str, str] = {
     "fs.read": "link",
     "fs.chmod": "chmod chown chgrp chattr setfacl recursive world-writable setuid lock-out to-root",
     "net.fetch": "socket session scan dns git ssh copy package secret",
-    "net.send": "file env secret upload post query socket copy tunnel dns listen",
+    "net.send": "file env token secret upload post query socket copy tunnel dns listen",
     "net.listen": "file files tunnel port local forward socket api",
     "net.shell": "connect listen pipe redirect dup socket variable; the language of the code",
     "exec.remote": "shell python variable eval socket pickle; the interpreter",

@@ -166,6 +166,8 @@ class Names:
         return Value(HOLE, left.taint | right.taint)
 
     def _subscript(self, node: ast.Subscript) -> Value:
+        if self.name(node.value) == "os.environ":
+            return Value(HOLE, frozenset({"token"}))
         base = self.value(node.value)
         if isinstance(node.slice, ast.Slice) and HOLE not in base.text:
             step = node.slice.step
@@ -174,12 +176,12 @@ class Names:
             bounds = [self.value(b).text if b else "" for b in (node.slice.lower, node.slice.upper)]
             if all(b == "" or b.isdigit() for b in bounds):
                 return Value(base.text[int(bounds[0] or 0) : int(bounds[1]) if bounds[1] else None], base.taint)
-        if self.name(node.value) == "os.environ":
-            return Value(HOLE, frozenset({"env"}))
         return Value(HOLE, base.taint)
 
     def _call(self, node: ast.Call) -> Value:
         function = self.name(node.func)
+        if function in ("os.getenv", "os.environ.get"):
+            return Value(HOLE, frozenset({"token"}))
         args = [self.value(a) for a in node.args[:32]]
         taint = frozenset[str]().union(*(a.taint for a in args), *(self.value(k.value).taint for k in node.keywords[:16]))
         if isinstance(node.func, ast.Attribute):
@@ -245,7 +247,7 @@ def source(function: str) -> frozenset[str]:
         return frozenset({"net", "socket"} if function.endswith(".recv") else {"net"})
     if function.startswith("psutil.") or function in ("os.listdir('/proc')",):
         return frozenset({"procs"})
-    if function in ("os.getenv", "os.environ.get", "os.environ.copy"):
+    if function == "os.environ.copy":
         return frozenset({"env"})
     return frozenset({"file"}) if function in ("open", "io.open", "open().read") else frozenset()
 

@@ -24,7 +24,8 @@ class TooComplex(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A text as far as it is known (`HOLE` where not) and where it came from: `net`, `file`, `secret`, `decoded`, `env`, `procs`."""
+    """A text as far as it is known (`HOLE` where not) and where it came from: `net`, `file`, `secret`,
+    `decoded`, `env` (all of it), `token` (one variable that is named like a secret), `procs`."""
 
     text: str = HOLE
     taint: frozenset[str] = frozenset()
@@ -107,7 +108,7 @@ class Findings:
 
     def send(self, where: str, taint: frozenset[str], *flags: str) -> None:
         """Note that data of `taint` goes to `where`."""
-        more = [word for word in ("file", "env", "secret") if word in taint]
+        more = [word for word in ("file", "env", "secret", "token") if word in taint]
         self.url("net.send", where, *more, *flags)
         if taint & {"secret", "env"}:
             self.emit("secret.send", where, *more, *flags)

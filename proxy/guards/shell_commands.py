@@ -27,7 +27,7 @@ _LOOKS = frozenset(
     " rm rmdir unlink"
     " find ln mv cp ssh-add ssh-keygen ssh-keyscan ssh chattr lsattr getfacl setfacl namei inotifywait locate echo printf true false :"
     " echo git export"
-    " set declare local typeset readonly unset shopt trap sleep exit return break continue cd wait let shift".split()
+    " set declare local typeset readonly unset shopt trap sleep exit return break continue cd wait let shift source .".split()
 )
 """Commands that name files without printing what they hold (or that say it themselves)."""
 _SHELL_PATH = re.compile(r"(?:^|[\s'\"=!,;(:%{]|^-[A-Za-z])/(?:usr/)?(?:local/)?bin/(?:ba|z|k|da|a|c|tc)?sh(?=$|[\s'\"#,;)}:])")

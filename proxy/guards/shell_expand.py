@@ -142,7 +142,7 @@ class Expander(ABC):
         elif op and value and known:
             value = Value(_edited(value.text, op, rest.text), value.taint)
         if value is None:
-            self._taint |= {"env"} if _SECRET_NAME.match(part.name) else set()
+            self._taint |= {"token"} if _SECRET_NAME.match(part.name) else set()
             return HOLE
         self._taint |= value.taint
         return value.text

