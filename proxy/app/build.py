@@ -17,6 +17,9 @@ from proxy.engine.exchange import Limits
 from proxy.identity.directory import Directory
 from proxy.identity.keys import KeyEntry, load_keys_file
 from proxy.model import BudgetRule
+from proxy.policy.embedded import Embedded
+from proxy.policy.input import SAMPLES
+from proxy.policy.rego import NO_POLICIES, Policies, load_rego
 from proxy.policy.rules import RuleSet
 from proxy.policy.rules_yaml import load_rules
 from proxy.settings import Settings, load_settings
@@ -26,6 +29,9 @@ from proxy.upstream.base import Deadlines, Provider
 from proxy.upstream.lean import LeanTransport
 from proxy.upstream.steady import SteadyTransport
 from proxy.upstream.transport import AioTransport
+
+DATA = "data.yaml"
+"""Rego's data, which is no file of rules."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,7 @@ class Files:
     keys: tuple[KeyEntry, ...]
     version: str
     rules: RuleSet
+    rego: Policies = NO_POLICIES
 
 
 def read(path: Path, env: Mapping[str, str], *, simulate: bool = False) -> Files:
@@ -57,8 +64,13 @@ def read(path: Path, env: Mapping[str, str], *, simulate: bool = False) -> Files
     budgets: tuple[BudgetRule, ...] = ()
     keys: tuple[KeyEntry, ...] = ()
     rules: RuleSet | None = None
+    rego = NO_POLICIES
     try:
         rules = load_rules(rule_files(settings))
+    except ConfigErrors as e:
+        errors += e.errors
+    try:
+        rego = _rego(settings)
     except ConfigErrors as e:
         errors += e.errors
     try:
@@ -80,7 +92,7 @@ def read(path: Path, env: Mapping[str, str], *, simulate: bool = False) -> Files
             errors.append(e)
     if errors or directory is None or rules is None:
         raise ConfigErrors(errors)
-    return Files(settings, directory, budgets, keys, version, rules)
+    return Files(settings, directory, budgets, keys, version, rules, rego)
 
 
 def _settings(path: Path, env: Mapping[str, str], simulate: bool) -> tuple[Settings, list[ConfigError]]:
@@ -99,18 +111,27 @@ def _settings(path: Path, env: Mapping[str, str], simulate: bool) -> tuple[Setti
 def _unread(settings: Settings) -> list[ConfigError]:
     """Return an error for each file among the policies that this version does not read: a rule must not only look like one."""
     found = []
-    for suffix, hint in (("yml", "rename it to .yaml"), ("rego", "write it as rules, or take it out")):
-        for file in expand(settings.policies / "**" / f"*.{suffix}"):
-            if not _tests(settings, file):
-                name = _named(file, settings.file.parent)
-                found.append(ConfigError(name, 0, "a policy that this version does not read", "*.yaml", hint))
+    for file in expand(settings.policies / "**" / "*.yml"):
+        if not _tests(settings, file):
+            name = _named(file, settings.file.parent)
+            found.append(ConfigError(name, 0, "a policy that this version does not read", "*.yaml", "rename it to .yaml"))
     return found
 
 
 def rule_files(settings: Settings) -> list[tuple[Path, str]]:
-    """Return the files of rules, each with its name in messages: all YAML of `policies` but the baseline and what is below `tests/`."""
-    found = [f for f in expand(settings.policies / "**" / "*.yaml") if f != settings.policies / "baseline.yaml" and not _tests(settings, f)]
-    return [(file, _named(file, settings.file.parent)) for file in found]
+    """Return the files of rules, each with its name in messages: all YAML of `policies` but the baseline, Rego's data and what is below
+    `tests/`.
+    """
+    found = [f for f in expand(settings.policies / "**" / "*.yaml") if f.name != DATA and not _tests(settings, f)]
+    return [(file, _named(file, settings.file.parent)) for file in found if file != settings.policies / "baseline.yaml"]
+
+
+def _rego(settings: Settings) -> Policies:
+    """Return the Rego of `policies`, proven in the embedded engine where that is the one."""
+    found = load_rego(settings.policies, settings.file.parent)
+    if found and settings.policy.engine == "embedded":
+        Embedded(found).rehearse(SAMPLES)
+    return found
 
 
 def _tests(settings: Settings, file: Path) -> bool:

@@ -24,8 +24,10 @@ from proxy.engine.run import Engine
 from proxy.identity.keys import KeyEntry, KeyRing
 from proxy.identity.threads import Threads
 from proxy.model import FREE, Price, Target
+from proxy.policy.opa import OpaServer
 from proxy.routing.models import ModelTable
 from proxy.settings import Settings
+from proxy.settings.engines import OPA
 from proxy.stores.open import open_store
 from proxy.telemetry.ledger import Ledger, MemoryLedger
 from proxy.telemetry.logs import AccessLog
@@ -69,6 +71,7 @@ class House:
         self._stored = tuple(self.stores.keys.keys())
         self._ring = KeyRing(())
         self._transport: SteadyTransport | None = None
+        self._opas: dict[tuple[str, int], OpaServer] = {}
         self.metrics.watch_circuits(self.circuits)
         self.started = files.settings
         self.use(files)
@@ -93,6 +96,8 @@ class House:
             threads=self.threads,
             again=self.again,
             rules=files.rules,
+            rego=files.rego,
+            opa=self._opa(files.settings),
         )
         plan = pipeline.plan(parts)
         transport = self._transport
@@ -113,6 +118,16 @@ class House:
             log.warning("the operator's baseline is gone: agents are held to their own files alone")
         if old is not None and (restart := files.settings.needs_restart(self.started)):
             log.warning("%s changed: that takes effect at the next start", " and ".join(restart))
+
+    def _opa(self, settings: Settings) -> OpaServer | None:
+        """Return the OPA server that `settings` names, the same one as long as they do; None for the embedded engine."""
+        policy = settings.policy
+        if not policy.engine.startswith(OPA):
+            return None
+        named = (policy.engine.removeprefix(OPA), policy.timeout_ms)
+        if named not in self._opas:
+            self._opas[named] = OpaServer(*named)
+        return self._opas[named]
 
     def keep_old(self, problems: Iterable[str]) -> None:
         """Stay on the current snapshot because the files have `problems`, and say so everywhere."""
@@ -164,6 +179,8 @@ class House:
             await sink.close()
         if self._transport is not None:
             await self._transport.close()
+        for server in self._opas.values():
+            await server.close()
         await self.stores.close()
 
 

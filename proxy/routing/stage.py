@@ -106,6 +106,11 @@ class RoutingStage(Stage):
         ex.note("routing", f"no provider speaks {ex.protocol}: listed the models that `models` names")
         return None
 
+    def candidates(self, ex: Exchange) -> tuple[Target, ...]:
+        """Return where the model that is asked for could be served, before a route is chosen."""
+        model = ex.grant.default_model if ex.call.model == AUTO else ex.call.model
+        return () if model is None else tuple(self._table.targets(model, ex.codec.dialect))
+
     def providers(self, ex: Exchange) -> tuple[str, ...]:
         """Return every provider that may come to serve this request, before a route is chosen."""
         models = {ex.call.model, ex.grant.default_model if ex.call.model == AUTO else None, *ex.grant.fallback, self._simple_to}

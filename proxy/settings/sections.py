@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from proxy.settings.engines import PolicyEngine
 from proxy.settings.fields import deadline, setting
 from proxy.settings.kinds import GLOB, Choice, Host, Later, Listed, Number, PathOf, Section, Special, Text, Whole
 from proxy.settings.upstreams import ModelRule, Provider
@@ -73,11 +74,18 @@ class Store:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """Which engine evaluates the rules of `policies`."""
+    """Which engine evaluates the Rego of `policies`."""
 
-    engine: str = setting(Choice(("embedded",), later=("opa",)), "The engine.", "embedded")
-    timeout_ms: None = setting(Later(), "Deadline of an outside engine.", None)
-    on_error: None = setting(Later(), "What an outside engine's failure means.", None)
+    engine: str = setting(
+        PolicyEngine(), "Who evaluates Rego: this process, or an OPA server that serves the same folder (docs/rego.md).", "embedded"
+    )
+    timeout_ms: int = setting(Whole(1, 30_000), "How long an OPA server may take for one decision.", 300)
+    on_error: Literal["deny", "observe"] = setting(
+        Choice(("deny", "observe")),
+        "What follows when Rego cannot be evaluated: a refusal (`policy_unavailable`), or only a finding. With `observe` whoever can make "
+        "the engine fail is held to no policy.",
+        "deny",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,123 @@
+"""Rego over real sockets: requests, tool calls and replies decided on by the embedded engine, and by a real OPA where there is one."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from opa_server import Opa, needs_opa
+from serving import Proxy, Raw, Simulator, post
+
+CHAT = "/v1/chat/completions"
+POLICIES = {
+    "request.rego": """package fleetgate.request
+deny contains {"message": "no poems", "rule": "no-poems", "remedy": "Ask for prose."} if {
+	some message in input.request.messages
+	contains(message.text, "poem")
+}
+limit_output := 50 if input.agent.id == "tester"
+route := "local/qwen3" if input.model.asked == "gpt-5-nano"
+redact contains "Rumpelstiltskin"
+warn contains "asks for much" if input.max_output > 500
+""",
+    "tool_call.rego": """package fleetgate.tool_call
+deny contains sprintf("%s may not be deleted", [input.tool_call.arguments.path]) if {
+	input.tool_call.name == "delete_file"
+	input.tool_call.arguments.path != "/tmp/x"
+}
+deny contains "arguments that nobody can read" if input.tool_call.arguments == null
+""",
+    "response.rego": """package fleetgate.response
+default allow := false
+allow if input.reply.text_length < 200
+""",
+}
+PATH = {"type": "object", "properties": {"path": {"type": "string"}}}
+TOOL = {"type": "function", "function": {"name": "delete_file", "parameters": PATH}}
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[Simulator]:
+    with Simulator() as sim:
+        yield sim
+
+
+@pytest.fixture(scope="module", params=["embedded", pytest.param("opa", marks=needs_opa)])
+def proxy(request: pytest.FixtureRequest, sim: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    if request.param == "embedded":
+        with Proxy(sim, policies=POLICIES) as proxy:
+            yield proxy
+        return
+    folder = tmp_path_factory.mktemp("policies")
+    for name, text in POLICIES.items():
+        folder.joinpath(name).write_text(text)
+    with Opa(folder) as opa, Proxy(sim, policies=POLICIES, settings={"policy": {"engine": f"opa:{opa.url}", "timeout_ms": 5000}}) as proxy:
+        yield proxy
+
+
+@pytest.fixture(autouse=True)
+def fresh(sim: Simulator) -> None:
+    sim.reset()
+
+
+def ask(proxy: Proxy, text: str, script: Mapping[str, Any] | None = None, **more: Any) -> Raw:
+    content = f"{text} [[sim: {json.dumps(script)}]]" if script else text
+    body = {"model": "gpt-5-mini", "messages": [{"role": "user", "content": content}], **more}
+    return post(proxy.url + CHAT, body, {"authorization": f"Bearer {proxy.key()}"})
+
+
+def test_a_denied_request_says_which_rule_and_never_goes_up(proxy: Proxy, sim: Simulator) -> None:
+    reply = ask(proxy, "write a poem")
+    assert reply.status == 403
+    said = json.loads(reply.body)["fleetgate"]
+    assert said["reason"] == "policy_denied"
+    assert said["rule"] == "policies/request.rego:2 no-poems"
+    assert said["remedy"] == "Ask for prose."
+    assert sim.calls() == []
+
+
+def test_what_is_owed_when_a_request_passes(proxy: Proxy, sim: Simulator) -> None:
+    reply = ask(proxy, "who is Rumpelstiltskin?", model="gpt-5-nano", max_tokens=800)
+    assert reply.status == 200
+    assert reply.headers["x-fleetgate-route"] == "local"
+    assert reply.headers["x-fleetgate-model"] == "local/qwen3"
+    assert "policy/request" in reply.headers["x-fleetgate-findings"]
+    (call,) = sim.calls()
+    assert call["body"]["model"] == "qwen3:8b"
+    assert call["body"]["max_tokens"] == 50
+    assert "Rumpelstiltskin" not in json.dumps(call)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_tool_call_is_withheld_and_another_passes(proxy: Proxy, stream: bool) -> None:
+    def called(path: str) -> Raw:
+        script = {"tool_calls": [{"name": "delete_file", "arguments": {"path": path}}]}
+        return ask(proxy, "go", script, tools=[TOOL], stream=stream)
+
+    kept = called("/etc/passwd")
+    assert kept.status == 200
+    assert b"/etc/passwd may not be deleted" in kept.body
+    assert b'"tool_calls"' not in kept.body
+    assert b'"tool_calls"' in called("/tmp/x").body
+
+
+def test_a_reply_is_refused_whole(proxy: Proxy) -> None:
+    assert ask(proxy, "go", {"text": "short"}).status == 200
+    refused = ask(proxy, "go", {"text": "long " * 45})
+    assert refused.status == 403
+    assert json.loads(refused.body)["fleetgate"]["rule"] == "policies/response.rego:2 fleetgate.response.allow"
+    assert b"long long" not in refused.body
+
+
+def test_a_stream_passes_and_the_embedded_engine_says_so_late(proxy: Proxy) -> None:
+    reply = ask(proxy, "go", {"text": "long " * 45}, stream=True)
+    assert reply.status == 200
+    findings = json.dumps(proxy.record(reply.headers["x-fleetgate-request-id"]))
+    assert ("late/policy_denied" in findings) == ("opa:" not in proxy.config.read_text())
