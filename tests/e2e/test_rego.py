@@ -101,9 +101,9 @@ def test_a_tool_call_is_withheld_and_another_passes(proxy: Proxy, stream: bool) 
         script = {"tool_calls": [{"name": "delete_file", "arguments": {"path": path}}]}
         return ask(proxy, "go", script, tools=[TOOL], stream=stream)
 
-    kept = called("/etc/passwd")
+    kept = called("/data/report.txt")
     assert kept.status == 200
-    assert b"/etc/passwd may not be deleted" in kept.body
+    assert b"/data/report.txt may not be deleted" in kept.body
     assert b'"tool_calls"' not in kept.body
     assert b'"tool_calls"' in called("/tmp/x").body
 

@@ -163,7 +163,7 @@ BROKEN = [
     ("keys.yaml", "keys:\n  - {agent: tester, sha256: nonsense}\n", "keys.yaml:2: "),
     ("fleetgate.yaml", "listen: {port: 99999}\n", "fleetgate.yaml:1: "),
     ("fleetgate.yaml", "\t- {", "fleetgate.yaml:1: "),
-    ("policies/more.rego", "package x\n", "policies/more.rego: "),
+    ("policies/more.rego", "package fleetgate.reqest\n", "policies/more.rego:1: "),
 ]
 
 
