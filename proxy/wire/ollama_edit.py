@@ -24,6 +24,8 @@ class OllamaEditor(JsonEditor):
     def __init__(self) -> None:
         super().__init__()
         self._number = 0
+        self._before = "\n"
+        """What stands before words of ours: in a stream others may have been said already."""
 
     def spoken(self, value: dict[str, Any]) -> list[Words]:
         """See `JsonEditor.spoken`; there is one group."""
@@ -47,6 +49,7 @@ class OllamaEditor(JsonEditor):
 
     def recalled(self, reply: dict[str, Any]) -> bool:
         """See `JsonEditor.recalled`."""
+        self._before = ""
         return self.change(reply) is not None
 
     def _calls(self, holder: dict[str, Any]) -> bool:
@@ -55,7 +58,7 @@ class OllamaEditor(JsonEditor):
             place, self._number = str(self._number), self._number + 1
             if place in self.refused:
                 key = "response" if "response" in holder else "content"
-                holder[key] = f"{holder[key]}\n{self.refused[place]}" if holder.get(key) else self.refused[place]
+                holder[key] = f"{holder[key]}\n{self.refused[place]}" if holder.get(key) else self._before + self.refused[place]
             else:
                 kept.append(call)
             if place in self.arguments:

@@ -45,6 +45,8 @@ class ChatEditor(JsonEditor):
         super().__init__()
         self._choices: dict[int, _Choice] = {}
         self._told: set[str] = set()
+        self._before = "\n"
+        """What stands before words of ours: in a stream others may have been said already."""
 
     def spoken(self, value: dict[str, Any]) -> list[Words]:
         """See `JsonEditor.spoken`; a group is a choice."""
@@ -79,7 +81,7 @@ class ChatEditor(JsonEditor):
 
     def recalled(self, reply: dict[str, Any]) -> bool:
         """See `JsonEditor.recalled`. The choices of a whole reply are told apart by where they stand."""
-        changed = False
+        changed, self._before = False, ""
         for index, choice in enumerate(reply.get("choices") or ()):
             message = choice.get("message")
             if isinstance(message, dict):
@@ -113,7 +115,7 @@ class ChatEditor(JsonEditor):
         self._told.add(place)
         if place in self.refused:
             if not told:
-                _say(said, self.refused[place])
+                _say(said, self.refused[place], self._before)
             return False
         if place in self.arguments:
             function["input" if "input" in function else "arguments"] = "" if told else self.arguments[place]
@@ -133,12 +135,12 @@ class ChatEditor(JsonEditor):
         return self._choices.setdefault(index, _Choice())
 
 
-def _say(said: dict[str, Any], words: str) -> None:
+def _say(said: dict[str, Any], words: str, before: str) -> None:
     content = said.get("content")
     if isinstance(content, list):
         content.append({"type": "text", "text": words})
     else:
-        said["content"] = f"{content}\n{words}" if content else words
+        said["content"] = f"{content}\n{words}" if content else before + words
 
 
 def _choices(value: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:

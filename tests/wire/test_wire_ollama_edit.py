@@ -33,12 +33,12 @@ def test_calls() -> None:
     ]
     got = through(OllamaEditor(), OllamaMeter(), events, {"bad": "No."}, {"good": '{"y":2}'})
     good = {"function": {"name": "good", "arguments": {"y": 2}}}
-    assert got[0]["message"] == {"content": "No.", "tool_calls": [good]}
+    assert got[0]["message"] == {"content": "\nNo.", "tool_calls": [good]}
     assert got[1]["message"] == {"content": "Hm\nNo."}
-    assert got[2] == {"response": "No.", "done": False}
+    assert got[2] == {"response": "\nNo.", "done": False}
     assert got[3]["done_reason"] == "tool_calls"
     got = through(OllamaEditor(), OllamaMeter(), events, {"bad": "No.", "good": "No."})
-    assert got[0]["message"] == {"content": "No.\nNo."}
+    assert got[0]["message"] == {"content": "\nNo.\nNo."}
     assert got[3]["done_reason"] == "stop"
 
 

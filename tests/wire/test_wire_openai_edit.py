@@ -40,10 +40,10 @@ def test_calls_of_several_choices() -> None:
         chunk(10, "tool_calls"),
     ]
     got = through(ChatEditor(), ChatMeter(), events, {"bad": "No."})
-    assert delta(got[0]) == {"tool_calls": [call(0, "good", "[", "b")], "content": "No."}
+    assert delta(got[0]) == {"tool_calls": [call(0, "good", "[", "b")], "content": "\nNo."}
     assert delta(got[1]) == {"tool_calls": [call(0, "good", "{}", "c")]}
     assert delta(got[2]) == {"tool_calls": [call(0, "", "]")]}
-    assert delta(got[3]) == {"content": "No."}
+    assert delta(got[3]) == {"content": "\nNo."}
     assert [value["choices"][0]["finish_reason"] for value in got[4:]] == ["tool_calls", "tool_calls", "stop"]
 
 
@@ -57,7 +57,7 @@ def test_calls_that_share_an_index(index: int | None) -> None:
         chunk(0, "tool_calls"),
     ]
     got = through(ChatEditor(), ChatMeter(), events, {"bad": "No."}, {"good": "{1}"})
-    assert delta(got[0]) == {"content": "No."}
+    assert delta(got[0]) == {"content": "\nNo."}
     assert [delta(value)["tool_calls"][0]["function"]["arguments"] for value in got[1:3]] == ["{1}", ""]
     assert got[3]["choices"][0]["finish_reason"] == "tool_calls"
 
@@ -69,7 +69,7 @@ def test_the_old_kind_of_call() -> None:
         chunk(0, "function_call"),
     ]
     got = through(ChatEditor(), ChatMeter(), events, {"bad": "No."})
-    assert [delta(value) for value in got] == [{"content": "No."}, {}, {}]
+    assert [delta(value) for value in got] == [{"content": "\nNo."}, {}, {}]
     assert got[2]["choices"][0]["finish_reason"] == "stop"
     got = through(ChatEditor(), ChatMeter(), events, {}, {"bad": "{2}"})
     assert [delta(value).get("function_call", {}).get("arguments") for value in got] == ["{2}", "", None]
