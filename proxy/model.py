@@ -230,7 +230,7 @@ class Clause:
 @dataclass(frozen=True, slots=True)
 class ArgumentClause:
     """One layer's word on the arguments of tools: a call of a tool that `tools` names and whose argument `key` (empty: any) holds
-    `regex` is denied, needs a person, or is noted.
+    `regex` (empty: whatever they are) is denied, needs a person, or is noted.
     """
 
     tools: tuple[str, ...]
@@ -241,16 +241,6 @@ class ArgumentClause:
     shadow: bool
     names: Callable[[str], bool] = field(compare=False, repr=False)
     found: Callable[[str], bool] = field(compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Approval:
-    """One layer's tools that a person must approve each call of."""
-
-    tools: tuple[str, ...]
-    source: Source
-    shadow: bool
-    names: Callable[[str], bool] = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +319,6 @@ class Grant:
     description: str = ""
     data: Mapping[str, str] = field(default_factory=dict)
     tool_args: tuple[ArgumentClause, ...] = ()
-    approvals: tuple[Approval, ...] = ()
 
     def may_use(self, model: str) -> bool:
         """Return whether every enforced layer lets this agent use `model`: for routing and for the list of models."""

@@ -23,5 +23,7 @@ for module in pkgutil.walk_packages(proxy.__path__, "proxy."):
         __import__(module.name)
 for name in ("cl100k_base", "o200k_base"):
     assert (root / "budget" / "vocab" / (name + ".tiktoken")).stat().st_size > 1_000_000, name
+from proxy.policy.rules_yaml import shipped_rules
+assert len(shipped_rules()) > 30
 print("wheel of fleetgate", importlib.metadata.version("fleetgate"), "installs, imports and starts")
 '

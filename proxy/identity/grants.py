@@ -52,7 +52,6 @@ def combine(agent: str, baseline: Layer | None, layers: Sequence[Layer]) -> Gran
         description=_nearest(layers, "description"),
         data=_data(every),
         tool_args=tuple(c for layer in every for c in layer.tool_args),
-        approvals=tuple(a for layer in every for a in layer.approvals),
     )
     return replace(grant, digest=digest(grant))
 
@@ -155,7 +154,6 @@ def digest(grant: Grant) -> str:
         sorted([b.name, b.unit, b.limit, b.on_exceed, list(b.warn_at), b.shadow] for b in grant.budgets),
         [loops.warn, loops.block, loops.act, loops.shadow],
     ]
-    if grant.tool_args or grant.approvals:
+    if grant.tool_args:
         body.append([sorted([[sorted(c.tools), c.key, c.regex, c.action, c.shadow] for c in grant.tool_args], key=str)])
-        body.append([sorted([[sorted(a.tools), a.shadow] for a in grant.approvals], key=str)])
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from proxy.globs import allower, matcher
-from proxy.model import Approval, ArgumentClause, BudgetRule, Clause, Limit, Reason, Source
+from proxy.model import ArgumentClause, BudgetRule, Clause, Limit, Reason, Source
 from proxy.money import nanos
 from proxy.patterns import pattern
 
@@ -65,7 +65,6 @@ class Layer:
     fallback: tuple[str, ...] = ()
     data: dict[str, tuple[str, Source]] = field(default_factory=dict)
     tool_args: list[ArgumentClause] = field(default_factory=list)
-    approvals: list[Approval] = field(default_factory=list)
     review_by: tuple[str, Source] | None = None
     unused: list[Source] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -78,7 +77,7 @@ class Layer:
     def approve(self, tools: Sequence[str], source: Source) -> None:
         """Add tools that a person must approve each call of."""
         if tools:
-            self.approvals.append(Approval(tuple(tools), source, self.shadow, _called(tools)))
+            self.arguments(tools, "", "", "require_approval", source)
 
     def limit(self, limits: list[Limit], value: float, source: Source) -> None:
         """Add an upper bound to `limits`, one of this layer's lists."""

@@ -12,7 +12,7 @@ from typing import Any
 from proxy.globs import overlap
 from proxy.identity.directory import Directory
 from proxy.identity.layers import Layer
-from proxy.model import Approval, ArgumentClause, BudgetRule, Clause, Grant, Limit, Source
+from proxy.model import ArgumentClause, BudgetRule, Clause, Grant, Limit, Source
 from proxy.money import dollars
 
 MOST_COMPARED = 250_000
@@ -38,8 +38,7 @@ def show(directory: Directory, agent: str) -> str:
     lines = [f"agent {grant.agent}" + (f" {grant.version}" if grant.version else ""), *_head(directory, grant)]
     lines += _section("models", [(_clause_words(c), c.source, c.shadow) for c in grant.models] or [("any configured model", None, False)])
     lines += _section("tools", [(_clause_words(c), c.source, c.shadow) for c in grant.tools] or [("any tool", None, False)])
-    lines += _section("arguments of tools", [(_argument_words(c), c.source, c.shadow) for c in grant.tool_args])
-    lines += _section("a person must approve", [(", ".join(a.tools), a.source, a.shadow) for a in grant.approvals])
+    lines += _section("tool calls", [(_argument_words(c), c.source, c.shadow) for c in grant.tool_args])
     for title, limits in (("input tokens of a request", grant.max_input), ("output tokens of a request", grant.max_output)):
         lines += _section(title, [(f"up to {limit.value:,}", limit.source, limit.shadow) for limit in limits])
     lines += _section("turns of a session", [(f"up to {limit.value:,}", limit.source, limit.shadow) for limit in grant.max_turns])
@@ -87,7 +86,8 @@ def _clause_words(clause: Clause) -> str:
 
 
 def _argument_words(clause: ArgumentClause) -> str:
-    return f"{', '.join(clause.tools)}: {clause.action} where {clause.key or 'any argument'} holds {clause.regex}"
+    where = f" where {clause.key or 'any argument'} holds {clause.regex}" if clause.regex else ""
+    return f"{', '.join(clause.tools)}: {clause.action}{where}"
 
 
 def _budget_words(rule: BudgetRule) -> str:
@@ -118,7 +118,6 @@ def as_json(grant: Grant) -> dict[str, Any]:
             }
             for c in grant.tool_args
         ],
-        "require_approval": [{"tools": list(a.tools), "shadow": a.shadow, "source": str(a.source)} for a in grant.approvals],
         "default_model": grant.default_model,
         "fallback": list(grant.fallback),
         "max_input_tokens": [_limit_json(limit) for limit in grant.max_input],
@@ -227,7 +226,6 @@ def diff(a: Grant, b: Grant) -> list[str]:
     ):
         lines += _bound_diff(name, _firm(old), _firm(new))
     lines += _gained(map(_argument_diff, a.tool_args), map(_argument_diff, b.tool_args))
-    lines += _gained(map(_approval_diff, a.approvals), map(_approval_diff, b.approvals))
     old_rules, new_rules = ({r.name.removeprefix(f"agent:{g.agent}/"): r for r in g.budgets if not r.shadow} for g in (a, b))
     for key in sorted(old_rules.keys() | new_rules.keys()):
         before, after = old_rules.get(key), new_rules.get(key)
@@ -247,11 +245,7 @@ def diff(a: Grant, b: Grant) -> list[str]:
 
 
 def _argument_diff(clause: ArgumentClause) -> str:
-    return "" if clause.shadow or clause.action == "warn" else f"tools.args {_argument_words(clause)}"
-
-
-def _approval_diff(approval: Approval) -> str:
-    return "" if approval.shadow else f"tools.require_approval {', '.join(sorted(approval.tools))}"
+    return "" if clause.shadow or clause.action == "warn" else f"tool calls {_argument_words(clause)}"
 
 
 def _gained(old: Iterable[str], new: Iterable[str]) -> list[str]:

@@ -101,7 +101,6 @@ def check_call(grant: Grant, call: CallFacts) -> tuple[Deny | None, list[Source]
     """
     name = call.name
     found = [_no_call(grant, clause, name) for clause in grant.tools if not clause.allows(name)]
-    found += [_unapproved(grant, a.source, a.shadow, name) for a in grant.approvals if a.names(name.casefold())]
     noted: list[Source] = []
     for clause in grant.tool_args:
         if not clause.names(name.casefold()) or not any(map(clause.found, call.values(clause.key))):

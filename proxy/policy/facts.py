@@ -33,7 +33,10 @@ PATH_KEYS = frozenset(
 )  # fmt: skip
 """Arguments that name files, whatever the tool."""
 FILE_EFFECTS = frozenset(("fs.delete", "fs.wipe", "fs.write", "fs.read", "fs.chmod", "secret.read", "self.modify", "browser.store"))
-_URL = re.compile(r"""\b[a-zA-Z][a-zA-Z0-9+.-]{1,20}://[^\s"'<>`|;\\^{}]{1,2000}""")
+MAX_CHARS = 1 << 20
+"""Longer arguments are not read: whatever a rule looks for in them may be there."""
+_AFTER_SCHEME = re.compile(r"""://[^\s"'<>`|;\\^{}]{1,2000}""")
+_SCHEME = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*\Z")
 _PATCH = re.compile(r"^\*\*\* (?:Add|Update|Delete) File: (.+)$|^\*\*\* Move to: (.+)$|^(?:---|\+\+\+) (?:[ab]/)?(\S+)", re.MULTILINE)
 _SEPARATORS = re.compile(r"\|\||&&|[\n;|&]")
 _SPACES = re.compile(r"\s+")
@@ -78,6 +81,11 @@ class Facts(Protocol):
         """The arguments as data, or None where they are plain text."""
         ...
 
+    @property
+    def unread(self) -> bool:
+        """Whether the arguments are too long to be looked into."""
+        ...
+
 
 class TextFacts:
     """The facts of a text."""
@@ -89,6 +97,7 @@ class TextFacts:
     hosts: Sequence[str] = ()
     effects: Sequence[Effect] = ()
     given: Any = None
+    unread = False
 
     def __init__(self, text: str) -> None:
         self.texts: Sequence[str] = (text,) if text.isascii() else (text, plain(text))
@@ -99,15 +108,18 @@ class CallFacts:
 
     def __init__(self, call: ToolCall, effects: Sequence[Effect] = ()) -> None:
         self.name, self.arguments, self.effects = call.name, call.arguments, effects
+        self.unread = len(call.arguments) > MAX_CHARS
 
     @functools.cached_property
     def given(self) -> Any:
         """See Facts."""
-        return read(self.arguments)
+        return None if self.unread else read(self.arguments)
 
     @functools.cached_property
     def leaves(self) -> list[tuple[str, str]]:
         """Every text among the arguments with the nearest key above it, letter case folded; plain text is one without a key."""
+        if self.unread:
+            return []
         found = list(_leaves(self.given, "", 0)) if self.given is not None else [("", self.arguments)]
         return [(key, text if text.isascii() else plain(text)) for key, text in found]
 
@@ -151,7 +163,7 @@ class CallFacts:
     @functools.cached_property
     def urls(self) -> Sequence[str]:
         """See Facts."""
-        found = [url for _, text in self.leaves if "://" in text for url in _URL.findall(text)]
+        found = [url for _, text in self.leaves if "://" in text for url in _urls(text)]
         found += [e.subject for e in self.effects if "://" in e.subject]
         return _distinct(url.casefold() for url in found)
 
@@ -162,6 +174,13 @@ class CallFacts:
         found += [clean_host(text) for key, text in self.leaves if key in ("host", "hostname", "ip", "address", "server", "domain")]
         found += [clean_host(e.subject) for e in self.effects if e.kind.startswith("net.") and "://" not in e.subject]
         return _distinct(found)
+
+
+def _urls(text: str) -> Iterator[str]:
+    for match in _AFTER_SCHEME.finditer(text):
+        scheme = _SCHEME.search(text, max(0, match.start() - 20), match.start())
+        if scheme is not None:
+            yield scheme[0] + match[0]
 
 
 def _distinct(found: Iterator[str] | Sequence[str] | Any) -> tuple[str, ...]:
@@ -293,6 +312,5 @@ def clean_host(text: str) -> str:
             address = ipaddress.ip_address(host.partition("%")[0])
         except ValueError:
             return host
-        mapped = getattr(address, "ipv4_mapped", None)
-        return str(mapped or address)
+        return str(getattr(address, "ipv4_mapped", None) or address)
     return host

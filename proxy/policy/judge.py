@@ -30,7 +30,7 @@ class ContractJudge:
     async def judge(self, ex: Exchange, call: ToolCall, effects: Sequence[Effect]) -> Deny | None:
         """See `CallJudge`."""
         grant = ex.grant
-        if not grant.tools and not grant.tool_args and not grant.approvals:
+        if not grant.tools and not grant.tool_args:
             return None
         facts = CallFacts(call)
         if len(call.arguments) > INLINE_CHARS and grant.tool_args:

@@ -215,17 +215,17 @@ def below(glob: str) -> Iterable[str]:
 
 def _command(doc: Doc, path: KeyPath, value: Any) -> Match:
     on = _said(doc, path, value)
-    return Match(lambda facts, doubt: any(map(on, facts.commands)), call=True)
+    return Match(lambda facts, doubt: (facts.unread and doubt) or any(map(on, facts.commands)), call=True)
 
 
 def _path(doc: Doc, path: KeyPath, value: Any) -> Match:
     on = _said(doc, path, value, below)
-    return Match(lambda facts, doubt: any(map(on, facts.paths)), call=True)
+    return Match(lambda facts, doubt: (facts.unread and doubt) or any(map(on, facts.paths)), call=True)
 
 
 def _url(doc: Doc, path: KeyPath, value: Any) -> Match:
     on = _said(doc, path, value)
-    return Match(lambda facts, doubt: any(map(on, facts.urls)), call=True)
+    return Match(lambda facts, doubt: (facts.unread and doubt) or any(map(on, facts.urls)), call=True)
 
 
 def _host(doc: Doc, path: KeyPath, value: Any) -> Match:
@@ -251,7 +251,7 @@ def _host(doc: Doc, path: KeyPath, value: Any) -> Match:
             return False
         return any(address in network for network in networks)
 
-    return Match(lambda facts, doubt: any(map(on, facts.hosts)), call=True)
+    return Match(lambda facts, doubt: (facts.unread and doubt) or any(map(on, facts.hosts)), call=True)
 
 
 def _effect(doc: Doc, path: KeyPath, value: Any) -> Match:

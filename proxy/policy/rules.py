@@ -122,7 +122,7 @@ class RuleSet:
 
     def __init__(self, rules: Iterable[Rule] = ()) -> None:
         self.rules = tuple(rules)
-        said = "\0".join(f"{r.text}\0{r.action}\0{r.shadow}\0{sorted(r.directions)}" for r in self.rules)
+        said = "\0".join(f"{r.source}\0{r.text}\0{r.action}\0{r.shadow}" for r in self.rules)
         self.digest = hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:12]
         self.texts: Mapping[Direction, tuple[Rule, ...]] = {
             direction: tuple(r for r in self.rules if direction in r.directions and r.match is not None and r.match.text)

@@ -78,8 +78,11 @@ def test_the_example_of_the_public_contract() -> None:
     assert found.data["residency"][0] == "eu"
     assert found.review_by is not None
     assert str(found.review_by[1]) == "AGENTS.md:22 policy.compliance.review_by"
-    assert [(c.key, c.action, str(c.source)) for c in found.tool_args] == [("command", "deny", "AGENTS.md:15 policy.tools.args[0]")]
-    assert [a.tools for a in found.approvals] == [("send_email",)]
+    assert [(c.tools, c.key, c.action) for c in found.tool_args] == [
+        (("send_email",), "", "require_approval"),
+        (("bash", "shell", "exec"), "command", "deny"),
+    ]
+    assert str(found.tool_args[1].source) == "AGENTS.md:15 policy.tools.args[0]"
 
 
 @pytest.mark.parametrize(
