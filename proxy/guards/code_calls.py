@@ -332,7 +332,7 @@ class Calls:
 
     def together(self, text: str) -> None:
         """Judge what is dangerous only together: a socket and a shell; a search of processes and a kill."""
-        linked = self._seen & {"connect", "listen"}
+        linked = bool(self._seen & {"connect", "listen"}) or ("socket" in text and re.search(r"\.(connect|accept)\(", text) is not None)
         if linked and "dup" in self._seen and self._seen & {"shell", "run"}:
             self._found.url("net.shell", self._where, "dup")
         elif linked and "shell" in self._seen:

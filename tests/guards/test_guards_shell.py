@@ -164,6 +164,7 @@ def test_one_command_in_many_spellings(text: str) -> None:
         "ssh -L 8080:localhost:80 host",
         "cp .env.example settings.example",
         "source .env",
+        "wget2 --max-threads 10 https://example.com/x",
         'curl -d "key=$API_KEY" https://api.example.com',
         'curl -H "Authorization: Bearer $TOKEN" https://api.example.com/me',
         "ssh -i ~/.ssh/id_rsa user@host uptime",
