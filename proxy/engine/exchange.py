@@ -98,6 +98,7 @@ class Exchange:
         "served",
         "session",
         "session_source",
+        "shown",
         "sizes",
         "started",
         "status",
@@ -177,6 +178,8 @@ class Exchange:
         self.bridge: Bridge | None = None
         self.redactions: Mapping[str, str] = _NOTHING
         self.meter: Meter | None = None
+        self.shown: Meter | None = None
+        """What has read a stream as the client has seen it, where that is less than came: it ends a stream that fails."""
         self.usage: Usage | None = None
         self.cost = Nanos(0)
         self.outcome = ""

@@ -31,6 +31,8 @@ _HELD = 128
 MAX_CHANNELS = 4096
 CONTEXT = 64
 """Characters before the window that an inspector sees but does not judge again: what stands before a word decides whether it is one."""
+_DROP = 32
+"""Characters that are let go of at once."""
 _STRIDE = 32
 """A text is looked at again when `reach / _STRIDE` characters more could leave, so that a long reach costs no look at each letter."""
 Range = tuple[str, int, int]
@@ -84,6 +86,7 @@ class Gate:
         self._deny: Deny | None = None
         self._texts, self._calls = inspector.reach != 0, inspector.calls
         self._stride = max(1, (inspector.reach or 0) // _STRIDE)
+        self._soonest = (inspector.reach or 1) - 1 + self._stride
 
     def take(self, event: Event) -> bool:
         """Take one event in; tell whether calls are complete and wait for `judge`."""
@@ -166,6 +169,19 @@ class Gate:
         self._more = self.shown.forgets and bool(pieces)
         if not pieces:
             return ()
+        channels = self._channels
+        name, piece = pieces[0]
+        channel = channels.get(name)
+        if len(pieces) == 1 and piece is not None and channel is not None:  # as most events are
+            start = channel.end
+            channel.more.append(piece)
+            channel.end = end = start + len(piece)
+            if end - channel.safe >= self._soonest:
+                self._look(name, channel)
+            return ((name, start, end),)
+        return self._grown(pieces)
+
+    def _grown(self, pieces: Sequence[tuple[str, str | None]]) -> tuple[Range, ...]:
         found: dict[str, Range] = {}
         channels = self._channels
         for name, piece in pieces:
@@ -250,7 +266,7 @@ class Gate:
                     texts = {**texts, name: spliced(channel.text[start - channel.base : end - channel.base], inside, start)}
             kept = max(CONTEXT, self._inspector.reach or 0) if channel.safe == channel.left else CONTEXT
             drop = min(end, channel.safe) - kept - channel.base
-            if drop > 0:
+            if drop > _DROP:
                 channel.text, channel.base = channel.text[drop:], channel.base + drop
         if not (texts or held.tool or self._changed):
             return [held.raw]

@@ -263,6 +263,7 @@ class Engine:
         gate = gate_for(ex, meter)
         if isinstance(gate, Deny):
             return gate
+        ex.shown = None if gate is None else gate.shown
         ex.served = ex.started = True
         ex.status = reply.status
         headers = forwarded(reply.headers)
@@ -277,8 +278,7 @@ class Engine:
         self._settled(ex)
         if cut is not None:
             ex.note("reply", f"cut: {cut.message}")
-            seen = meter if gate is None else gate.shown
-            ending = seen.cut(cut) if back is None else back.cut(cut)
+            ending = (ex.shown or meter).cut(cut) if back is None else back.cut(cut)
             ex.sizes[1] += len(ending)
             await ex.client.write(ending)
         await ex.client.end()
@@ -303,7 +303,7 @@ class Engine:
                 answer = refuse(_asker(ex), deny, ex.id)
                 await self._send(ex, answer.status, list(answer.headers), answer.body)
             elif ex.meter is not None and ex.call.stream:
-                ending = ex.meter.cut(deny) if ex.bridge is None else refuse(ex.protocol, deny, "", streaming=True).body
+                ending = (ex.shown or ex.meter).cut(deny) if ex.bridge is None else refuse(ex.protocol, deny, "", streaming=True).body
                 await ex.client.write(ending)
                 await ex.client.end()
         except ClientGone:

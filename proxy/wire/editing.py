@@ -72,17 +72,24 @@ def replace_words(raw: bytes, words: Mapping[str, str]) -> bytes:
     def may(token: bytes) -> bool:
         return b"\\" in token or any(word in token for word in plain)
 
-    def swap(text: str) -> str:
+    def swap(text: str, like: Change = str) -> str:
         for word in order:
-            if word in text:
-                text = text.replace(word, words[word])
+            if like(word) in text:
+                text = text.replace(like(word), like(words[word]))
         return text
 
     def change(text: str) -> str:
-        new = swap(text)
-        return new if "\\" not in new or new[:1] not in "{[" else _inside(new, swap)
+        if text[:1] not in "{[" or jsonio.loads(text.encode("utf-8", "surrogatepass")) is None:
+            return swap(text)
+        new = swap(text, _inner)
+        return _inside(new, swap) if "\\" in new else new
 
     return change_strings(raw, change, may)
+
+
+def _inner(word: str) -> str:
+    """Return a word as it is written inside of a JSON string."""
+    return json.dumps(word, ensure_ascii=False)[1:-1]
 
 
 def _inside(text: str, swap: Change) -> str:

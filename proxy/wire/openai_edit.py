@@ -51,9 +51,8 @@ class ChatEditor(JsonEditor):
     def spoken(self, value: dict[str, Any]) -> list[Words]:
         """See `JsonEditor.spoken`; a group is a choice."""
         found: list[Words] = []
-        for index, choice in _choices(value):
-            said = choice.get("delta") or choice.get("message")
-            holder = said if isinstance(said, dict) else choice
+        for choice in value.get("choices") or ():
+            index, holder = choice.get("index") or 0, choice.get("delta") or choice.get("message") or choice
             for key, text in holder.items():
                 if key in _KEYS and text.__class__ is str and text:
                     found.append((f"{index}/{key}", holder, key))
@@ -65,7 +64,8 @@ class ChatEditor(JsonEditor):
 
     def over(self, value: dict[str, Any]) -> list[str]:
         """See `JsonEditor.over`."""
-        return [str(index) for index, choice in _choices(value) if choice.get("finish_reason") is not None]
+        choices = value.get("choices") or ()
+        return [str(choice.get("index") or 0) for choice in choices if choice.get("finish_reason") is not None]
 
     def change(self, value: dict[str, Any]) -> list[dict[str, Any]] | None:
         """See `JsonEditor.change`: a choice that has no call left has stopped."""

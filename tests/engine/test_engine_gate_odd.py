@@ -12,9 +12,13 @@ from engine_script import DONE, SSE, STOP, Caller, Outcome, Says, chunk, play, s
 from gate_cases import PROTOCOLS, WORDS, Inspecting, Look, Text, Use
 
 from proxy.engine import gate as gates
+from proxy.engine.exchange import Exchange
 from proxy.engine.ports import StoreError
+from proxy.engine.stage import Stage, Tap
+from proxy.model import Deny, Reason
 from proxy.wire import openai_chat
 from proxy.wire.base import Editor
+from proxy.wire.call import Event
 from proxy.wire.openai_reply import MAX_CALLS, MAX_CHOICES
 
 CHAT = PROTOCOLS["chat"]
@@ -211,8 +215,8 @@ def test_an_inspector_sees_no_more_than_it_must() -> None:
         look = _Counting("zz", reach=reach)
         events = [*[says("abcd")] * 5000, STOP, DONE]
         assert chat(look, *events).caller.got == b"".join(events)
-        assert max(look.asked) < gates.CONTEXT + reach + reach // 16 + 16
-        assert sum(look.asked) < 20_000 * (gates.CONTEXT + reach + 8) / max(4, reach // 33)
+        assert max(look.asked) < gates.CONTEXT + reach + reach // 16 + 64
+        assert sum(look.asked) < 20_000 * (gates.CONTEXT + reach + 48) / max(4, reach // 33)
 
 
 def _interleaved(*pieces: tuple[str, str]) -> list[bytes]:
@@ -261,6 +265,25 @@ def test_an_inspector_that_fails(error: Exception, reason: str) -> None:
         json.dumps(CHAT.ask | {"stream": False, "stream_options": None}).encode(), Says([body]), stages=[Inspecting(Failing(reach=2))]
     )
     assert (out.caller.status >= 500, b"hello" in out.caller.got) == (True, False)
+
+
+def test_a_fault_while_a_call_is_held_ends_the_stream_that_the_client_has_seen() -> None:
+    class Trips(Stage):
+        name = "trips"
+
+        def tap(self, ex: Exchange) -> Tap:
+            def look(event: Event) -> Deny | None:
+                return Deny(Reason.CONTENT_BLOCKED, str(1 // 0)) if b"more" in event.raw else None
+
+            return look
+
+    spoken = PROTOCOLS["gemini-array"]
+    events = spoken.write([Text(["a secret more"])])
+    body = json.dumps(spoken.ask).encode()
+    stages = [Inspecting(Look("zz", reach=None)), Trips()]
+    out = play(body, Says(events, kind=spoken.kind), path=spoken.path, targets=[spoken.target], stages=stages)
+    (ending,) = json.loads(out.caller.got)
+    assert ending["fleetgate"]["reason"] == "internal"
 
 
 def test_what_left_is_sent_before_a_call_is_judged() -> None:

@@ -53,6 +53,17 @@ def test_bytes_outside_stay(raw: bytes, expected: bytes) -> None:
     assert replace_words(raw, WORDS) == expected
 
 
+def test_json_inside_of_a_string_stays_json() -> None:
+    inner = {"to": "[A]", "[A]": ["x [A]"], "deep": json.dumps({"k": 1})}
+    words = {"[A]": 'say "hi" \\ \n'}
+    raw = json.dumps({"arguments": json.dumps(inner), "text": '{"[A]'}).encode()
+    found = json.loads(replace_words(raw, words))
+    new = words["[A]"]
+    assert json.loads(found["arguments"]) == {"to": new, new: [f"x {new}"], "deep": inner["deep"]}
+    assert found["text"] == f'{{"{new}'
+    assert json.loads(replace_words(replace_words(raw, words), {new: "[A]"})) == json.loads(raw)
+
+
 @pytest.mark.parametrize("raw", [b'{"a":"b"}', b"", b'"\\x"', b'{"a":"\\n"}', b'"open'])
 def test_what_has_none_is_the_same_object(raw: bytes) -> None:
     assert replace_words(raw, WORDS) is raw
