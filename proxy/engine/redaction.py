@@ -5,10 +5,14 @@ same text has the same placeholder on every turn and every replica, and nothing 
 conversation already, because somebody wrote it there, is left to its writer and the next number is taken.
 
 Where the provider keeps the history (`salt`), numbers of two requests would meet, so they carry a mark of the request.
+
+A text is found where the model reads it and hidden where the body writes it: arguments that are an object here are JSON text there, and a
+line break in them is two characters. Both spellings get the placeholder.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 
@@ -36,8 +40,8 @@ class Redactions:
         self.forth: dict[str, str] = {}
         self.back: dict[str, str] = {}
 
-    def hide(self, text: str, label: str) -> str:
-        """Return the placeholder of `text`."""
+    def hide(self, text: str, label: str, quoted: bool = False) -> str:
+        """Return the placeholder of `text`, which stands in JSON text where `quoted`, so that its plain spelling is hidden as well."""
         known = self.forth.get(text)
         if known is not None:
             return known
@@ -50,7 +54,9 @@ class Redactions:
                 break
         self._next[label] = number
         self.forth[text] = made
-        self.back[made] = text
+        plain = unquoted(text) if quoted and "\\" in text else text
+        self.forth[plain] = made
+        self.back[made] = plain
         return made
 
 
@@ -62,3 +68,12 @@ def redactions_of(ex: Exchange) -> Redactions:
         return placeholder.encode() in body
 
     return Redactions(taken, ex.id[-4:] + "-" if ex.call.thread else "")
+
+
+def unquoted(text: str) -> str:
+    """Return what the inside of a JSON string says; the same text where it is none."""
+    try:
+        said = json.loads(f'"{text}"', strict=False)
+    except ValueError:
+        return text
+    return str(said)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from proxy.guards.base import TextGuard
+from proxy.guards.injection import InjectionGuard
 from proxy.guards.pii import PiiGuard
 from proxy.guards.secrets import SecretsGuard
 
@@ -12,4 +13,4 @@ from proxy.guards.secrets import SecretsGuard
 @cache
 def text_guards() -> tuple[TextGuard, ...]:
     """Return the guards, built once in a process."""
-    return (SecretsGuard(), PiiGuard())
+    return (SecretsGuard(), PiiGuard(), InjectionGuard())

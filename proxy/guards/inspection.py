@@ -70,7 +70,7 @@ class Inspection:
     def _span(self, hit: Hit) -> Span:
         mode = self._watch.modes[hit.rule.partition("/")[0]]
         deny = refusal(hit, self._ex.grant, "the reply") if mode == "block" or (mode == "redact" and hit.open) else None
-        instead = f"[{hit.label or 'REDACTED'}]" if mode == "redact" else None
+        instead = f"[{hit.label or 'REDACTED'}]" if mode == "redact" and not self._ex.grant.shadow else None
         return Span(hit.start, hit.end, instead, deny if deny is None or not deny.shadow else None, hit.rule, hit.detail)
 
     def took(self, span: Span, text: str) -> None:

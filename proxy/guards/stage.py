@@ -10,7 +10,7 @@ A message that holds results of tools counts as a tool's word, all of it: an ins
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from proxy.engine.exchange import Exchange
@@ -19,7 +19,8 @@ from proxy.engine.redaction import Redactions, redactions_of
 from proxy.engine.stage import Stage
 from proxy.guards.base import CallGuard, Hit, Surface, TextGuard
 from proxy.guards.inspection import Inspection
-from proxy.guards.watch import Watch, refusal, watch_of
+from proxy.guards.spelling import nested, unhidden
+from proxy.guards.watch import Watch, refusal, unhideable, watch_of
 from proxy.model import Deny, Grant
 from proxy.wire.call import Call, Message
 
@@ -67,7 +68,10 @@ class GuardStage(Stage):
             return None
         if _new_chars(call, watch.key) > INLINE_CHARS:
             await asyncio.to_thread(_scan_all, call, watch)
-        return self._judge(ex, watch, list(_found(call, watch)))
+        deny = self._judge(ex, watch, list(_found(call, watch)))
+        if deny is None and ex.redactions and await _unhidden(call.body, ex.redactions):
+            return unhideable(ex.grant)
+        return deny
 
     def inspect(self, ex: Exchange) -> Inspection | None:
         """Return what looks at the reply; None where nothing would be looked for."""
@@ -85,14 +89,20 @@ class GuardStage(Stage):
             ex.find(hit.rule, hit.detail)
             if mode == "block" or (mode == "redact" and hit.open):
                 blocked = blocked or hit
-            elif mode == "redact":
+            elif mode == "redact" and not ex.grant.shadow:
                 if redactions is None:
                     redactions = redactions_of(ex)
-                redactions.hide(text[hit.start : hit.end], hit.label)
+                redactions.hide(text[hit.start : hit.end], hit.label, quoted=text.lstrip()[:1] in ("{", "["))
         if redactions is not None:
             ex.redactions = {**ex.redactions, **redactions.forth}
             ex.note(self.name, f"{len(redactions.forth)} texts are hidden from the provider")
         return None if blocked is None else refusal(blocked, ex.grant, "the request")
+
+
+async def _unhidden(body: bytes, words: Mapping[str, str]) -> bool:
+    if len(body) > INLINE_CHARS:
+        return await asyncio.to_thread(unhidden, body, words)
+    return unhidden(body, words)
 
 
 def _surface(message: Message) -> Surface:
@@ -131,7 +141,9 @@ def _found(call: Call, watch: Watch) -> Iterator[tuple[str, Hit]]:
 
 def _scan(texts: Iterable[str], watch: Watch, surface: Surface) -> Iterator[tuple[str, Hit]]:
     for text in texts:
+        inside = nested(text)
         for guard in watch.guards:
             if surface in guard.surfaces:
-                for hit in guard.scan(text, surface):
-                    yield text, hit
+                for said in (text, inside) if inside else (text,):
+                    for hit in guard.scan(said, surface):
+                        yield said, hit

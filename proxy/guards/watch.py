@@ -48,3 +48,14 @@ def refusal(hit: Hit, grant: Grant, where: str) -> Deny:
         remedy="Take it out. Where it came from a tool, have the tool leave it out.",
         shadow=grant.shadow,
     )
+
+
+def unhideable(grant: Grant) -> Deny:
+    """Return the refusal of a request in which something must be hidden that stands there in a spelling which cannot be replaced."""
+    return Deny(
+        Reason.CONTENT_BLOCKED,
+        f"The request holds what agent {grant.agent} must not pass on, written so that it cannot be hidden.",
+        rule="redaction (data: redact)",
+        remedy="Take it out, or write it as plain text: not as a number, the name of a member, or with escapes inside JSON text.",
+        shadow=grant.shadow,
+    )

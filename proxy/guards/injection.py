@@ -1,0 +1,144 @@
+"""Finds orders in what should be data: tool results and tool definitions that talk to the model instead of to the reader.
+
+Decides by signs with weights (`data/instructions.py`) that add up within a passage, by the form of the text (`anomalies`: characters that
+nobody sees, counterfeit turns of a chat, a task in the middle of a table or e-mail, encoded orders). It says that a text tries, not that a
+model would obey; an attack in plain, polite words about the matter at hand is not found. No model is asked.
+
+What the user says is the user's order, so in prompts only what no person types is looked for: invisible and tag characters, and the marks
+of a chat template.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, NamedTuple
+
+import re2
+
+from proxy.guards.anomalies import VERSION, anomalies, decoded, unseen
+from proxy.guards.base import Hit, Surface, TextGuard
+from proxy.guards.data.instructions import SIGNS
+from proxy.guards.folding import folded
+
+PASSAGE = 600
+"""Bytes within which signs add up."""
+BEFORE, AFTER = 120, 200
+"""Bytes around a stem in which its signs are looked for."""
+CROWDED = 20_000
+ENOUGH = 1.0
+
+
+class Found(NamedTuple):
+    """A sign and where it stands, in bytes."""
+
+    start: int
+    end: int
+    id: str
+    weight: float
+
+
+class InjectionGuard(TextGuard):
+    """See the module."""
+
+    name: ClassVar[str] = "injection"
+    surfaces: ClassVar[frozenset[Surface]] = frozenset({"prompt", "tool_result", "tool_definition"})
+
+    def __init__(self) -> None:
+        self.reach = None
+        stems = sorted({stem for sign in SIGNS for stem in sign.stems}, key=len, reverse=True)
+        self._signs = {stem.encode(): [sign for sign in SIGNS if any(_shares(stem, other) for other in sign.stems)] for stem in stems}
+        self._stems = re2.compile("|".join(map(re2.escape, stems)))
+        self._patterns = {sign.id: re2.compile(f"(?s){sign.pattern}") for sign in SIGNS}
+        self.digest = hashlib.sha256(repr((SIGNS, VERSION, PASSAGE, BEFORE, AFTER)).encode()).hexdigest()[:12]
+
+    def scan(self, text: str, surface: Surface) -> Sequence[Hit]:
+        """See `TextGuard.scan`."""
+        hits = list(unseen(text))
+        if surface != "prompt":
+            hits += self._orders(text)
+        hits.sort(key=lambda hit: (hit.start, -hit.end))
+        kept: list[Hit] = []
+        for hit in hits:
+            if not kept or hit.start >= kept[-1].end:
+                kept.append(hit)
+        return kept
+
+    def _orders(self, text: str) -> Iterator[Hit]:
+        plain, places = folded(text)
+        lower = plain.lower()
+        if len(lower) != len(plain):
+            lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in plain)
+        raw = lower.encode("utf-8", "replace")
+        found = list(self._near_stems(raw))
+        for passage in _passages(found):
+            start, end = (_characters(raw, n) for n in (passage.start, passage.end))
+            if places is not None:
+                start, end = places[start], places[end - 1] + 1
+            yield Hit(f"injection/{passage.id}", start, end, "INSTRUCTION", "text that gives the model orders")
+        if not found or len(raw) < 100_000:
+            yield from anomalies(text, lower)
+        for start, end, inner in decoded(text):
+            if any(_passages(list(self._near_stems(inner.lower().encode("utf-8", "replace"))))):
+                yield Hit("injection/encoded", start, end, "INSTRUCTION", "encoded text that gives the model orders")
+
+    def _near_stems(self, raw: bytes) -> Iterator[Found]:
+        """Find signs near their stems; weak ones are looked for only where enough of them could be together."""
+        weak: list[Found] = []
+        done: dict[str, int] = {}
+        for count, match in enumerate(self._stems.finditer(raw)):
+            if count >= CROWDED:
+                yield Found(0, 1, "crowded", ENOUGH)
+                return
+            start, end = match.span()
+            for sign in self._signs[match.group()]:
+                if sign.weight < ENOUGH:
+                    weak.append(Found(start, end, sign.id, sign.weight))
+                elif done.get(sign.id, -1) < start and (found := self._look(sign.id, sign.weight, raw, start, end)):
+                    done[sign.id] = found.end
+                    yield found
+        for place in _together(weak):
+            if done.get(place.id, -1) < place.start and (found := self._look(place.id, place.weight, raw, place.start, place.end)):
+                done[place.id] = found.end
+                yield found
+
+    def _look(self, id: str, weight: float, raw: bytes, start: int, end: int) -> Found | None:
+        base = max(0, start - BEFORE)
+        near = self._patterns[id].search(raw[base : end + AFTER])
+        return None if near is None else Found(base + near.start(), base + near.end(), id, weight)
+
+
+def _shares(stem: str, other: str) -> bool:
+    """Tell whether `other` may stand where `stem` was found: inside it, or beginning in it."""
+    return other in stem or any(stem.endswith(other[:size]) for size in range(4, len(other)))
+
+
+def _together(places: list[Found]) -> Iterator[Found]:
+    """Yield those of `places`, in order, that have others near them which together could be enough."""
+    first, given = 0, 0
+    for i, last in enumerate(places):
+        while last.start - places[first].start > PASSAGE:
+            first += 1
+        near = places[first : i + 1]
+        if sum({place.id: place.weight for place in near}.values()) >= ENOUGH:
+            yield from places[max(first, given) : i + 1]
+            given = i + 1
+
+
+def _passages(found: list[Found]) -> Iterator[Found]:
+    """Yield the passages whose signs are enough: from the first sign to the last, named by the heaviest."""
+    found.sort()
+    first, free = 0, 0
+    for i, last in enumerate(found):
+        while last.start - found[first].start > PASSAGE:
+            first += 1
+        signs = {sign.id: sign for sign in found[max(first, free) : i + 1]}
+        if sum(sign.weight for sign in signs.values()) >= ENOUGH:
+            heaviest = max(signs.values(), key=lambda sign: sign.weight)
+            free = i + 1
+            yield Found(min(s.start for s in signs.values()), max(s.end for s in signs.values()), heaviest.id, heaviest.weight)
+
+
+def _characters(raw: bytes, count: int) -> int:
+    """Return how many characters the first `count` bytes are."""
+    return count if raw.isascii() else len(raw[:count].decode("utf-8", "ignore"))
