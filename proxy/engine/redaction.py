@@ -42,8 +42,11 @@ class Redactions:
 
     def hide(self, text: str, label: str, quoted: bool = False) -> str:
         """Return the placeholder of `text`, which stands in JSON text where `quoted`, so that its plain spelling is hidden as well."""
-        known = self.forth.get(text)
+        plain = unquoted(text) if quoted and "\\" in text else text
+        known = self.forth.get(plain)
         if known is not None:
+            self.forth[text] = known
+            self.forth[plain] = self.forth.pop(plain)  # last, so that it is what comes back
             return known
         label = label[:MAX_LABEL] or "REDACTED"
         number = self._next.get(label, 0)
@@ -54,20 +57,21 @@ class Redactions:
                 break
         self._next[label] = number
         self.forth[text] = made
-        plain = unquoted(text) if quoted and "\\" in text else text
         self.forth[plain] = made
         self.back[made] = plain
         return made
 
 
 def redactions_of(ex: Exchange) -> Redactions:
-    """Return what hides texts in the request of `ex`, where nothing is hidden yet."""
-    body = ex.call.body
+    """Return what hides texts in the request of `ex`, beside what is hidden already."""
+    body, given = ex.call.body, frozenset(ex.redactions.values())
 
     def taken(placeholder: str) -> bool:
-        return placeholder.encode() in body
+        return placeholder in given or placeholder.encode() in body
 
-    return Redactions(taken, ex.id[-4:] + "-" if ex.call.thread else "")
+    made = Redactions(taken, ex.id[-4:] + "-" if ex.call.thread else "")
+    made.forth.update(ex.redactions)
+    return made
 
 
 def unquoted(text: str) -> str:

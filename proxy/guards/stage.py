@@ -94,7 +94,7 @@ class GuardStage(Stage):
                     redactions = redactions_of(ex)
                 redactions.hide(text[hit.start : hit.end], hit.label, quoted=text.lstrip()[:1] in ("{", "["))
         if redactions is not None:
-            ex.redactions = {**ex.redactions, **redactions.forth}
+            ex.redactions = redactions.forth
             ex.note(self.name, f"{len(redactions.forth)} texts are hidden from the provider")
         return None if blocked is None else refusal(blocked, ex.grant, "the request")
 
