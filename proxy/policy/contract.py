@@ -97,13 +97,13 @@ def _no_tool(grant: Grant, clause: Clause, tool: str) -> Deny:
 def check_call(grant: Grant, call: CallFacts) -> tuple[Deny | None, list[Source]]:
     """Return the refusal of a tool call that the model makes, and where the clauses are written that only note it.
 
-    A name is held to the lists whether or not the request offered such a tool.
+    A name is held to the lists whether or not the request offered such a tool; arguments too long to be read hold anything.
     """
     name = call.name
     found = [_no_call(grant, clause, name) for clause in grant.tools if not clause.allows(name)]
     noted: list[Source] = []
     for clause in grant.tool_args:
-        if not clause.names(name.casefold()) or not any(map(clause.found, call.values(clause.key))):
+        if not clause.names(name.casefold()) or not (call.unread or any(map(clause.found, call.values(clause.key)))):
             continue
         if clause.action == "warn":
             noted.append(clause.source)

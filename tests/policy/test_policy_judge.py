@@ -174,6 +174,8 @@ ARGS = "{tools: {args: [{tool: bash, field: command, regex: 'rm', action: deny}]
         ("{tools: {args: [{tool: ['b*'], regex: 'rm', action: deny}]}}", "bash", {"x": ["r\u200bm"]}, Reason.TOOL_CALL_BLOCKED),
         ("{tools: {args: [{tool: bash, regex: 'rm', action: require_approval}]}}", "bash", {"x": "rm"}, Reason.TOOL_CALL_BLOCKED),
         ("{tools: {args: [{tool: bash, regex: 'rm', action: warn}]}}", "bash", {"x": "rm"}, None),
+        (ARGS, "bash", {"x": "a" * MAX_CHARS}, Reason.TOOL_CALL_BLOCKED),
+        (ARGS, "other", {"x": "a" * MAX_CHARS}, None),
         ("{tools: {args: [{tool: bash, regex: 'rm', action: deny}]}}", "bash", {"x": "a" * 70_000 + "rm"}, Reason.TOOL_CALL_BLOCKED),
     ],
 )
