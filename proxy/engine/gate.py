@@ -82,10 +82,11 @@ class Gate:
         self._held: deque[_Held] = deque()
         self._channels: dict[str, _Channel] = {}
         self._size = self._judged = self._passed = 0
-        self._window = self._changed = self._more = False
+        self._window = self._changed = False
         self._deny: Deny | None = None
         self._texts, self._calls = inspector.reach != 0, inspector.calls
         self._stride = max(1, (inspector.reach or 0) // _STRIDE)
+        self._turns: int | None = None
         self._soonest = (inspector.reach or 1) - 1 + self._stride
 
     def take(self, event: Event) -> bool:
@@ -98,7 +99,8 @@ class Gate:
             self._window = True
             complete = len(meter.tool_calls) > self._judged and not meter.calling
         ranges, window = self._grow(raw) if self._texts else (), self._window
-        more = self._more and event.kind == "text" and not window
+        more = event.kind == "text" and meter.turns == self._turns is not None and not window
+        self._turns = meter.turns
         self._held.append(_Held(raw, ranges, window, window, more))
         self._size += len(raw) + _HELD
         if self._size > MAX_HELD or len(self._channels) > MAX_CHANNELS:
@@ -166,7 +168,6 @@ class Gate:
     def _grow(self, raw: bytes) -> tuple[Range, ...]:
         """Take the texts of an event into their channels; return where they stand."""
         pieces = self._editor.texts(raw)
-        self._more = self.shown.forgets and bool(pieces)
         if not pieces:
             return ()
         channels = self._channels
@@ -187,10 +188,8 @@ class Gate:
         for name, piece in pieces:
             channel = channels.get(name)
             if channel is None:
-                channel, self._more = _Channel(), False
-                channels[name] = channel
+                channel = channels[name] = _Channel()
             if piece is None:
-                self._more = False
                 self._look(name, channel, final=True)
                 channel.left = channel.end
                 continue

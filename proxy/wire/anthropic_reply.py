@@ -10,7 +10,7 @@ Source: Anthropic API documentation, "Streaming Messages"; types of the Python S
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
@@ -137,7 +137,7 @@ class _Open:
 class MessagesMeter(Meter):
     """Reads one reply."""
 
-    forgets: ClassVar[bool] = True
+    turns: int = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -216,6 +216,7 @@ class MessagesMeter(Meter):
         return Event(raw, "text", text)
 
     def _start(self, raw: bytes, index: int, block: _Block) -> Event:
+        self.turns += 1
         if index in self._blocks or len(self._blocks) >= MAX_CALLS:
             self.odd = True
         else:

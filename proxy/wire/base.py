@@ -73,10 +73,10 @@ class Meter(ABC):
         failed: the stream carried the provider's error event.
         withheld: the newest event was read and not passed on, since the stream is cut before it.
         odd: something in it was not the protocol's, so that a call or a text may stand in it that nobody has read.
-        forgets: a text that goes on leaves nothing behind that `cut` would need.
+        turns: is another number after an event that `cut` would need; None where it needs all of them.
     """
 
-    forgets: ClassVar[bool] = False
+    turns: int | None = None
 
     def __init__(self) -> None:
         self.usage: Usage | None = None

@@ -9,7 +9,6 @@ Source: OpenAI API reference, "Create completion"; types of the Python SDK 3.52 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
 
 import msgspec
 
@@ -171,7 +170,7 @@ class _Head:
 class CompletionsMeter(Meter):
     """Reads one reply. Usage of an unfinished stream is not exact until its last chunk or `[DONE]` came."""
 
-    forgets: ClassVar[bool] = True
+    turns: int = 0
 
     def __init__(self, call: Prompted) -> None:
         super().__init__()
@@ -231,6 +230,7 @@ class CompletionsMeter(Meter):
     def _take(self, reply: _Reply) -> str:
         """Take one body or chunk in; return the text of all choices in it."""
         self.model = (reply.model or self.model)[:MAX_MODEL]
+        self.turns += self._head.id != (reply.id or self._head.id)
         self._head.id, self._head.created = reply.id or self._head.id, reply.created or self._head.created
         self._newest = usage_of(reply.usage) or self._newest
         said, finish = "", ""
@@ -239,6 +239,7 @@ class CompletionsMeter(Meter):
             said += self._made(index, choice.text or "")
             if choice.finish_reason is not None and len(self._head.finished) < MAX_ANSWERS:
                 self._head.finished.add(index)
+                self.turns += 1
                 finish = choice.finish_reason
         if finish and len(self._head.finished) >= self._answers:
             self.finish = finish

@@ -9,7 +9,7 @@ Source: OpenAI API reference, "The chat completion chunk object"; types of the P
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 
@@ -157,7 +157,7 @@ class ChatMeter(Meter):
     `finish` is set only while every choice seen has finished, so that it says that the stream may end here.
     """
 
-    forgets: ClassVar[bool] = True
+    turns: int = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -234,6 +234,7 @@ class ChatMeter(Meter):
                 self.odd = True
                 return next(reversed(self._answers.values()))
             found = self._answers[index] = _Answer(index)
+            self.turns += 1
         return found
 
     @property
@@ -295,6 +296,7 @@ class ChatMeter(Meter):
 
     def _close(self, answer: _Answer) -> None:
         answer.finished = True
+        self.turns += 1
         for call in answer.calls:
             arguments, place = "".join(call.pieces), f"{answer.index}/{answer.closed}"
             self.tool_calls.append(ToolCall(call.id, call.name, arguments, jsonio.signature(call.name, arguments), place))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from collections.abc import Sequence
@@ -11,9 +12,12 @@ from gate_cases import CALLING, PROTOCOLS, WORDS, Look, Part, Spoken, Text, Use
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.engine.gate import Gate
 from proxy.engine.inspector import Verdict
-from proxy.model import Reason, Usage
+from proxy.model import Deny, Reason, Usage
+from proxy.wire.base import Memos
 from proxy.wire.call import ToolCall
+from proxy.wire.registry import find
 
 SECRET = "s\u00e9cret-\U0001f600-42"
 PATTERN = "s\u00e9cret-\U0001f600-[0-9]{2}"
@@ -235,3 +239,28 @@ def test_what_cannot_be_read_does_not_pass(name: str, odd: bytes) -> None:
         assert out.record.outcome == "upstream_error"
         assert odd.strip() not in out.caller.got
         assert out.caller.ended
+
+
+@ALL
+@pytest.mark.parametrize("reason", [Reason.BUDGET_EXCEEDED, Reason.CONTENT_BLOCKED])
+@pytest.mark.parametrize("reach", [0, 3])
+def test_the_ending_is_that_of_what_left(name: str, reason: Reason, reach: int) -> None:
+    """What the gate's own meter does not read, since it says nothing new, does not change how it ends a stream."""
+    spoken = PROTOCOLS[name]
+    codec = find("POST", spoken.path, {}, spoken.query)
+    assert codec is not None
+    call = codec.decode(json.dumps(spoken.ask).encode(), Memos())
+    events = spoken.write([Text(["hm"], thought=True), Text(list("abcdefgh")), Use("a"), Text(["i"])])
+    deny = Deny(reason, "No.", rule="r")
+    meter, left = codec.meter(call), list[bytes]()
+    editor = codec.editor(call)
+    assert editor is not None
+    gate = Gate(Look("zz", reach=reach), editor, meter, codec.meter(call))
+    for raw in events:
+        if gate.take(meter.event(raw)):
+            asyncio.run(gate.judge())
+        left += gate.leave()[0]
+        plain = codec.meter(call)
+        for one in left:
+            plain.event(one)
+        assert gate.shown.cut(deny) == plain.cut(deny)
