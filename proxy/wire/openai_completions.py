@@ -177,7 +177,7 @@ class CompletionsMeter(Meter):
         """See `Meter.buffered`."""
         self.ended = True
         try:
-            reply = _reply_decoder.decode(body)
+            reply = jsonio.decoded(_reply_decoder, body)
         except BROKEN:
             self.texts.append(body.decode("utf-8", "replace"))
             self.usage = usage_of(loose(body).usage)
@@ -190,7 +190,7 @@ class CompletionsMeter(Meter):
         """See `Meter.event`."""
         data = data_of(raw)
         try:
-            reply = _reply_decoder.decode(data)
+            reply = jsonio.decoded(_reply_decoder, data)
         except BROKEN:
             return self._odd(raw, data)
         if len(reply.error) > 4:

@@ -15,12 +15,13 @@ from typing import Any
 
 import msgspec
 
-from proxy.model import Deny, Reason, Usage
+from proxy.model import Deny, Reason
 from proxy.wire import jsonio, refusals
 from proxy.wire.base import Meter
 from proxy.wire.call import Event, EventKind, ToolCall
-from proxy.wire.openai_reply import BROKEN, CUT_SHORT, MAX_CALLS, MAX_COUNT, MAX_MODEL
+from proxy.wire.openai_reply import BROKEN, CUT_SHORT, MAX_CALLS, MAX_MODEL
 from proxy.wire.openai_responses_items import GIVEN, called
+from proxy.wire.openai_responses_output import leaves, listed, usage_of, words
 from proxy.wire.openai_responses_write import NO_USAGE, Writer, message, response
 from proxy.wire.sse import data_of
 
@@ -31,49 +32,31 @@ _SOUND = "response.audio.delta"
 """Its delta is sound in base64, of which the transcript says the words."""
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
 _LAST = _ENDS | {"response.failed"}
-_QUIET = ("compaction", "mcp_list_tools", "additional_tools")
-"""Beginnings of the types of items that hold nothing that the model said."""
 FAULTS = frozenset({Reason.UPSTREAM_ERROR, Reason.UPSTREAM_TIMEOUT, Reason.STORE_UNAVAILABLE, Reason.POLICY_UNAVAILABLE, Reason.INTERNAL})
 """Reasons for which sending the request again can help."""
 
 
-class _InDetails(msgspec.Struct):
-    cached_tokens: int | None = None
-    cache_write_tokens: int | None = None
-
-
-class _OutDetails(msgspec.Struct):
-    reasoning_tokens: int | None = None
-
-
-class _Usage(msgspec.Struct):
-    input_tokens: int
-    output_tokens: int | None = None
-    input_tokens_details: _InDetails | None = None
-    output_tokens_details: _OutDetails | None = None
-
-
-class _Incomplete(msgspec.Struct):
-    reason: str | None = None
-
-
 class _Response(msgspec.Struct):
-    id: str | None = None
-    model: str | None = None
-    status: str | None = None
-    output: list[msgspec.Raw] | None = None
+    """What is read of a response. No type is wrong here: what a client takes as it stands must not hide what is beside it."""
+
+    id: Any = None
+    model: Any = None
+    status: Any = None
+    output: msgspec.Raw = _NOTHING
     usage: msgspec.Raw = _NOTHING
     error: msgspec.Raw = _NOTHING
-    incomplete_details: _Incomplete | None = None
+    incomplete_details: Any = None
 
 
 class _Event(msgspec.Struct):
-    type: str = ""
-    output_index: int | None = None
-    content_index: int | None = None
-    summary_index: int | None = None
-    command_index: int | None = None
-    sequence_number: int | None = None
+    """What is read of an event, as `_Response`."""
+
+    type: Any = None
+    output_index: Any = None
+    content_index: Any = None
+    summary_index: Any = None
+    command_index: Any = None
+    sequence_number: Any = None
     delta: Any = None
     text: Any = None
     refusal: Any = None
@@ -88,25 +71,6 @@ class _Event(msgspec.Struct):
 
 _event_decoder = msgspec.json.Decoder(_Event)
 _response_decoder = msgspec.json.Decoder(_Response)
-_usage_decoder = msgspec.json.Decoder(_Usage)
-
-
-def usage_of(raw: bytes | msgspec.Raw) -> Usage | None:
-    """Return the usage object `raw` as ours, None when it is none. Impossible numbers are clamped and make it inexact."""
-    if len(raw) < 5:  # absent, null, {}
-        return None
-    try:
-        found = _usage_decoder.decode(raw)
-    except BROKEN:
-        return None
-    inside, outside = found.input_tokens_details or _InDetails(), found.output_tokens_details or _OutDetails()
-    given = (found.input_tokens, found.output_tokens, inside.cached_tokens, inside.cache_write_tokens, outside.reasoning_tokens)
-    prompt, output, read, write, reasoning = (max(0, min(value or 0, MAX_COUNT)) for value in given)
-    known = found.output_tokens is not None and all(value is None or 0 <= value <= MAX_COUNT for value in given)
-    fits = known and read + write <= prompt and reasoning <= output
-    read = min(read, prompt)
-    write = min(write, prompt - read)
-    return Usage(prompt - read - write, output, read, write, 0, min(reasoning, output), fits)
 
 
 @dataclass(slots=True)
@@ -143,7 +107,7 @@ class ResponsesMeter(Meter):
             self._text(body.decode("utf-8", "replace"))
             return
         self._end(found)
-        self.failed = len(found.error) > 4 and not found.output
+        self.failed = len(found.error) > 4 and not listed(found.output)
 
     def event(self, raw: bytes) -> Event:
         """See `Meter.event`."""
@@ -152,7 +116,9 @@ class ResponsesMeter(Meter):
             event = jsonio.decoded(_event_decoder, data)
         except BROKEN:
             return self._odd(raw, data)
-        if event.sequence_number is not None:
+        if not isinstance(event.type, str):
+            return self._odd(raw, data)
+        if isinstance(event.sequence_number, int):
             self._number = event.sequence_number
         name = event.type
         if name.endswith(".delta"):
@@ -160,9 +126,9 @@ class ResponsesMeter(Meter):
         if name == "response.output_item.added":
             return self._added(raw, event)
         if name == "response.output_item.done":
-            index = event.output_index or 0
-            text = self._whole(self._item(index), bytes(event.item))
-            return Event(raw, _kind(self._item(index).head) if text else "other", text)
+            item = self._item(event.output_index)
+            text = self._whole(item, bytes(event.item))
+            return Event(raw, _kind(item.head) if text else "other", text)
         if name.endswith(".done"):
             return self._finished(raw, event)
         if name in _LAST or name == "error":
@@ -188,12 +154,14 @@ class ResponsesMeter(Meter):
             self.pieces += 1
 
     def _head(self, found: _Response) -> None:
-        self.model = (found.model or self.model)[:MAX_MODEL]
-        if self._keeps:
-            self.reply_id = found.id or self.reply_id
+        if isinstance(found.model, str):
+            self.model = found.model[:MAX_MODEL]
+        if self._keeps and isinstance(found.id, str):
+            self.reply_id = found.id
 
-    def _item(self, index: int) -> _Item:
-        """Return the item at `index`; past what anybody can ask for, all share the last, so that no provider fills memory."""
+    def _item(self, place: object) -> _Item:
+        """Return the item at `place`; past what anybody can ask for, all share the last, so that no provider fills memory."""
+        index = place if isinstance(place, int) else 0
         found = self._items.get(index)
         if found is None:
             if len(self._items) >= MAX_CALLS:
@@ -205,7 +173,7 @@ class ResponsesMeter(Meter):
         head = jsonio.loads(bytes(event.item))
         if not isinstance(head, dict):
             return Event(raw, "other")
-        self._item(event.output_index or 0).head = head
+        self._item(event.output_index).head = head
         call = called(head)
         name = call[1].replace("\n", " ") if call else ""
         self._text(name)
@@ -216,13 +184,13 @@ class ResponsesMeter(Meter):
         if not isinstance(text, str) or event.type == _SOUND:
             return Event(raw, "other")
         if text:
-            self._item(event.output_index or 0).parts.setdefault(_place(event), []).append(text)
+            self._item(event.output_index).parts.setdefault(_place(event), []).append(text)
             self._text(text)
         return Event(raw, "text" if event.type.startswith(_SPOKEN) else "tool", text)
 
     def _finished(self, raw: bytes, event: _Event) -> Event:
         """Read an event that says one part in full."""
-        item = self._item(event.output_index or 0)
+        item = self._item(event.output_index)
         item.closed += event.type == "response.content_part.done"
         self._know(item)
         found = [event.text, event.refusal, event.arguments, event.input, event.code, event.transcript]
@@ -262,9 +230,9 @@ class ResponsesMeter(Meter):
         item.head = item.head or value
         call = called(value)
         if call is None:
-            return _words(value)
+            return words(value)
         self._call(*call)
-        return _leaves(jsonio.loads(call[2].encode())) if item.parts and value["type"] not in GIVEN else [call[2]]
+        return leaves(jsonio.loads(call[2].encode())) if item.parts and value["type"] not in GIVEN else [call[2]]
 
     def _call(self, id: str, name: str, arguments: str) -> None:
         call = ToolCall(id, name, arguments, jsonio.signature(name, arguments))
@@ -287,11 +255,12 @@ class ResponsesMeter(Meter):
         self._head(found)
         self.usage = usage_of(found.usage)
         details = found.incomplete_details
-        self.finish = (details and details.reason) or found.status or ""
+        reason = details.get("reason") if isinstance(details, dict) else None
+        self.finish = next((word for word in (reason, found.status) if isinstance(word, str)), "")
         for item in self._items.values():
             self._know(item)
         text = ""
-        for index, raw in enumerate(found.output or ()):
+        for index, raw in enumerate(listed(found.output)):
             text += self._whole(self._item(index), bytes(raw))
         return text
 
@@ -332,33 +301,9 @@ def _decoded(raw: bytes) -> _Response | None:
 
 def _place(event: _Event) -> tuple[str, int]:
     """Return which text of its item an event belongs to."""
-    return event.type, event.content_index or event.summary_index or event.command_index or 0
+    index = event.content_index or event.summary_index or event.command_index
+    return event.type, index if isinstance(index, int) else 0
 
 
 def _kind(head: dict[str, Any]) -> EventKind:
     return "text" if head.get("type") in ("message", "reasoning") else "tool"
-
-
-def _words(item: dict[str, Any]) -> list[object]:
-    """Return the texts of an item that calls no tool; of one that we do not know, its JSON."""
-    kind = item.get("type")
-    if kind not in ("message", "reasoning"):
-        quiet = isinstance(kind, str) and (kind.startswith(_QUIET) or kind.endswith("_output"))
-        return [] if quiet else [jsonio.readable(item)]
-    parts = [part for key in ("summary", "content") if isinstance(item.get(key), list) for part in item[key]]
-    return [part.get(key) for part in parts if isinstance(part, dict) for key in ("text", "refusal")]
-
-
-def _leaves(value: Any) -> list[object]:
-    """Return all texts anywhere in `value`."""
-    found: list[object] = []
-    rest = [value]
-    while rest:
-        inner = rest.pop()
-        if isinstance(inner, dict):
-            rest += inner.values()
-        elif isinstance(inner, list):
-            rest += inner
-        else:
-            found.append(inner)
-    return found

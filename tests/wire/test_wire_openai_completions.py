@@ -174,6 +174,11 @@ def test_odd_events() -> None:
     assert meter.failed
 
 
+def test_half_a_surrogate_hides_no_usage() -> None:
+    meter, _ = run(ask(), chunk(says("\ud800", 0, "stop"), usage={"prompt_tokens": 5, "completion_tokens": 2}))
+    assert (meter.usage, meter.texts) == (Usage(5, 2), ["\ufffd"])
+
+
 @pytest.mark.parametrize("index", [-1, 7, None, 10**9])
 def test_answers_with_impossible_numbers_count_too(index: int | None) -> None:
     meter, _ = run(ask(echo=True), chunk(says("hi there", index)))

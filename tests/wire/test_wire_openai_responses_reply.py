@@ -13,7 +13,8 @@ from proxy.wire.base import Memos
 from proxy.wire.call import Event
 from proxy.wire.openai_reply import MAX_CALLS, MAX_MODEL
 from proxy.wire.openai_responses import ResponsesCodec
-from proxy.wire.openai_responses_reply import ResponsesMeter, usage_of
+from proxy.wire.openai_responses_output import usage_of
+from proxy.wire.openai_responses_reply import ResponsesMeter
 from proxy.wire.sse import Splitter, data_of
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -148,7 +149,8 @@ def test_what_ends_otherwise() -> None:
 
 
 def test_whole_replies_that_are_none() -> None:
-    for body, texts, failed in ((b'{"error":{"message":"no"}}', [], True), (b"<html>", ["<html>"], False), (b"[]", ["[]"], False)):
+    failures = (b'{"error":{"message":"no"}}', b'{"error":{"message":"no"},"output":null}', b'{"error":{"message":"no"},"output":[]}')
+    for body, texts, failed in (*((body, [], True) for body in failures), (b"<html>", ["<html>"], False), (b"[]", ["[]"], False)):
         meter = ResponsesMeter()
         meter.buffered(body)
         assert (meter.texts, meter.failed, meter.ended, meter.usage) == (texts, failed, True, None)
@@ -209,6 +211,12 @@ def test_words_that_were_not_streamed_count_wherever_they_stand(later: bytes) ->
     assert meter.texts == ["good", "evil"]
 
 
+@pytest.mark.parametrize("content", ["evil", ["evil"], [{"type": "x", "y": "evil"}], {"text": "evil"}])
+def test_words_in_an_odd_shape_count(content: Any) -> None:
+    meter, _ = run(event("response.output_item.done", output_index=0, item={"type": "message", "id": "m", "content": content}))
+    assert "evil" in "".join(meter.texts)
+
+
 def call_item(arguments: str, id: str = "c1") -> dict[str, Any]:
     return {"type": "function_call", "id": f"fc_{id}", "call_id": id, "name": "f", "arguments": arguments}
 
@@ -220,6 +228,51 @@ def test_a_call_counts_once_unless_it_says_something_else() -> None:
     assert [(c.id, c.arguments) for c in meter.tool_calls] == [("c1", '{"a":1}'), ("c2", "{}")]
     meter, _ = run(done, event("response.completed", response={"output": [call_item('{"a":2}')]}))
     assert [(c.id, c.arguments) for c in meter.tool_calls] == [("c1", '{"a":1}'), ("c1", '{"a":2}')]
+
+
+HALF = "\ud800"
+
+
+def test_half_a_surrogate_hides_no_call() -> None:
+    call = {"type": "function_call", "call_id": "c1", "name": "rm", "arguments": '{"path":"/' + HALF + '"}'}
+    usage = {"input_tokens": 5, "output_tokens": 2}
+    meter, events = run(
+        event("response.function_call_arguments.delta", output_index=0, delta=call["arguments"]),
+        event("response.output_item.done", output_index=0, item=call, note=HALF),
+        event("response.completed", response={"model": HALF, "output": [call | {"call_id": "c2"}], "usage": usage}),
+    )
+    assert [(c.id, c.name) for c in meter.tool_calls] == [("c1", "rm"), ("c2", "rm")]
+    assert (meter.usage, meter.ended) == (Usage(5, 2), True)
+    assert [one.kind for one in events] == ["tool", "other", "end"]
+    whole = ResponsesMeter()
+    whole.buffered(json.dumps({"id": HALF, "output": [call], "usage": usage}).encode())
+    assert ([c.name for c in whole.tool_calls], whole.usage) == (["rm"], Usage(5, 2))
+
+
+@pytest.mark.parametrize(
+    "odd", [{"output_index": "0"}, {"sequence_number": 1.5}, {"content_index": {}}, {"text": 7}, {"response": 7}, {"part": []}]
+)
+def test_a_wrong_type_hides_no_call(odd: dict[str, Any]) -> None:
+    meter, _ = run(event("response.output_item.done", **{"output_index": 0, "item": call_item("{}")} | odd))
+    assert [c.name for c in meter.tool_calls] == ["f"]
+
+
+@pytest.mark.parametrize(
+    "odd", [{"id": 7}, {"model": {}}, {"status": []}, {"incomplete_details": "x"}, {"incomplete_details": {"reason": 7}}]
+)
+def test_a_wrong_type_in_a_response_hides_no_call(odd: dict[str, Any]) -> None:
+    body = {"id": "r", "output": [call_item("{}")], "usage": {"input_tokens": 5, "output_tokens": 2}} | odd
+    meter, _ = run(event("response.completed", response=body))
+    whole = ResponsesMeter()
+    whole.buffered(json.dumps(body).encode())
+    for one in (meter, whole):
+        assert ([c.name for c in one.tool_calls], one.usage) == (["f"], Usage(5, 2))
+
+
+def test_an_output_that_is_no_list_counts_as_an_item() -> None:
+    meter, _ = run(event("response.completed", response={"output": call_item("{}")}))
+    assert [c.name for c in meter.tool_calls] == ["f"]
+    assert run(event("response.completed", response={"output": None}))[0].texts == []
 
 
 def test_a_shell_call_that_streams_its_commands() -> None:

@@ -14,7 +14,7 @@ import msgspec
 from proxy.model import Usage
 from proxy.wire import jsonio, openai_responses_write
 from proxy.wire.openai_reply import BROKEN, MAX_CALLS, MAX_MODEL
-from proxy.wire.openai_responses_reply import usage_of
+from proxy.wire.openai_responses_output import usage_of
 from proxy.wire.openai_responses_write import NO_USAGE, message
 from proxy.wire.sse import data_of
 from proxy.wire.translate.draft import whole_parts
