@@ -14,7 +14,7 @@ from typing import Any
 from proxy.wire import jsonio
 from proxy.wire.translate.calls import CallIds
 from proxy.wire.translate.gemini_schema import json_schema
-from proxy.wire.translate.given import SWITCHES_ON, flag, number, objects, schema, sift, whole, word, words
+from proxy.wire.translate.given import SWITCHES_ON, arguments_text, flag, number, objects, schema, sift, whole, word, words
 from proxy.wire.translate.hub import Asked, Image, Part, Text, Thought, Tool, ToolOutput, ToolUse, Turn, Untranslatable
 
 # fmt: off
@@ -143,7 +143,7 @@ def _call(asked: Asked, call: dict[str, Any], ids: CallIds, place: str) -> ToolU
     name, args = word(call.get("name"), place), call.get("args")
     if not isinstance(args, dict | None):
         raise Untranslatable(f"{place}: arguments that are no object")
-    return ToolUse(ids.call(word(call.get("id"), place), name), name, jsonio.readable(args or {}))
+    return ToolUse(ids.call(word(call.get("id"), place), name), name, arguments_text(args))
 
 
 def _output(asked: Asked, output: dict[str, Any], ids: CallIds, place: str) -> ToolOutput:

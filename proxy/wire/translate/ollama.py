@@ -12,9 +12,21 @@ import base64
 import binascii
 from typing import Any
 
-from proxy.wire import jsonio
 from proxy.wire.translate.calls import CallIds, names_of
-from proxy.wire.translate.given import SWITCHES_ON, arguments_of, merged, number, objects, schema, sift, texts, whole, word, words
+from proxy.wire.translate.given import (
+    SWITCHES_ON,
+    arguments_of,
+    arguments_text,
+    merged,
+    number,
+    objects,
+    schema,
+    sift,
+    texts,
+    whole,
+    word,
+    words,
+)
 from proxy.wire.translate.hub import (
     Asked,
     Dialect,
@@ -167,7 +179,7 @@ def _call(call: dict[str, Any], ids: CallIds, place: str) -> ToolUse:
     name, arguments = word(function.get("name"), place), function.get("arguments")
     if not isinstance(arguments, dict | str | None):
         raise Untranslatable(f"{place}: arguments that are no object")
-    text = arguments if isinstance(arguments, str) else jsonio.readable(arguments or {})
+    text = arguments if isinstance(arguments, str) else arguments_text(arguments)
     return ToolUse(ids.call(word(call.get("id"), place), name), name, text or "{}")
 
 

@@ -126,7 +126,7 @@ def _parts(items: list[_Item]) -> list[Text | Thought | ToolUse]:
 def read_reply(body: dict[str, Any]) -> Said:
     """See `Dialect.read_reply`."""
     try:
-        response = jsonio.decoded(_response_decoder, jsonio.dumps(body))
+        response = jsonio.decoded(_response_decoder, jsonio.encoded(body))
     except BROKEN:
         raise Untranslatable("the reply is no response") from None
     if response.output is None or response.status not in (None, "completed", "incomplete"):
