@@ -100,18 +100,6 @@ _usage_decoder = msgspec.json.Decoder(_Usage)
 _loose_decoder = msgspec.json.Decoder(_Loose)
 
 
-def _decoded(data: bytes) -> _Reply | None:
-    """Return the reply that `data` is, None for what is none. Half a surrogate, which JSON allows, must not hide the call beside it."""
-    try:
-        return _reply_decoder.decode(data)
-    except BROKEN:
-        value = jsonio.loads(data)
-    try:
-        return _reply_decoder.decode(jsonio.readable(value).encode()) if isinstance(value, dict) else None
-    except BROKEN:
-        return None
-
-
 # --- usage -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -187,8 +175,9 @@ class GenerateMeter(Meter):
     def buffered(self, body: bytes) -> None:
         """See `Meter.buffered`."""
         self.ended = True
-        reply = _decoded(body)
-        if reply is None:
+        try:
+            reply = jsonio.decoded(_reply_decoder, body)
+        except BROKEN:
             self._odd(body)
             return
         self.failed = len(reply.error) > 4 and not reply.candidates
@@ -200,8 +189,9 @@ class GenerateMeter(Meter):
         """See `Meter.event`."""
         data = self._frame.data(raw)
         self._before = self._after
-        reply = _decoded(data)
-        if reply is None:
+        try:
+            reply = jsonio.decoded(_reply_decoder, data)
+        except BROKEN:
             return self._unread(raw, data)
         self._after += 1
         if len(reply.error) > 4:
