@@ -48,10 +48,10 @@ class Notes:
 
 @contextlib.asynccontextmanager
 async def steady(
-    case: str, url: str, *, failures: int = 0, retries: int = 1, clock: Clock | None = None, **more: float
+    case: str, url: str, *, failures: int = 0, retries: int = 1, clock: Clock | None = None, connections: int = 9, **more: float
 ) -> AsyncIterator[SteadyTransport]:
     kind = AioTransport if case.startswith("aiohttp") else LeanTransport
-    provider = Provider("p", {"openai": f"{url}/v1"}, retries=retries, deadlines=Deadlines(**more))
+    provider = Provider("p", {"openai": f"{url}/v1"}, retries=retries, deadlines=Deadlines(**more), connections=connections)
     inner = kind([provider], Deadlines())
     transport = SteadyTransport(inner, [provider], failures, 5.0, luck=lambda: 0.0, now=clock or time.monotonic)
     try:
@@ -250,6 +250,26 @@ def test_a_request_that_cannot_be_sent_is_no_failure_of_the_provider(case: str) 
             for _ in range(5):
                 assert await outcome(transport, ask(headers=[("X-A", "b\r\nEvil: 1")])) == "protocol"
             assert await whole(transport) == (200, b"{}")
+
+    run(case, main())
+
+
+@every
+def test_a_lack_of_free_connections_is_no_failure_of_the_provider(case: str) -> None:
+    async def main() -> None:
+        async def play(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{")
+            await peer.gone()
+
+        async with Upstream(play=play) as upstream, steady(case, upstream.url, failures=2, connections=1, connect_s=0.05) as transport:
+            slow = await transport.send(ask())
+            for _ in range(3):
+                with pytest.raises(UpstreamError, match=r"all 1 connections to p were taken for 0\.05 s") as e:
+                    await transport.send(ask())
+                assert (e.value.kind, e.value.retryable) == ("connect", True)
+            assert transport.circuits() == {"p": False}
+            slow.close()
 
     run(case, main())
 
