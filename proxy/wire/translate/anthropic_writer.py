@@ -163,4 +163,4 @@ class MessagesWriter(StreamWriter):
 
 
 def _sse(name: str, members: dict[str, Any]) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), jsonio.encoded({"type": name, **members}))
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), jsonio.line({"type": name, **members}))

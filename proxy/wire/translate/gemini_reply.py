@@ -261,7 +261,7 @@ class GeminiWriter(StreamWriter):
         return b"\n]" if self._array else b""
 
     def _event(self, chunk: dict[str, Any]) -> bytes:
-        return self._framed(jsonio.encoded(chunk))
+        return self._framed(jsonio.line(chunk))
 
     def _framed(self, body: bytes) -> bytes:
         opening, self._first = b"[" if self._first else b",\n", False

@@ -15,6 +15,7 @@ from proxy.wire.keys import OFFERS
 from proxy.wire.translate.hub import Asked, Image, Part, Text, ToolUse, Turn, Untranslatable
 
 _NOTHING: tuple[Any, ...] = (None, False, 0, "", [], {})
+_OBJECTS = {dict}
 _prefixes = re.compile(r"(chatcmpl|msg|resp|gen)[-_]")
 _data_url = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,")
 SWITCHES_ON = {name: f"switches on {tool}, which only its own provider has" for name, tool in OFFERS.items()}
@@ -48,7 +49,7 @@ def objects(value: object, place: str) -> list[dict[str, Any]]:
     """Return a list of objects; absent is empty. Raises Untranslatable."""
     if value is None:
         return []
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+    if not isinstance(value, list) or not {*map(type, value)} <= _OBJECTS:
         raise Untranslatable(f"{place}: not a list of objects")
     return value
 

@@ -188,7 +188,7 @@ class OllamaWriter(StreamWriter):
             return b""
         if isinstance(step, Failed):
             self._over = True
-            return refusals.provider_error("ollama", 502, jsonio.dumps({"error": step.message})) + b"\n"
+            return refusals.provider_error("ollama", 502, jsonio.encoded({"error": step.message})) + b"\n"
         if isinstance(step, Words) and step.text and not self._draft.calling:
             return self._say(_message([Thought(step.text) if step.thought else Text(step.text)], self._asked))
         self._draft.add(step)
@@ -205,8 +205,7 @@ class OllamaWriter(StreamWriter):
         return self._last("length", {"fleetgate": refusals.decision(deny)}) if deny.reason in CUT_SHORT else self._refused(deny)
 
     def _say(self, message: dict[str, Any], more: dict[str, Any] | None = None) -> bytes:
-        # In ASCII: clients cut lines at every character that Unicode calls a line break, also within a text.
-        return jsonio.dumps(_line(self._draft.model or self._asked.model, message) | (more or {})) + b"\n"
+        return jsonio.line(_line(self._draft.model or self._asked.model, message) | (more or {})) + b"\n"
 
     def _last(self, stop: Stop, more: dict[str, Any]) -> bytes:
         if self._over:

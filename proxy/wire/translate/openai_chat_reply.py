@@ -280,7 +280,7 @@ class ChatWriter(StreamWriter):
     def _headed(self, id: str, model: str) -> bytes:
         """Return how every chunk begins, without its last brace."""
         head = {"id": reply_name(_PREFIX, id, self._asked), "object": "chat.completion.chunk", "created": 0}
-        return jsonio.encoded(head | {"model": model or self._asked.model})[:-1]
+        return jsonio.line(head | {"model": model or self._asked.model})[:-1]
 
     def _begin(self) -> bytes:
         if self._began:
@@ -292,7 +292,7 @@ class ChatWriter(StreamWriter):
         return self._chunk({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
 
     def _chunk(self, members: dict[str, Any]) -> bytes:
-        return b"data: %b,%b\n\n" % (self._head, jsonio.encoded(members)[1:])
+        return b"data: %b,%b\n\n" % (self._head, jsonio.line(members)[1:])
 
     def _finish(self, stop: Stop) -> bytes:
         if self._finished:

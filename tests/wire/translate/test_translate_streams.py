@@ -379,3 +379,13 @@ def test_steps_that_only_other_dialects_take() -> None:
     assert chat.step(Words("b")) + chat.cut(COSTLY) + chat.end() == b""
     assert writer.step(Failed("x")) != b""
     assert writer.step(Words("b")) + writer.cut(COSTLY) + writer.end() == b""
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "raw"),
+    [(MESSAGES, CHAT, chunk({"content": "a\u2028b\x85"})), (CHAT, MESSAGES, more(0, type="text_delta", text="a\u2028b\x85"))],
+)
+def test_an_event_has_the_lines_that_it_should_whatever_counts_as_a_line_break(source: str, target: str, raw: bytes) -> None:
+    said = bridge(source, target, {"stream": True}).back().event(raw)
+    assert said.decode().splitlines() == said.decode().split("\n")[:-1]
+    assert b"\\u2028" in said
