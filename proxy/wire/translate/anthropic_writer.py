@@ -61,7 +61,7 @@ class MessagesWriter(StreamWriter):
         if isinstance(step, Failed):
             self._failed = True
             told = jsonio.encoded({"error": {"message": step.message}})
-            return b"event: error\ndata: %b\n\n" % refusals.provider_error("anthropic", 500, told)
+            return b"event: error\ndata: %b\n\n" % refusals.provider_error("anthropic", 502, told)
         if isinstance(step, Ended):
             self._usage = step.usage or self._usage
             self._stop = step.stop or self._stop

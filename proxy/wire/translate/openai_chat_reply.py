@@ -261,7 +261,7 @@ class ChatWriter(StreamWriter):
         if isinstance(step, Failed):
             self._failed = True
             told = jsonio.encoded({"error": {"message": step.message}})
-            return b"data: %b\n\n" % refusals.provider_error("openai", 500, told) + DONE
+            return b"data: %b\n\n" % refusals.provider_error("openai", 502, told) + DONE
         if isinstance(step, Ended):
             self._usage = step.usage or self._usage
             return b"" if step.stop is None else self._finish(step.stop)

@@ -188,7 +188,7 @@ def test_a_stream_that_says_nothing_is_a_message_of_nothing() -> None:
     assert [e["type"] for e in to_messages()] == ["message_start", "message_delta", "message_stop"]
 
 
-@pytest.mark.parametrize(("error", "words"), [({"message": "late"}, "late"), ("late", "late"), ({"code": 5}, "The provider answered 500.")])
+@pytest.mark.parametrize(("error", "words"), [({"message": "late"}, "late"), ("late", "late"), ({"code": 5}, "The provider answered 502.")])
 def test_an_error(error: Any, words: str) -> None:
     found = to_messages(chunk({"content": "a"}), sse({"error": error}), chunk({"content": "b"}), end=False)
     assert found[-1] == {"type": "error", "error": {"type": "api_error", "message": words}, "request_id": None}
@@ -309,7 +309,7 @@ def test_a_stream_may_begin_twice_and_end_twice() -> None:
 
 @pytest.mark.parametrize(
     ("error", "words"),
-    [({"message": "late"}, "late"), ({"message": 5}, "The provider answered 500."), (None, "The provider answered 500.")],
+    [({"message": "late"}, "late"), ({"message": 5}, "The provider answered 502."), (None, "The provider answered 502.")],
 )
 def test_an_error_to_a_chat(error: Any, words: str) -> None:
     found = to_chat(*TEXT[:3], sse({"type": "error", "error": error}), *TEXT[3:], end=False)
