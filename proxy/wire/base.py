@@ -22,7 +22,7 @@ PART, TEXT = 160, 60
 
 def weigh_message(message: Message) -> int:
     """Return the bytes that the parts of a message take beside their letters: what is cut fine takes many times its JSON."""
-    return TEXT * len(message.texts) + PART * (len(message.tool_calls) + len(message.tool_results) + len(message.media))
+    return TEXT * len(message.texts) + PART * sum(map(len, (message.tool_calls, message.tool_results, message.media, message.offers)))
 
 
 class Memos:

@@ -28,8 +28,12 @@ from proxy.wire.sse import data_of
 _NOTHING = msgspec.Raw(b"")
 _SPOKEN = ("response.output_text", "response.content_part", "response.refusal", "response.reasoning", "response.audio")
 """Beginnings of the events whose texts are words; all others belong to tool calls."""
+_WORDS = "response.output_text.delta"
 _SOUND = "response.audio.delta"
 """Its delta is sound in base64, of which the transcript says the words."""
+MAX_PARTS = 128
+"""Texts of one item that are kept apart; what comes beyond is one text, so that no provider has us sort through thousands."""
+_REST = ("", 0)
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
 _LAST = _ENDS | {"response.failed"}
 FAULTS = frozenset({Reason.UPSTREAM_ERROR, Reason.UPSTREAM_TIMEOUT, Reason.STORE_UNAVAILABLE, Reason.POLICY_UNAVAILABLE, Reason.INTERNAL})
@@ -184,7 +188,8 @@ class ResponsesMeter(Meter):
         if not isinstance(text, str) or event.type == _SOUND:
             return Event(raw, "other")
         if text:
-            self._item(event.output_index).parts.setdefault(_place(event), []).append(text)
+            parts, place = self._item(event.output_index).parts, _place(event)
+            parts.setdefault(place if place in parts or len(parts) < MAX_PARTS else _REST, []).append(text)
             self._text(text)
         return Event(raw, "text" if event.type.startswith(_SPOKEN) else "tool", text)
 
@@ -200,7 +205,11 @@ class ResponsesMeter(Meter):
         return Event(raw, ("text" if event.type.startswith(_SPOKEN) else "tool") if text else "other", text)
 
     def _know(self, item: _Item) -> None:
-        self._known.update([hash("".join(pieces)) for pieces in item.parts.values()])
+        """Take note of what the texts of `item` say as far as they came; each is put together once, however often this is asked."""
+        for pieces in item.parts.values():
+            if len(pieces) > 1:
+                pieces[:] = ["".join(pieces)]
+            self._known.add(hash(pieces[0]))
 
     def _new(self, texts: Iterable[object]) -> str:
         """Keep those of `texts` that were never said, piece by piece or whole; return them as one."""
@@ -281,12 +290,13 @@ class ResponsesMeter(Meter):
 
     def _output(self, writer: Writer) -> list[Any]:
         """Finish the messages that are open, and return all items that are whole then."""
-        output = []
+        output: list[Any] = []
         for index, item in sorted(self._items.items()):
-            if item.done:
-                output.append(jsonio.loads(item.done))
+            whole = jsonio.loads(item.done)
+            if isinstance(whole, dict):
+                output.append(whole)
             elif item.head.get("type") == "message":
-                texts = ["".join(pieces) for _, pieces in sorted(item.parts.items())]
+                texts = ["".join(pieces) for (name, _), pieces in sorted(item.parts.items()) if name == _WORDS]
                 output.append(message(str(item.head.get("id")), texts, "incomplete"))
                 writer.close(index, output[-1], item.closed)
         return output

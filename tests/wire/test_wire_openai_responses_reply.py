@@ -14,7 +14,7 @@ from proxy.wire.call import Event
 from proxy.wire.openai_reply import MAX_CALLS, MAX_MODEL
 from proxy.wire.openai_responses import ResponsesCodec
 from proxy.wire.openai_responses_output import usage_of
-from proxy.wire.openai_responses_reply import ResponsesMeter
+from proxy.wire.openai_responses_reply import MAX_PARTS, ResponsesMeter
 from proxy.wire.sse import Splitter, data_of
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -369,6 +369,15 @@ def test_a_provider_cannot_fill_memory_with_numbers() -> None:
     meter.event(event("response.created", response={"model": "m" * 5000}))
     assert len(meter._items) == len(meter.tool_calls) == MAX_CALLS
     assert len(meter.model) == MAX_MODEL
+    for n in range(3 * MAX_PARTS):
+        meter.event(event("response.output_text.delta", output_index=0, content_index=n, delta=str(n)))
+    assert len(meter._items[0].parts) == MAX_PARTS + 1
+    assert meter.texts[-1] == str(3 * MAX_PARTS - 1)
+
+
+def test_an_item_that_is_none_is_left_out_of_what_was_whole() -> None:
+    meter, _ = run(event("response.output_item.done", output_index=0, item=[1]), WORDS)
+    assert written(meter.cut(COSTLY))[-1]["response"]["output"] == []
 
 
 def test_depth_that_can_be_read_but_not_written_is_text() -> None:
