@@ -100,6 +100,7 @@ class ResponsesMeter(Meter):
         self._items: dict[int, _Item] = {}
         self._known: set[int] = set()
         self._calls: set[tuple[str, bytes]] = set()
+        self._named: set[tuple[str, str]] = set()
         self._created = b""
         self._number = -1
 
@@ -111,6 +112,7 @@ class ResponsesMeter(Meter):
             self._text(body.decode("utf-8", "replace"))
             return
         self._end(found)
+        self._tools(0)
         self.failed = len(found.error) > 4 and not listed(found.output)
 
     def event(self, raw: bytes) -> Event:
@@ -130,9 +132,10 @@ class ResponsesMeter(Meter):
         if name == "response.output_item.added":
             return self._added(raw, event)
         if name == "response.output_item.done":
-            item = self._item(event.output_index)
+            item, before = self._item(event.output_index), len(self.tool_calls)
             text = self._whole(item, bytes(event.item))
-            return Event(raw, _kind(item.head) if text else "other", text)
+            tool = self._tools(before)
+            return Event(raw, _kind(item.head) if text or tool else "other", text, tool)
         if name.endswith(".done"):
             return self._finished(raw, event)
         if name in _LAST or name == "error":
@@ -179,9 +182,21 @@ class ResponsesMeter(Meter):
             return Event(raw, "other")
         self._item(event.output_index).head = head
         call = called(head)
-        name = call[1].replace("\n", " ") if call else ""
-        self._text(name)
+        name = self._name(call[0], call[1]) if call else ""
         return Event(raw, "tool" if name else "other", "", name)
+
+    def _name(self, id: str, name: str) -> str:
+        """Return the name of a call as one line, once for each call: where it is first heard of."""
+        if (id, name) in self._named:
+            return ""
+        if len(self._named) < MAX_CALLS:
+            self._named.add((id, name))
+        self._text(name)
+        return name.replace("\n", " ")
+
+    def _tools(self, before: int) -> str:
+        """Return the names of the calls that came since there were `before` and that no event announced."""
+        return "\n".join([name for call in self.tool_calls[before:] if (name := self._name(call.id, call.name))])
 
     def _delta(self, raw: bytes, event: _Event) -> Event:
         text = event.delta
@@ -250,14 +265,15 @@ class ResponsesMeter(Meter):
             self.tool_calls.append(call)
 
     def _last(self, raw: bytes, event: _Event) -> Event:
-        found = _decoded(bytes(event.response)) or _Response()
-        text = self._end(found)
+        before = len(self.tool_calls)
+        text = self._end(_decoded(bytes(event.response)) or _Response())
+        tool = self._tools(before)
         self.failed = event.type not in _ENDS
         self.ended = not self.failed
         if self.failed:
-            return Event(raw, "error", text)
+            return Event(raw, "error", text, tool)
         self.finish = self.finish or event.type.removeprefix("response.")
-        return Event(raw, "end", text)
+        return Event(raw, "end", text, tool)
 
     def _end(self, found: _Response) -> str:
         """Read a response that is over; return what it says that nothing before it did."""

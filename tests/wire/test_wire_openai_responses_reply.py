@@ -52,6 +52,11 @@ def test_the_golden_reply() -> None:
         "{}",
         '{"code":"1+1"}',
         '{"id":"w_1","type":"weather","wind":"strong"}',
+        "get_invoice",
+        "run",
+        "local_shell",
+        "ask",
+        "code_interpreter",
     ]
     assert [(c.id, c.name, c.arguments) for c in meter.tool_calls] == [
         ("call_1", "get_invoice", '{"id":8}'),
@@ -243,7 +248,7 @@ def test_half_a_surrogate_hides_no_call() -> None:
     )
     assert [(c.id, c.name) for c in meter.tool_calls] == [("c1", "rm"), ("c2", "rm")]
     assert (meter.usage, meter.ended) == (Usage(5, 2), True)
-    assert [one.kind for one in events] == ["tool", "other", "end"]
+    assert [one.kind for one in events] == ["tool", "tool", "end"]
     whole = ResponsesMeter()
     whole.buffered(json.dumps({"id": HALF, "output": [call], "usage": usage}).encode())
     assert ([c.name for c in whole.tool_calls], whole.usage) == (["rm"], Usage(5, 2))
@@ -273,6 +278,15 @@ def test_an_output_that_is_no_list_counts_as_an_item() -> None:
     meter, _ = run(event("response.completed", response={"output": call_item("{}")}))
     assert [c.name for c in meter.tool_calls] == ["f"]
     assert run(event("response.completed", response={"output": None}))[0].texts == []
+
+
+def test_a_call_that_no_event_announced_is_named_where_it_is_first_heard_of() -> None:
+    done = event("response.output_item.done", output_index=0, item=call_item("{}"))
+    last = event("response.completed", response={"output": [call_item("{}"), call_item("{}", "c2") | {"name": "g\nh"}]})
+    _, events = run(done, done, last, last)
+    assert [(one.kind, one.tool) for one in events] == [("tool", "f"), ("other", ""), ("end", "g h"), ("end", "")]
+    _, (failed,) = run(event("response.failed", response={"output": [call_item("{}")]}))
+    assert (failed.kind, failed.tool) == ("error", "f")
 
 
 def test_a_shell_call_that_streams_its_commands() -> None:
@@ -368,6 +382,8 @@ def test_a_provider_cannot_fill_memory_with_numbers() -> None:
         meter.event(event("response.output_item.done", output_index=n, item=call_item(str(n), str(n))))
     meter.event(event("response.created", response={"model": "m" * 5000}))
     assert len(meter._items) == len(meter.tool_calls) == MAX_CALLS
+    assert len(meter._named) == MAX_CALLS
+    assert meter.event(event("response.output_item.added", output_index=0, item=call_item("", "last"))).tool == "f"
     assert len(meter.model) == MAX_MODEL
     for n in range(3 * MAX_PARTS):
         meter.event(event("response.output_text.delta", output_index=0, content_index=n, delta=str(n)))
