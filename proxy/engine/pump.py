@@ -135,7 +135,7 @@ async def _tail(ex: Exchange, flow: Flow) -> Deny | None:
         meter.withheld = bool(rest)
         return _broken(False, "the stream ended without the protocol's own ending")
     if back is not None:
-        rest = (back.event(rest) if rest else b"") + (b"" if meter.failed else back.end())
+        rest = (back.event(rest) if rest else b"") + back.end()
     if rest:
         ex.sizes[1] += len(rest)
         await ex.client.write(rest)

@@ -250,8 +250,9 @@ class GeminiWriter(StreamWriter):
     def _last(self, parts: Sequence[Text | Thought | ToolUse], stop: Stop, more: dict[str, Any]) -> bytes:
         if self._over:
             return b""
+        said = self._event(_chunk(self._asked, self._name, parts, stop, self._draft.usage) | more)
         self._over = True
-        return self._event(_chunk(self._asked, self._name, parts, stop, self._draft.usage) | more) + self._close()
+        return said + self._close()
 
     def _failed(self, body: bytes) -> bytes:
         self._over = True

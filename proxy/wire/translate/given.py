@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from proxy.wire import jsonio
@@ -20,6 +20,7 @@ _prefixes = re.compile(r"(chatcmpl|msg|resp|gen)[-_]")
 _data_url = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,")
 SWITCHES_ON = {name: f"switches on {tool}, which only its own provider has" for name, tool in OFFERS.items()}
 """Members that give the model a tool of the provider's."""
+MAX_DEPTH = 64
 INVALID = "INVALID_JSON"
 """The member under which arguments that are no JSON object are handed on.
 
@@ -75,6 +76,35 @@ def schema(value: object, place: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Untranslatable(f"{place}: not a JSON Schema")
     return value
+
+
+def takes_strict(schema: object, depth: int = 0) -> bool:
+    """Return whether OpenAI's strict mode takes a JSON Schema: it refuses one with an object that may have more members, or fewer.
+
+    Source: OpenAI documentation, "Structured outputs", supported schemas.
+    """
+    if not isinstance(schema, dict):
+        return True
+    members, required = schema.get("properties", {}), schema.get("required", [])
+    if depth > MAX_DEPTH or not isinstance(members, dict) or not isinstance(required, list):
+        return False
+    if ("properties" in schema or "object" in _listed(schema.get("type"))) and (
+        schema.get("additionalProperties") is not False or set(members) != set(map(str, required))
+    ):
+        return False
+    return all(takes_strict(inner, depth + 1) for inner in _inside(schema))
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _inside(schema: dict[str, Any]) -> Iterator[object]:
+    for key in ("properties", "$defs", "definitions"):
+        named = schema.get(key)
+        yield from named.values() if isinstance(named, dict) else ()
+    for key in ("items", "anyOf", "prefixItems"):
+        yield from _listed(schema.get(key))
 
 
 def number(value: Mapping[str, Any], key: str) -> float | None:

@@ -22,6 +22,7 @@ from proxy.wire.translate.given import (
     objects,
     schema,
     sift,
+    takes_strict,
     texts,
     whole,
     word,
@@ -117,7 +118,7 @@ class ChatDialect(Dialect):
         elif asked.choice:
             asked.drop("tool_choice without tools")
         if asked.schema is not None:
-            named = {"name": asked.schema_name or "answer", "schema": asked.schema, "strict": True}
+            named = {"name": asked.schema_name or "answer", "schema": asked.schema, "strict": takes_strict(asked.schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": named}
         elif asked.json:
             body["response_format"] = {"type": "json_object"}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.wire.translate.given import image_url, merged, texts
+from proxy.wire.translate.given import image_url, merged, takes_strict, texts
 from proxy.wire.translate.hub import (
     Asked,
     Dialect,
@@ -58,8 +58,8 @@ class ResponsesDialect(Dialect):
         elif asked.choice:
             asked.drop("tool_choice without tools")
         if asked.schema is not None:
-            named = {"type": "json_schema", "name": asked.schema_name or "answer", "schema": asked.schema, "strict": True}
-            body["text"] = {"format": named}
+            named = {"name": asked.schema_name or "answer", "schema": asked.schema, "strict": takes_strict(asked.schema)}
+            body["text"] = {"format": {"type": "json_schema", **named}}
         elif asked.json:
             body["text"] = {"format": {"type": "json_object"}}
         if asked.stop:

@@ -8,6 +8,8 @@ import pytest
 from translating import CHAT, MESSAGES, bridge, events, sse
 
 from proxy.model import Deny, Reason, Usage
+from proxy.wire.call import Call
+from proxy.wire.openai_chat import ChatCodec
 from proxy.wire.translate.anthropic import MessagesDialect
 from proxy.wire.translate.bridge import Back
 from proxy.wire.translate.hub import Asked, Began, Ended, Failed, ToolBegan, ToolMore, Words
@@ -164,6 +166,35 @@ def test_a_call_begins_when_its_name_is_known() -> None:
     assert blocks(to_messages(chunk({"tool_calls": [{"index": 0, "id": "c"}]}), chunk({}, "stop"))) == [], "a call without a name is none"
 
 
+def test_a_name_in_pieces_is_the_one_that_the_meter_sees() -> None:
+    pieces = [chunk(call(0, "", id="call_1", name="delete")), chunk(call(0, "", name="_all")), chunk(call(0, "{}"))]
+    none, last = chunk(call(1, "", id="call_2", name="now")), chunk(call(2, "", id="call_3", name="end"))
+    for ending in ([chunk({}, "tool_calls")], [DONE]):
+        found = to_messages(*pieces, none, last, *ending)
+        begun = [e["content_block"]["name"] for e in found if e["type"] == "content_block_start"]
+        assert begun == ["delete_all", "now", "end"]
+    meter = ChatCodec().meter(Call("chat", "m", b""))
+    for raw in (*pieces, chunk({}, "tool_calls")):
+        meter.event(raw)
+    assert [found.name for found in meter.tool_calls] == ["delete_all"]
+
+
+def test_words_after_a_call_begin_it() -> None:
+    found = to_messages(chunk(call(0, "", id="call_1", name="f")), chunk({"content": "a"}), chunk(call(0, "{}")), chunk({}, "stop"))
+    assert blocks(found) == [("tool_use", "call_1", "{}"), ("text", "", "a")]
+
+
+def test_a_reason_with_every_chunk_ends_nothing() -> None:
+    said = [
+        sse({"candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "finishReason": "STOP"}]})
+        for text in ("Grü", "ezi", "!")
+    ]
+    back = bridge(CHAT, "gemini.generate", {"stream": True}).back()
+    found = events(b"".join([back.event(raw) for raw in said]) + back.end())
+    assert [e["choices"][0]["delta"].get("content") for e in found[1:4]] == ["Grü", "ezi", "!"]
+    assert [e["choices"][0]["finish_reason"] for e in found[:-1]] == [None, None, None, None, "stop"]
+
+
 def test_a_call_without_an_id_gets_one() -> None:
     found = to_messages(chunk(call(None, "{}", name="f")), chunk(call(None, "{}", name="f")), chunk({}, "stop"))
     assert [id for _, id, _ in blocks(found)] == ["toolu_ex1_0", "toolu_ex1_1"]
@@ -303,7 +334,7 @@ def test_a_stream_may_begin_twice_and_end_twice() -> None:
     again = sse({"type": "message_start", "message": {"id": "msg_8"}})
     found = to_chat(START, again, *TEXT[1:5], ended("max_tokens", output_tokens=3), ended(None), usage=True)
     assert {e["id"] for e in found[:-1]} == {"chatcmpl-7"}
-    assert [e["choices"][0]["finish_reason"] for e in found if e != "[DONE]" and e["choices"]] == [None, None, "stop"]
+    assert [e["choices"][0]["finish_reason"] for e in found if e != "[DONE]" and e["choices"]] == [None, None, "length"]
     assert found[-2]["usage"]["completion_tokens"] == 3
 
 
@@ -350,7 +381,8 @@ def test_a_spent_budget_ends_a_chat_at_its_length() -> None:
     last, done = cut(CHAT, MESSAGES, COSTLY, *TEXT[:3])
     assert (last["choices"][0]["finish_reason"], last["fleetgate"]["reason"], done) == ("length", "budget_exceeded", "[DONE]")
     assert cut(CHAT, MESSAGES, COSTLY)[0]["choices"][0]["delta"]["role"] == "assistant"
-    assert cut(CHAT, MESSAGES, COSTLY, *TEXT[:5]) == ["[DONE]"]
+    last, done = cut(CHAT, MESSAGES, COSTLY, *TEXT[:5])
+    assert (last["choices"][0]["finish_reason"], "fleetgate" in last, done) == ("stop", False, "[DONE]"), "it had ended by itself"
 
 
 def test_any_other_cut_of_a_chat_is_an_error() -> None:
