@@ -215,6 +215,17 @@ def test_a_chunk_may_hold_nothing_but_the_reason() -> None:
     assert found[-2]["delta"]["stop_reason"] == "max_tokens"
 
 
+def test_a_reason_with_every_chunk_opens_no_new_block() -> None:
+    found = to_messages(*[chunk({"content": letter}, "stop") for letter in "abc"])
+    assert (blocks(found), found[-2]["delta"]["stop_reason"]) == ([("text", "", "abc")], "end_turn")
+
+
+def test_a_message_that_is_cut_behind_its_end_has_ended() -> None:
+    last = cut(MESSAGES, CHAT, COSTLY, chunk({"content": "a"}), chunk({}, "stop"))
+    assert [e["type"] for e in last] == ["content_block_stop", "message_delta", "message_stop"]
+    assert last[1]["delta"]["stop_reason"] == "end_turn"
+
+
 def test_a_stream_that_says_nothing_is_a_message_of_nothing() -> None:
     assert [e["type"] for e in to_messages()] == ["message_start", "message_delta", "message_stop"]
 
