@@ -12,7 +12,7 @@ from typing import Any
 
 from proxy.wire import jsonio
 from proxy.wire.keys import OFFERS
-from proxy.wire.translate.hub import Asked, Image, Part, Text, ToolUse, Turn, Untranslatable
+from proxy.wire.translate.hub import Asked, Image, Part, Role, Text, ToolUse, Turn, Untranslatable
 
 _NOTHING: tuple[Any, ...] = (None, False, 0, "", [], {})
 _OBJECTS = {dict}
@@ -135,13 +135,13 @@ def flag(value: Mapping[str, Any], key: str, place: str = "") -> bool | None:
 
 def merged(turns: Iterable[Turn]) -> list[Turn]:
     """Return `turns` with neighbours of one role made one, and without empty ones: many models take only turns that alternate."""
-    found: list[Turn] = []
+    found: list[tuple[Role, list[Part]]] = []
     for turn in turns:
-        if found and turn.role == found[-1].role:
-            found[-1] = Turn(turn.role, found[-1].parts + turn.parts)
+        if found and turn.role == found[-1][0]:
+            found[-1][1].extend(turn.parts)
         elif turn.parts:
-            found.append(turn)
-    return found
+            found.append((turn.role, list(turn.parts)))
+    return [Turn(role, tuple(parts)) for role, parts in found]
 
 
 def texts(parts: Iterable[Part]) -> list[str]:

@@ -154,6 +154,7 @@ class ChatReader(StreamReader):
                 self._begin(steps)
             return steps
         if chunk.error:
+            self._waiting = []
             words = chunk.error.get("message") if isinstance(chunk.error, dict) else chunk.error
             return [Failed(words if isinstance(words, str) else "")]
         if not self._began:
