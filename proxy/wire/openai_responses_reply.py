@@ -9,7 +9,7 @@ Source: OpenAI API reference, "Streaming events" of Responses; types of the Pyth
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -86,6 +86,10 @@ class _Item:
     closed: int = 0
     done: bytes = b""
 
+    def reopen(self) -> None:
+        """Take back that it is whole."""
+        self.done = b""
+
 
 class ResponsesMeter(Meter):
     """Reads one reply.
@@ -103,6 +107,7 @@ class ResponsesMeter(Meter):
         self._named: set[tuple[str, str]] = set()
         self._created = b""
         self._number = -1
+        self._take_back: Callable[[], object] | None = None
 
     def buffered(self, body: bytes) -> None:
         """See `Meter.buffered`."""
@@ -117,7 +122,7 @@ class ResponsesMeter(Meter):
 
     def event(self, raw: bytes) -> Event:
         """See `Meter.event`."""
-        data = data_of(raw)
+        data, self._take_back = data_of(raw), None
         try:
             event = jsonio.decoded(_event_decoder, data)
         except BROKEN:
@@ -133,6 +138,7 @@ class ResponsesMeter(Meter):
             return self._added(raw, event)
         if name == "response.output_item.done":
             item, before = self._item(event.output_index), len(self.tool_calls)
+            self._take_back = item.reopen
             text = self._whole(item, bytes(event.item))
             tool = self._tools(before)
             return Event(raw, _kind(item.head) if text or tool else "other", text, tool)
@@ -204,7 +210,9 @@ class ResponsesMeter(Meter):
             return Event(raw, "other")
         if text:
             parts, place = self._item(event.output_index).parts, _place(event)
-            parts.setdefault(place if place in parts or len(parts) < MAX_PARTS else _REST, []).append(text)
+            pieces = parts.setdefault(place if place in parts or len(parts) < MAX_PARTS else _REST, [])
+            pieces.append(text)
+            self._take_back = pieces.pop
             self._text(text)
         return Event(raw, "text" if event.type.startswith(_SPOKEN) else "tool", text)
 
@@ -290,8 +298,11 @@ class ResponsesMeter(Meter):
         return text
 
     def cut(self, deny: Deny | None) -> bytes:
-        """See `Meter.cut`. Calls that are not whole are left out, not closed: a client would run what it takes for finished."""
+        """See `Meter.cut`. Calls that are not whole are left out, not closed: a client would run what it takes for finished; and what
+        was withheld is not said again in the events that close its item."""
         deny = deny or refusals.LOST
+        if self.withheld and self._take_back is not None:
+            self._take_back()
         begun, writer = jsonio.loads(self._created), Writer(self._number + 1)
         if not isinstance(begun, dict):
             begun = response("cut", self.model)
