@@ -5,8 +5,8 @@ A member of the wrong type is `Untranslatable`: we say a request anew, so what w
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -21,6 +21,8 @@ _data_url = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,")
 SWITCHES_ON = {name: f"switches on {tool}, which only its own provider has" for name, tool in OFFERS.items()}
 """Members that give the model a tool of the provider's."""
 MAX_DEPTH = 64
+MAX_DOUBLE = sys.float_info.max
+"""JSON can hold whole numbers that no double can."""
 INVALID = "INVALID_JSON"
 """The member under which arguments that are no JSON object are handed on.
 
@@ -112,7 +114,7 @@ def number(value: Mapping[str, Any], key: str) -> float | None:
     found = value.get(key)
     if found is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+    if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) <= MAX_DOUBLE:
         raise Untranslatable(f"/{key}: not a number")
     return found
 
