@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from proxy.engine.ask import failed, foreign, request_for, said, store_down, uncarried, unreachable
+from proxy.engine.ask import failed, foreign, keyless, request_for, said, store_down, uncarried, unreachable
 from proxy.engine.exchange import Exchange, Release
 from proxy.engine.ports import ClientGone, StoreError, UpstreamError, UpstreamReply
 from proxy.engine.pump import Flow, pump
@@ -30,7 +30,7 @@ from proxy.wire.translate.bridge import Untranslatable
 log = logging.getLogger("fleetgate.engine")
 
 Settle = Callable[[Exchange], tuple[Usage, Nanos]]
-ANOTHER = frozenset({408, 429, 500, 502, 503, 504, 529})
+ANOTHER = frozenset({401, 408, 429, 500, 502, 503, 504, 529})
 """Upstream statuses after which the next target of a route is tried: the provider did no billable work."""
 
 
@@ -206,7 +206,9 @@ class Engine:
         return await self._buffered(ex, target, reply, kind)
 
     async def _forward_error(self, ex: Exchange, target: Target, reply: UpstreamReply, kind: str) -> Deny | None:
-        """Pass the provider's own error on untouched, unless it is none of the protocol's; in another dialect, its words."""
+        """Pass the provider's own error on untouched, in another dialect its words; not one that is ours or none of the protocol's."""
+        if reply.status == 401:
+            return keyless(target.provider)
         if kind != "application/json" or reply.status < 400:
             return foreign(target.provider, reply.status, kind)
         try:

@@ -198,7 +198,7 @@ def test_an_upstream_that_does_not_answer(error: UpstreamError, status: int, rea
     assert out.admit.released[0][1] is sent
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 529])
+@pytest.mark.parametrize("status", [400, 403, 404, 429, 500, 529])
 def test_a_providers_own_error_is_passed_on_untouched_and_free(status: int) -> None:
     body = b'{"error":{"message":"theirs","type":"x"},"more":1}'
     out = play(ASK, Says([body], status=status, headers={"retry-after": "3600", "x-request-id": "r9"}))
@@ -307,3 +307,19 @@ def test_a_target_that_could_not_be_reached_is_not_charged_for_the_one_before() 
     out = play(ASK, UpstreamError("timeout", "late"), UpstreamError("connect", "refused"), targets=[LOCAL, STRONG])
     assert out.exchange.target is LOCAL
     assert out.caller.status == 502
+
+
+def test_a_key_of_ours_that_the_provider_does_not_take_is_not_blamed_on_the_client() -> None:
+    no = Says([b'{"error":{"message":"Incorrect API key provided"}}'], status=401)
+    found = play(ASK, no)
+    assert found.caller.status == 502
+    assert found.caller.headers["x-should-retry"] == "false"
+    assert "openai does not take the key that Fleetgate holds for it" in json.loads(found.caller.got)["error"]["message"]
+    assert (found.record.outcome, found.record.reason, found.record.upstream_status, found.record.cost) == (
+        "upstream_error",
+        "upstream_error",
+        401,
+        0,
+    )
+    second = play(ASK, no, Says([ANSWER]), targets=(STRONG, LOCAL))
+    assert (second.caller.status, second.record.route) == (200, "fallback")
