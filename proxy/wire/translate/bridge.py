@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from proxy.model import Deny
 from proxy.wire import gemini, jsonio, ollama
 from proxy.wire.anthropic import MessagesCodec
@@ -53,6 +55,7 @@ TARGETS: dict[str, Codec] = {dialect.name: codec for dialect, codec in _SPOKEN}
 DEEP = "nested too deep"
 _SAYS = {"system": Text, "user": Text | Image | ToolOutput, "assistant": Text | Thought | ToolUse}
 """Role to what it can say."""
+_object_decoder = msgspec.json.Decoder(dict[str, Any])
 PREFERRED = ("openai.chat", "anthropic.messages", "gemini.generate", "ollama.chat", "openai.responses")
 """What a provider is asked in when it does not speak the client's dialect, first choice first."""
 
@@ -126,10 +129,10 @@ class Bridge:
             raise Untranslatable(DEEP) from None
 
     def _said(self, body: bytes) -> Said:
-        value = jsonio.loads(body)
-        if not isinstance(value, dict):
-            raise Untranslatable("the reply is no JSON object")
-        return self._target.read_reply(value)
+        try:
+            return self._target.read_reply(jsonio.decoded(_object_decoder, body))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise Untranslatable("the reply is no JSON object") from None
 
     def back(self) -> Back:
         """Return what carries one streamed reply back."""

@@ -77,6 +77,24 @@ def test_no_depth_of_nesting_breaks_anything(target: str) -> None:
             assert bridge(MESSAGES, CHAT, {}).reply(json.dumps(said).encode()).startswith(b"{")
 
 
+@pytest.mark.parametrize("target", [CHAT, "gemini.generate", "ollama.chat", "openai.responses"])
+def test_half_a_letter_in_a_reply_is_a_mark_and_no_fault(target: str) -> None:
+    found = bridge(MESSAGES, target, {})
+    half = "a\\ud83d"
+    bodies = {
+        CHAT: '{"choices":[{"message":{"content":"%s"}}]}',
+        "gemini.generate": '{"candidates":[{"content":{"parts":[{"text":"%s"}]}}]}',
+        "ollama.chat": '{"message":{"content":"%s"}}',
+        "openai.responses": '{"output":[{"type":"message","content":[{"text":"%s"}]}]}',
+    }
+    said = json.loads(found.reply((bodies[target] % half).encode()))
+    assert said["content"] == [{"type": "text", "text": "a\N{REPLACEMENT CHARACTER}"}]
+    with pytest.raises(Untranslatable):
+        found.reply(b'{"choices":["\\ud83d"]}')
+    with pytest.raises(Untranslatable, match="no JSON object"):
+        found.reply(b"[]")
+
+
 def too_deep(*_: object) -> None:
     raise RecursionError
 
