@@ -16,14 +16,13 @@ from proxy.wire.translate.hub import Asked, Untranslatable
 # fmt: off
 KEYS = [
     "id", "model", "role", "type", "text", "name", "content", "parts", "message", "messages", "contents", "input", "output", "item",
-    "index",
-    "choices",
-    "delta", "tool_calls", "function", "arguments", "args", "finish_reason", "usage", "error", "candidates", "functionCall",
-    "functionResponse", "inlineData", "mimeType", "data", "finishReason", "usageMetadata", "promptTokenCount", "done", "done_reason",
-    "eval_count", "thinking", "response", "output_index", "summary", "status", "incomplete_details", "reason", "content_block",
-    "partial_json", "stop_reason", "tools", "system", "systemInstruction", "generationConfig", "options", "format", "instructions",
-    "tool_choice", "toolConfig", "functionDeclarations", "parameters", "input_schema", "strict", "images", "call_id", "image_url", "url",
-    "source", "output_config", "response_format", "json_schema", "schema", "stop", "reasoning", "thinkingConfig", "thinkingBudget",
+    "index", "choices", "delta", "tool_calls", "function", "arguments", "args", "finish_reason", "usage", "error", "candidates",
+    "functionCall", "functionResponse", "inlineData", "mimeType", "data", "finishReason", "usageMetadata", "promptTokenCount", "done",
+    "done_reason", "eval_count", "thinking", "response", "output_index", "summary", "status", "incomplete_details", "reason",
+    "content_block", "partial_json", "stop_reason", "tools", "system", "systemInstruction", "generationConfig", "options", "format",
+    "instructions", "tool_choice", "toolConfig", "functionDeclarations", "parameters", "input_schema", "strict", "images", "call_id",
+    "image_url", "url", "source", "output_config", "response_format", "json_schema", "schema", "stop", "reasoning", "thinkingConfig",
+    "thinkingBudget",
 ]
 WORDS = [
     "", "x", "user", "assistant", "model", "tool", "system", "text", "image", "image_url", "function", "function_call", "tool_use",
