@@ -17,14 +17,15 @@ class Line:
         self.got = b""
 
     @classmethod
-    async def ask(cls, port: int, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Self:
-        """Connect and send the whole request."""
+    async def ask(cls, port: int, method: str, path: str, headers: Mapping[str, str], body: bytes, sent: int | None = None) -> Self:
+        """Connect and send the request: all of it, or `sent` bytes of its body."""
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1 << 24)
         head = f"{method} {path} HTTP/1.1\r\nhost: matrix\r\nconnection: close\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         if body or method == "POST":
             head += f"content-length: {len(body)}\r\n"
-        writer.write(head.encode() + b"\r\n" + body)
+        writer.write(head.encode() + b"\r\n" + body[:sent])
+        await writer.drain()
         return cls(reader, writer)
 
     async def until(self, mark: bytes) -> None:

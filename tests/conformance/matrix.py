@@ -123,12 +123,14 @@ ANSWERS = (
     both("members and events that nobody knows", "Answers", OK, script=always(text=WORDS, extra_field=True, extra_event=True),
          needs=("body", "unknown")),
     both("sent as text/plain", "Answers", OK, script=SAID, needs=("body",), headers={"content-type": "text/plain"}),
+    both("asked for below the agent's own path", "Answers", OK, script=SAID, below=True),
     both("a provider that is down, and a fallback", "Answers", OK, script=SAID, needs=("text",), model="down", agent="{family}-backed"),
 )  # fmt: skip
 
 REFUSALS = (
     both("no key", "Refusals", refused(401, "unauthenticated"), needs=("anonymous",), agent="nobody", decoded=False),
     both("a key that nobody made", "Refusals", refused(401, "unauthenticated"), agent="stranger", decoded=False),
+    both("two different keys", "Refusals", refused(401, "unauthenticated"), headers={"api-key": "another"}, decoded=False),
     both("an agent that no file defines", "Refusals", refused(403, "unknown_agent"), agent="ghost", decoded=False),
     both("JSON that does not end", "Refusals", refused(400, "malformed_request"), needs=("body",), body=lambda b: b[:-1], decoded=False),
     both("a key twice", "Refusals", refused(400, "malformed_request"), needs=("body",), body=doubled_key, decoded=False),
@@ -138,6 +140,8 @@ REFUSALS = (
          body=lambda b: b + b" " * MAX_BODY),
     both("the same tool call again and again", "Refusals", refused(403, "loop_detected"), needs=("history",), ask={"steps": 5}),
     both("a model that the agent may not use", "Refusals", refused(403, "model_not_allowed"), needs=("model",), agent="narrow"),
+    both("a refusal that the assistant says", "Refusals", Want(200, "stop", "none", "denied", "model_not_allowed", 0), needs=("text",),
+         agent="narrow", spoken=True),
     both("a tool that the agent may not have", "Refusals", refused(403, "tool_not_allowed"), needs=("tools",), agent="handless",
          ask={"tools": ("look",)}),
     both("more input than the agent may send", "Refusals", refused(402, "request_too_costly"), needs=("cost",), agent="brief"),
@@ -146,6 +150,12 @@ REFUSALS = (
     both("a budget that is used up", "Refusals", refused(402, "budget_exceeded"), needs=("cost", "usage"), agent="spent",
          before=(99_990, 1)),
     both("a call that no budget could ever pay", "Refusals", refused(402, "request_too_costly"), needs=("cost",), agent="poor"),
+    both("a step too many for its session", "Refusals", refused(403, "step_limit"), needs=("cost", "usage"), agent="stepper",
+         before=(1, 1), headers={"x-fleetgate-session": "s"}),
+    both("more than the client's own limit", "Refusals", refused(402, "request_too_costly"), needs=("cost",),
+         headers={"x-fleetgate-limit-usd": "0.000001"}),
+    both("a limit of its own that nobody can read", "Refusals", refused(400, "malformed_request"),
+         headers={"x-fleetgate-limit-usd": "plenty"}),
     both("too many calls", "Refusals", refused(429, "rate_limited", str(MAX_RETRY_AFTER_S)), agent="rated", before=(1, 1)),
     both("the store is down", "Refusals", refused(503, "store_unavailable", "2"), fails=frozenset({"reserve"})),
 )  # fmt: skip
@@ -160,7 +170,9 @@ def theirs(status: int, calls: int = 1, **wishes: Any) -> dict[str, Any]:
 
 FAULTS = (
     both("400 from the provider", "Faults of the provider", **theirs(400)),
-    both("401 from the provider", "Faults of the provider", **theirs(401)),
+    both("401 from the provider: our key is not good", "Faults of the provider", script=always(status=401),
+         want=Want(502, "refused", "zero", THEIR_ERROR, THEIR_ERROR, lasting=True)),
+    both("404 from the provider", "Faults of the provider", **theirs(404)),
     both("429 from the provider, try again in an hour", "Faults of the provider", **theirs(429, retry_after=3600)),
     both("429 from a provider that is asked twice", "Faults of the provider", **theirs(429, 2), needs=("text", "own"), model="twice"),
     both("500 from the provider", "Faults of the provider", **theirs(500)),
@@ -187,6 +199,8 @@ FAULTS = (
 )  # fmt: skip
 
 HANGING_UP = (
+    both("hangs up in the middle of its request", "Clients that hang up", Want(0, "gone", "none", "client_gone", "", 0), needs=("body",),
+         hang_up="sending", decoded=False),
     both("hangs up before the head", "Clients that hang up", GONE, script=always(hang=True), hang_up="asked"),
     Outcome("hangs up in the middle (buffered)", "Clients that hang up", GONE, "see the next line",
             either({"stall_after": 8}, {}), hang_up="head"),

@@ -20,7 +20,7 @@ Script = Mapping[str, Any]
 @dataclass(frozen=True, slots=True)
 class Want:
     """What must come of a cell: the client's status and ending, the record's outcome and reason, what is settled, and how often the
-    provider was called."""
+    provider was called. A refusal that is lasting tells clients not to try again, whatever its reason."""
 
     status: int
     ending: Ending
@@ -29,6 +29,7 @@ class Want:
     reason: str = ""
     calls: int = 1
     retry_after: str = ""
+    lasting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +43,11 @@ class Outcome:
         agent: who asks; `{family}` is the row's. No key at all is sent for `nobody`, a key that nobody made for `stranger`.
         model: the model's name behind its family; a name with a dash is the whole name.
         ask: changes to the request in no protocol. body: changes to its bytes. headers: laid over the client's.
-        hang_up: the client leaves when the provider was asked, when it sent its head, or when these bytes came.
+        hang_up: the client leaves in the middle of its request, when the provider was asked, when it sent its head, or when these
+            bytes came.
+        below: the path is asked for below `/agent/{id}`.
         before: the usage of a call that is made first, by the same agent.
-        fails: verbs of the store that cannot be reached. hasty: the short deadlines hold.
+        fails: verbs of the store that cannot be reached. hasty: the short deadlines hold. spoken: the assistant says refusals.
         decoded: whether the body was read before the exchange ended.
         known: the usage that is charged, where the client cannot see it.
     """
@@ -60,10 +63,12 @@ class Outcome:
     ask: Mapping[str, Any] = field(default_factory=dict)
     body: Callable[[bytes], bytes] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    hang_up: Literal["asked", "head"] | bytes | None = None
+    hang_up: Literal["sending", "asked", "head"] | bytes | None = None
     before: tuple[int, int] | None = None
     fails: frozenset[str] = frozenset()
     hasty: bool = False
+    spoken: bool = False
+    below: bool = False
     decoded: bool = True
     known: tuple[int, int] | None = None
 

@@ -24,6 +24,7 @@ from world import CACHE_READ, CACHE_WRITE, INPUT, OUTPUT, WITHIN_S, World, key_o
 
 from proxy.engine.record import Record
 from proxy.model import Usage
+from proxy.money import dollars
 from proxy.wire.registry import find
 
 CLOSED_S = 0.25
@@ -46,7 +47,7 @@ async def _play(world: World, cell: Cell) -> None:
         await world.rest()
         earlier = list(world.sink.records)
         world.forget()
-    world.store.fails, world.hasty = outcome.fails, outcome.hasty
+    world.store.fails, world.hasty, world.spoken = outcome.fails, outcome.hasty, outcome.spoken
     ask = _ask(cell, outcome.script(row, cell.stream))
     line = await _send(world, cell, ask)
     reply = None
@@ -58,6 +59,8 @@ async def _play(world: World, cell: Cell) -> None:
     assert len(world.calls.kept) == want.calls, "(5) calls of the provider"
     seen = Seen() if reply is None else _client(cell, ask, reply)
     record = _record(world, cell, ask, reply)
+    if outcome.spoken:
+        assert record.message in seen.texts[0], "the assistant says why"
     await _settled(world, cell, record, seen.usage if outcome.known is None else Usage(*outcome.known))
     await _balances(world, cell, [*earlier, record])
 
@@ -83,12 +86,20 @@ async def _send(world: World, cell: Cell, ask: Ask) -> Line:
     if agent != "nobody":
         name, before = row.key
         headers[name] = before + key_of(agent)
-    return await Line.ask(world.port, row.method, row.path(ask), {**headers, **outcome.headers}, body)
+    path = f"/agent/{agent}{row.path(ask)}" if outcome.below else row.path(ask)
+    sent = len(body) // 2 if outcome.hang_up == "sending" else len(body)
+    return await Line.ask(world.port, row.method, path, {**headers, **outcome.headers}, body, sent)
 
 
 async def _leave(world: World, cell: Cell, line: Line) -> None:
     """Hang up when the cell says so; the provider's connection must close at once."""
     at = cell.outcome.hang_up
+    if at == "sending":
+        await line.hang_up()
+        async with asyncio.timeout(WITHIN_S):
+            while not world.sink.records:  # noqa: ASYNC110  nothing tells that a record will come
+                await asyncio.sleep(0)
+        return
     async with asyncio.timeout(WITHIN_S):
         if isinstance(at, bytes):
             await line.until(at)
@@ -138,7 +149,7 @@ def _error(cell: Cell, reply: Raw) -> None:
     assert decision["remedy"]
     assert decision["remedy"] in message, "people are told what to do"
     assert decision["decision_id"] == reply.headers["x-fleetgate-request-id"]
-    again = want.reason in ("upstream_error", "upstream_timeout", "store_unavailable", "rate_limited")
+    again = want.reason in ("upstream_error", "upstream_timeout", "store_unavailable", "rate_limited") and not want.lasting
     assert (reply.headers.get("x-should-retry") == "false") is not again
 
 
@@ -172,6 +183,8 @@ def _record(world: World, cell: Cell, ask: Ask, reply: Raw | None) -> Record:
     if reply is not None:
         assert record.id == reply.headers["x-fleetgate-request-id"]
         assert record.bytes_out == len(reply.body)
+        if not cell.stream and want.ending in ("stop", "length", "tool") and not outcome.spoken:
+            assert reply.headers["x-fleetgate-cost-usd"] == dollars(record.cost)
     assert (record.outcome, record.reason, record.status) == (want.outcome, want.reason, want.status), record
     assert record.protocol == row.protocol
     assert bool(record.upstream_status) == bool(want.calls and any(call.status for call in world.calls.kept))

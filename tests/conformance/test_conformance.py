@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ from bad import BAD, BadCell, bad_cells
 from matrix import CLIENTS, NOT_ROUTES, OUTCOMES, ROWS, TARGETS, cells
 from outcomes import Cell, Want
 from playing import play
+from raw import Raw
+from rows import Ask, Row
 from world import WITHIN_S, World, key_of
 
 from proxy.money import MILLION
@@ -82,6 +85,36 @@ async def send_bad(world: World, cell: BadCell) -> None:
 @pytest.mark.parametrize("cell", bad_cells(), ids=str)
 def test_a_bad_request(runner: asyncio.Runner, world: World, cell: BadCell) -> None:
     runner.run(send_bad(world, cell))
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if "text" not in row.cannot], ids=lambda row: row.name)
+def test_a_reader_does_not_take_what_is_broken(runner: asyncio.Runner, world: World, row: Row) -> None:
+    """What asserts that replies are well-formed must be able to fail."""
+    for stream, read in ((False, row.whole), (True, row.stream)):
+        if read is None or ("buffered" in row.cannot and not stream):
+            continue
+        good = runner.run(answered(world, row, stream)).body
+        read(good)
+        for broken in (b"", b"{}", b"[]", good[:-5], good[: len(good) // 2], *(_rearranged(good) if stream else ())):
+            with pytest.raises(Exception):  # noqa: B017, PT011  whatever it stumbles over first
+                read(broken)
+
+
+async def answered(world: World, row: Row, stream: bool) -> Raw:
+    """Return a good reply."""
+    world.begin()
+    ask = Ask('Speak. [[sim: {"text": "one two three"}]]', f"{row.family}-main", stream=stream)
+    headers = {"content-type": "application/json", **row.headers, row.key[0]: row.key[1] + key_of("tester")}
+    reply = await (await Line.ask(world.port, row.method, row.path(ask), headers, json.dumps(row.build(ask)).encode())).reply()
+    await world.rest()
+    return reply
+
+
+def _rearranged(good: bytes) -> list[bytes]:
+    """Return a stream without its last event, with that twice, and with its first event last."""
+    end = next(end for end in (b"\r\n\r\n", b"\n\n", b"\n") if good.endswith(end))
+    events = [event + end for event in good.split(end)[:-1]]
+    return [b"".join(events[:-1]), b"".join([*events, events[-1]]), b"".join([*events[1:], events[0]])]
 
 
 def test_every_record_was_counted(world: World) -> None:

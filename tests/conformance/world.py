@@ -58,6 +58,7 @@ AGENTS: dict[str, dict[str, Any]] = {
     "narrow": {"models": {"allow": ["somebody-elses-*"]}},
     "handless": {"tools": {"deny": ["*"]}},
     "brief": {"budgets": {"request": {"max_input_tokens": 5}}},
+    "stepper": {},
     "poor": {},
     "spent": {},
     "rated": {},
@@ -215,9 +216,9 @@ class World:
             False: self.house.runtime,
             True: dataclasses.replace(self.house.runtime, transport=self.hurried),
         }
-        self.hasty = False
+        self.hasty = self.spoken = False
         self.exchanges = 0
-        self.server = Server(self.house.engine, lambda: self.runtimes[self.hasty], Me(self.house).answer, self.house.clock, 5.0)
+        self.server = Server(self.house.engine, self.runtime, Me(self.house).answer, self.house.clock, 5.0)
         self.port = 0
 
     @classmethod
@@ -238,11 +239,16 @@ class World:
             world.port = await world.server.start("127.0.0.1", 0)
             yield world
 
+    def runtime(self) -> Runtime:
+        """Return the snapshot that the cell wants."""
+        found = self.runtimes[self.hasty]
+        return dataclasses.replace(found, refusal="message") if self.spoken else found
+
     def begin(self) -> None:
         """Make everything new for a cell."""
         self.forget()
         self.store.reset()
-        self.hasty = False
+        self.hasty = self.spoken = False
 
     def forget(self) -> None:
         """Forget what happened, not what was spent."""
@@ -260,7 +266,12 @@ class World:
 
 def _write(folder: Path, config: Mapping[str, Any]) -> Path:
     agents = [
-        {"name": name, "description": "of the matrix", "policy": {"models": {"allow": ["*"]}, "tools": {"allow": ["*"]}} | policy}
+        {
+            "name": name,
+            "description": "of the matrix",
+            **({"maxTurns": 1} if name == "stepper" else {}),
+            "policy": {"models": {"allow": ["*"]}, "tools": {"allow": ["*"]}} | policy,
+        }
         for name, policy in AGENTS.items()
     ]
     keys = [{"agent": name, "sha256": digest(key_of(name))} for name in (*AGENTS, "ghost")]
