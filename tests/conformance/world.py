@@ -89,7 +89,9 @@ def settings(sim: str, dead: str, wait_s: float) -> dict[str, Any]:
     models: dict[str, Any] = {}
     for family, protocol in FAMILIES.items():
         more = "/v1" if protocol == "openai" else ""
-        base: dict[str, Any] = {"protocols": [protocol], "api_key": "env:KEY"} | ({"operations": ["chat"]} if family == "chat" else {})
+        base: dict[str, Any] = {"protocols": [protocol], "api_key": "env:KEY", "retries": 0} | (
+            {"operations": ["chat"]} if family == "chat" else {}
+        )
         providers[family] = base | {"base_url": sim + more}
         providers[f"{family}-twice"] = base | {"base_url": sim + more, "retries": 1}
         providers[f"{family}-down"] = base | {"base_url": dead + more}
