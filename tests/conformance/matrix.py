@@ -35,8 +35,9 @@ TARGETS: Mapping[str, tuple[str, Row]] = {
     "anthropic.messages": ("claude", next(row for row in NATIVE if row.name == "messages")),
     "gemini.generate": ("gemini", next(row for row in NATIVE if row.name == "gemini v1beta")),
     "ollama.chat": ("llama", next(row for row in NATIVE if row.name == "ollama chat")),
+    "openai.responses": ("resp", next(row for row in NATIVE if row.name == "responses")),
 }
-"""What a target can be asked in: the family that is, and the row that speaks it. Responses would be the last choice, of nobody here."""
+"""What a target can be asked in: the family that is, and the row that speaks it."""
 CLIENTS: Mapping[str, str] = {
     "openai.chat": "chat",
     "openai.responses": "responses",
@@ -52,7 +53,7 @@ def translated(client: str, target: str) -> Row:
     row, (family, spoken) = next(row for row in NATIVE if row.name == CLIENTS[client]), TARGETS[target]
     lost = {"own": "the provider is asked in its own dialect", "choices": "several answers are not carried into another dialect"}
     lost |= {"cached": spoken.cannot["cached"]} if "cached" in spoken.cannot else {}
-    return replace(row, name=f"{row.name} -> {target}", family=family, usage=spoken.usage, cannot={**row.cannot, **lost})
+    return replace(row, name=f"{row.name} -> {target}", family=family, target=spoken, usage=spoken.usage, cannot={**row.cannot, **lost})
 
 
 ROWS: tuple[Row, ...] = (*NATIVE, *(translated(client, target) for client in CLIENTS for target in TARGETS if client != target))

@@ -57,6 +57,8 @@ async def _play(world: World, cell: Cell) -> None:
         await _leave(world, cell, line)
     await world.rest()
     assert len(world.calls.kept) == want.calls, "(5) calls of the provider"
+    for call in world.calls.kept:
+        assert row.asked_at(ask).fullmatch(call.path), f"(5) {call.path} is not where this is asked"
     seen = Seen() if reply is None else _client(cell, ask, reply)
     record = _record(world, cell, ask, reply)
     if outcome.spoken:

@@ -6,8 +6,9 @@ A row knows its protocol alone. What is provoked, and what must come of it, stan
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from proxy.model import Usage
@@ -75,6 +76,7 @@ class Row:
         stream_path: the path of a streamed request, where that is another.
         headers: what a client of the protocol sends beside its key.
         key: the header that carries the key, with what stands before it.
+        target: the row that its provider speaks, where that is another dialect.
         silent: the provider reports no usage unless a script says so, so that a bound is charged.
     """
 
@@ -95,6 +97,7 @@ class Row:
     headers: Mapping[str, str] = field(default_factory=dict)
     key: tuple[str, str] = ("authorization", "Bearer ")
     silent: bool = False
+    target: Row | None = None
 
     @property
     def free(self) -> bool:
@@ -106,6 +109,11 @@ class Row:
         """What it takes of the registry's routes."""
         paths = {"" if "buffered" in self.cannot else self.route, self.stream_path.partition("?")[0]} - {""}
         return {(self.method, path) for path in paths}
+
+    def asked_at(self, ask: Ask) -> re.Pattern[str]:
+        """Return what matches the path that its provider is asked at."""
+        path = (self.target or self).path(replace(ask, model="MODEL")).partition("?")[0]
+        return re.compile(re.escape(path).replace("MODEL", "[a-z0-9.:-]+"))
 
     def path(self, ask: Ask) -> str:
         """Return where `ask` is sent."""

@@ -41,8 +41,10 @@ INPUT, OUTPUT, CACHE_READ, CACHE_WRITE = 1000, 4000, 100, 1250
 """Nano-dollars a token of every model here."""
 PRICE = {"input": 1, "output": 4, "cache_read": 0.1, "cache_write": 1.25}
 SPENT_USD, POOR_USD = 0.1, 0.000001
-FAMILIES = {"gpt": "openai", "chat": "openai", "claude": "anthropic", "gemini": "gemini", "llama": "ollama"}
-"""How model names begin, and what their provider speaks; that of `chat` has chat completions alone of its protocol."""
+FAMILIES = {"gpt": "openai", "chat": "openai", "resp": "openai", "claude": "anthropic", "gemini": "gemini", "llama": "ollama"}
+"""How model names begin, and what their provider speaks."""
+ONLY = {"chat": "chat", "resp": "responses"}
+"""Families whose provider has one operation alone of its protocol."""
 LISTED = {"gemini": "gemini-embedding-001", "llama": "qwen3:8b"}
 """What the provider calls the main model of a family, where it can be asked about: a name that the simulated one knows."""
 MAX_BODY = 1 << 20
@@ -90,7 +92,7 @@ def settings(sim: str, dead: str, wait_s: float) -> dict[str, Any]:
     for family, protocol in FAMILIES.items():
         more = "/v1" if protocol == "openai" else ""
         base: dict[str, Any] = {"protocols": [protocol], "api_key": "env:KEY", "retries": 0} | (
-            {"operations": ["chat"]} if family == "chat" else {}
+            {"operations": [ONLY[family]]} if family in ONLY else {}
         )
         providers[family] = base | {"base_url": sim + more}
         providers[f"{family}-twice"] = base | {"base_url": sim + more, "retries": 1}
