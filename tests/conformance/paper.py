@@ -29,7 +29,7 @@ In each cell five things are asserted:
 4. Nothing stays held, and what is spent is the sum of the records.
 5. The provider was called as often as it should be: not at all for a refusal.
 
-`✓ ✓` is buffered and streamed. Where there is no such thing a note says why.
+`✓ ✓` is buffered and streamed, `✓` what has no streams. Where there is no such thing a note says why.
 """
 
 
@@ -58,7 +58,7 @@ def _groups() -> Iterator[tuple[str, list[Row]]]:
 
 
 def _table(rows: Sequence[Row], notes: dict[str, int]) -> Iterator[str]:
-    yield f"| | {' | '.join(row.name for row in rows)} |"
+    yield f"| | {' | '.join(row.name + (_note(row.cannot['stream'], notes) if 'stream' in row.cannot else '') for row in rows)} |"
     yield f"|---|{'---|' * len(rows)}"
     group = ""
     for outcome in OUTCOMES:
@@ -70,8 +70,14 @@ def _table(rows: Sequence[Row], notes: dict[str, int]) -> Iterator[str]:
 
 def _cell(row: Row, outcome: Outcome, notes: dict[str, int]) -> str:
     wants = [outcome.want(row, stream) for stream in (False, True)]
-    shown = ["✓" if isinstance(want, Want) else f"n/a[^{notes.setdefault(want, len(notes) + 1)}]" for want in wants]
-    return shown[0] if shown[0] == shown[1] != "✓" else " ".join(shown)
+    if "stream" in row.cannot:
+        wants.pop()
+    shown = ["✓" if isinstance(want, Want) else f"n/a{_note(want, notes)}" for want in wants]
+    return shown[0] if set(shown) == {shown[0]} != {"✓"} else " ".join(shown)
+
+
+def _note(why: str, notes: dict[str, int]) -> str:
+    return f"[^{notes.setdefault(why, len(notes) + 1)}]"
 
 
 def _bad() -> str:
