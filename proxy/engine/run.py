@@ -171,7 +171,7 @@ class Engine:
                 if not last:
                     continue
                 return uncarried(ex.codec.dialect, target, e)
-            before = (ex.target, ex.sent)
+            before = (ex.target, ex.sent, ex.upstream_status)
             ex.target, ex.sent, ex.upstream_status, ex.bridge = target, True, 0, bridge
             request.alone, request.note = last, ex.note
             ex.mark("sent")
@@ -179,7 +179,7 @@ class Engine:
                 reply = await ex.rt.transport.send(request)
             except UpstreamError as e:
                 if e.kind == "connect":
-                    ex.target, ex.sent = before  # this one did no work; what an earlier one may have done stays charged
+                    ex.target, ex.sent, ex.upstream_status = before  # this one did no work; what an earlier one did or said stands
                 ex.note("upstream", f"{target.provider} could not be asked: {e}")
                 if not last and (e.retryable or target.local):
                     continue

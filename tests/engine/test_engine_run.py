@@ -25,6 +25,7 @@ from engine_script import (
     stream,
 )
 
+from proxy.budget.settle import settle_usage
 from proxy.engine.exchange import Exchange
 from proxy.engine.ports import StoreError, UpstreamError
 from proxy.engine.stage import Stage, Tap
@@ -307,6 +308,12 @@ def test_a_target_that_could_not_be_reached_is_not_charged_for_the_one_before() 
     out = play(ASK, UpstreamError("timeout", "late"), UpstreamError("connect", "refused"), targets=[LOCAL, STRONG])
     assert out.exchange.target is LOCAL
     assert out.caller.status == 502
+
+
+def test_a_target_that_refused_is_not_charged_when_the_next_cannot_be_reached() -> None:
+    out = play(ASK, Says([b"{}"], status=503), UpstreamError("connect", "refused"), targets=[STRONG, LOCAL], settle=settle_usage)
+    assert (out.exchange.target, out.record.upstream_status, out.record.outcome) == (STRONG, 503, "upstream_error")
+    assert (out.record.input_tokens, out.record.output_tokens, out.record.cost) == (0, 0, 0)
 
 
 def test_a_key_of_ours_that_the_provider_does_not_take_is_not_blamed_on_the_client() -> None:
