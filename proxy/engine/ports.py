@@ -60,6 +60,8 @@ class UpstreamRequest:
 
     `alone`: no other target is behind this one, so that what cost nothing may be sent to it again; `note` is told of that, as
     `Exchange.note` is.
+
+    `idle`: set by the transport while it surely did no work: it waits for a connection, or to be sent again. Who leaves then owes nothing.
     """
 
     target: Target
@@ -70,6 +72,7 @@ class UpstreamRequest:
     stream: bool
     alone: bool = False
     note: Callable[[str, str], None] = lambda stage, words: None
+    idle: bool = False
 
 
 class UpstreamReply(Protocol):

@@ -177,9 +177,11 @@ class Engine:
             ex.mark("sent")
             try:
                 reply = await ex.rt.transport.send(request)
-            except UpstreamError as e:
-                if e.kind == "connect":
+            except (UpstreamError, asyncio.CancelledError) as e:
+                if request.idle or (isinstance(e, UpstreamError) and e.kind == "connect"):
                     ex.target, ex.sent, ex.upstream_status = before  # this one did no work; what an earlier one did or said stands
+                if isinstance(e, asyncio.CancelledError):
+                    raise
                 ex.note("upstream", f"{target.provider} could not be asked: {e}")
                 if not last and (e.retryable or target.local):
                     continue

@@ -111,6 +111,7 @@ class SteadyTransport:
             return False
         what = f"answered {failure.status}" if failure.status else "could not be reached"
         request.note("upstream", f"{habits.name} {what}; asking again in {pause:.2f} s (attempt {tried + 1})")
+        request.idle = True
         return await self._pause(pause)
 
     async def _pause(self, seconds: float) -> bool:

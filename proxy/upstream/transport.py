@@ -56,6 +56,7 @@ class AioTransport:
         session, wait = self._sessions.get(name) or self._open(name), self._providers[name].deadlines or self._deadlines
         due = asyncio.get_running_loop().time() + wait.total_s
         self._active += 1
+        request.idle = False
         try:
             return AioReply(await self._ask(session, request, wait, due), wait, due, self._done)
         except BaseException:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Sequence
 
@@ -20,6 +21,7 @@ from engine_script import (
     Caller,
     Outcome,
     Says,
+    Upstream,
     play,
     says,
     stream,
@@ -27,7 +29,7 @@ from engine_script import (
 
 from proxy.budget.settle import settle_usage
 from proxy.engine.exchange import Exchange
-from proxy.engine.ports import StoreError, UpstreamError
+from proxy.engine.ports import StoreError, UpstreamError, UpstreamReply, UpstreamRequest
 from proxy.engine.stage import Stage, Tap
 from proxy.model import Deny, Reason
 from proxy.wire.call import Event
@@ -314,6 +316,25 @@ def test_a_target_that_refused_is_not_charged_when_the_next_cannot_be_reached() 
     out = play(ASK, Says([b"{}"], status=503), UpstreamError("connect", "refused"), targets=[STRONG, LOCAL], settle=settle_usage)
     assert (out.exchange.target, out.record.upstream_status, out.record.outcome) == (STRONG, 503, "upstream_error")
     assert (out.record.input_tokens, out.record.output_tokens, out.record.cost) == (0, 0, 0)
+
+
+class Idle(Upstream):
+    """Has done nothing for a request yet when the client leaves, or cannot even write it."""
+
+    async def send(self, request: UpstreamRequest) -> UpstreamReply:
+        request.idle = True
+        if self.lines:
+            return await super().send(request)
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+@pytest.mark.parametrize("lines", [[], [UpstreamError("protocol", "a header has characters that cannot be sent")]])
+def test_nobody_pays_for_a_request_that_never_left(lines: list[Exception]) -> None:
+    out = play(ASK, upstream=Idle(lines), cancel_after=None if lines else 8, settle=settle_usage)
+    assert len(out.upstream.asked) == len(lines)
+    assert (out.record.outcome, out.exchange.sent) == ("upstream_error" if lines else "client_gone", False)
+    assert (out.record.input_tokens, out.record.cost, out.admit.released[0][1]) == (0, 0, False)
 
 
 def test_a_key_of_ours_that_the_provider_does_not_take_is_not_blamed_on_the_client() -> None:

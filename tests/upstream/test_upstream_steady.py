@@ -148,13 +148,15 @@ def test_nobody_waits_at_the_end(case: str, end: str) -> None:
             paused.set()
 
         async with Upstream([BUSY_A_SECOND, BUSY_A_SECOND]) as upstream, steady(case, upstream.url) as transport:
-            asking = asyncio.ensure_future(whole(transport, replace(ask(), alone=True, note=note)))
+            request = replace(ask(), alone=True, note=note)
+            asking = asyncio.ensure_future(whole(transport, request))
             await paused.wait()
             began = asyncio.get_running_loop().time()
             if end == "the client leaves":
                 asking.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await asking
+                assert request.idle, "who leaves in a pause owes nothing"
             else:
                 await asyncio.sleep(0)
                 transport.hurry()
@@ -263,7 +265,13 @@ def test_a_lack_of_free_connections_is_no_failure_of_the_provider(case: str) -> 
             await peer.gone()
 
         async with Upstream(play=play) as upstream, steady(case, upstream.url, failures=2, connections=1, connect_s=0.05) as transport:
-            slow = await transport.send(ask())
+            slow = await transport.send(first := ask())
+            assert not first.idle, "it is with the provider"
+            leaving = asyncio.ensure_future(transport.send(second := ask()))
+            await asyncio.sleep(0)
+            leaving.cancel()
+            await asyncio.wait([leaving])
+            assert second.idle is not case.startswith("aiohttp"), "only ours can tell that nothing was sent"
             for _ in range(3):
                 with pytest.raises(UpstreamError, match=r"all 1 connections to p were taken for 0\.05 s") as e:
                     await transport.send(ask())
