@@ -65,6 +65,7 @@ class Meter(ABC):
         usage: what the provider reported so far, or None; `exact` is true on it.
         texts: pieces of model output seen, for counting when no usage came.
         reply_id: the id by which a later call can refer to this reply, where the provider keeps it.
+        part_ids: the ids by which one can refer to parts of it.
         pieces: how many stream events carried model output: a floor of the output tokens.
         tool_calls: complete tool calls of the reply (all choices).
         finish: the provider's finish or stop reason, if one came.
@@ -80,6 +81,7 @@ class Meter(ABC):
         self.pieces = 0
         self.tool_calls: list[ToolCall] = []
         self.reply_id = ""
+        self.part_ids: list[str] = []
         self.finish = ""
         self.model = ""
         self.ended = False

@@ -76,7 +76,7 @@ class ResponsesCodec(Codec):
             overhead=PRO_OVERHEAD if _pro(fields) else OVERHEAD,
             extra=(*(() if text is None else (text.decode(),)), *fields.unknown()),
             hints=hints,
-            thread=next((id for id in (*kept.values(), *[m.refers for m in messages if m.refers]) if id), ""),
+            thread=" ".join(dict.fromkeys(filter(None, (*kept.values(), *[m.refers for m in messages])))),
             wants_json=text is not None and b'"json_' in text,
             dearer=fields.dearer(),
             members=fields.members,

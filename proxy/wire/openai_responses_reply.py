@@ -260,6 +260,8 @@ class ResponsesMeter(Meter):
     def _said(self, item: _Item, value: dict[str, Any]) -> list[object]:
         """Take in the call that the whole item `value` may be; return its texts."""
         item.head = item.head or value
+        if self._keeps and isinstance(value.get("id"), str) and len(self.part_ids) < MAX_CALLS:
+            self.part_ids.append(value["id"])
         call = called(value)
         if call is None:
             return words(value)

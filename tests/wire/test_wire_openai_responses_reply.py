@@ -97,6 +97,8 @@ def test_the_golden_stream() -> None:
     whole = ResponsesMeter()
     whole.buffered(json.dumps(json.loads(data_of(EVENTS[-1]))["response"]).encode())
     assert (whole.usage, whole.tool_calls) == (meter.usage, meter.tool_calls)
+    output = json.loads(data_of(EVENTS[-1]))["response"]["output"]
+    assert whole.part_ids == [item["id"] for item in output] == list(dict.fromkeys(meter.part_ids))
 
 
 def test_a_reply_that_is_not_kept_has_no_id() -> None:
@@ -107,6 +109,7 @@ def test_a_reply_that_is_not_kept_has_no_id() -> None:
         for raw in EVENTS:
             meter.event(raw)
         assert meter.reply_id == expected
+        assert bool(meter.part_ids) is bool(expected)
 
 
 @pytest.mark.parametrize(
