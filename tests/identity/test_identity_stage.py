@@ -155,9 +155,9 @@ def turn(stage: SessionStage, thread: str, *, says: str = "", parts: Sequence[st
     ex = exchange({})
     ex.agent, ex.call = "a", Call("chat", "m", b"", hints=hints, thread=thread)
     asyncio.run(stage.request(ex))
-    ex.meter, ex.served, ex.usage = ResponsesMeter(), True, used
-    ex.meter.reply_id, ex.meter.part_ids = says, list(parts)
-    asyncio.run(ex.defers[0][1](ex))
+    meter = ex.meter = ResponsesMeter()
+    ex.served, ex.usage, meter.reply_id, meter.part_ids = True, used, says, list(parts)
+    asyncio.run(stage._remember(ex))
     return ex.history
 
 
