@@ -30,6 +30,7 @@ from engine_script import (
 from proxy.budget.settle import settle_usage
 from proxy.engine.exchange import Exchange
 from proxy.engine.ports import StoreError, UpstreamError, UpstreamReply, UpstreamRequest
+from proxy.engine.reply import upstream_query
 from proxy.engine.stage import Stage, Tap
 from proxy.model import Deny, Reason
 from proxy.wire.call import Event
@@ -298,6 +299,20 @@ def test_credentials_and_our_own_headers_stay_here() -> None:
     assert "set-cookie" not in out.caller.headers
     assert out.caller.headers.getall("x-fleetgate-model") == ["strong"]
     assert out.caller.headers["openai-version"] == "v"
+
+
+@pytest.mark.parametrize(
+    ("query", "up"),
+    [
+        ("", ""),
+        ("api-version=2024-10-21&beta=true", "api-version=2024-10-21&beta=true"),
+        ("key=fg-x&a=1&%6bey=fg-x&KEY=y", "a=1"),
+        ("$httpHeaders=a&%24req=b&fields=id&access_token=t&quotaUser=u&a=1", "a=1"),
+        ("alt=sse&$alt=sse&prettyPrint=false&%24prettyPrint=false", "alt=sse&$alt=sse&prettyPrint=false&%24prettyPrint=false"),
+    ],
+)
+def test_of_the_query_only_what_asks_goes_up(query: str, up: str) -> None:
+    assert upstream_query(query) == up
 
 
 def test_a_refusing_target_and_a_silent_one_charge_for_the_silent_one() -> None:
