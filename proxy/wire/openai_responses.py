@@ -18,7 +18,7 @@ from proxy.wire.base import Codec, Memos, Meter, Routes
 from proxy.wire.call import Call, Edit, Message, Tools, ToolSpec
 from proxy.wire.fields import MAX_TOKENS, Fields, guarded
 from proxy.wire.keys import Keys
-from proxy.wire.openai_chat import NO_TOOLS
+from proxy.wire.openai_chat import NO_TOOLS, check_moderation
 from proxy.wire.openai_messages import PROTOCOL
 from proxy.wire.openai_responses_reply import ResponsesMeter
 from proxy.wire.openai_responses_tools import TOOLS, parse_tools
@@ -58,7 +58,7 @@ class ResponsesCodec(Codec):
             raise fields.error(
                 "background", "a background reply comes when its request is over, so nobody could meter it; stream it instead"
             )
-        _moderation(fields)
+        check_moderation(fields)
         messages, text = _input(fields, memos), fields.raw("text")
         kept = {key: _id(fields, key) for key in _KEPT}
         hints = fields.hints(_HINTS, _HINT_OBJECTS) | {key: id for key, id in kept.items() if id}
@@ -156,15 +156,6 @@ def _pro(fields: Fields) -> bool:
     raw = fields.raw("reasoning")
     value = None if raw is None else jsonio.strict(raw, PROTOCOL, "/reasoning")
     return isinstance(value, dict) and value.get("mode") not in (None, "standard")
-
-
-def _moderation(fields: Fields) -> None:
-    """Refuse a moderator that is no moderation model: it would be a model that no rule has seen."""
-    raw = fields.raw("moderation")
-    value = None if raw is None else jsonio.strict(raw, PROTOCOL, "/moderation")
-    model = value.get("model") if isinstance(value, dict) else None
-    if value is not None and not (isinstance(model, str) and "moderation" in model):
-        raise fields.error("moderation", "must name a moderation model")
 
 
 ROUTES: Routes = {("POST", "/v1/responses"): ResponsesCodec()}
