@@ -26,6 +26,7 @@ from proxy.wire.translate.hub import (
     Ended,
     Failed,
     Image,
+    Role,
     Said,
     Step,
     Text,
@@ -53,7 +54,11 @@ DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect, _ in _SPOKEN}
 TARGETS: dict[str, Codec] = {dialect.name: codec for dialect, codec in _SPOKEN}
 """Dialect to the codec that meters a target of it."""
 DEEP = "nested too deep"
-_SAYS = {"system": Text, "user": Text | Image | ToolOutput, "assistant": Text | Thought | ToolUse}
+_SAYS: Final[dict[Role, set[type]]] = {
+    "system": {Text},
+    "user": {Text, Image, ToolOutput},
+    "assistant": {Text, Thought, ToolUse},
+}
 """Role to what it can say."""
 _object_decoder = msgspec.json.Decoder(dict[str, Any])
 PREFERRED = ("openai.chat", "anthropic.messages", "gemini.generate", "ollama.chat", "openai.responses")
@@ -179,8 +184,9 @@ def _read(body: bytes) -> dict[str, Any]:
 def _refuse_misplaced(asked: Asked) -> None:
     """Refuse a part in a turn of somebody who cannot say it, as a call of the user's: writers know no place for it, so it would be lost."""
     for turn in asked.turns:
-        odd = next((part for part in turn.parts if not isinstance(part, _SAYS[turn.role])), None)
-        if odd is not None:
+        says = _SAYS[turn.role]
+        if not says.issuperset(map(type, turn.parts)):
+            odd = next(part for part in turn.parts if type(part) not in says)
             raise Untranslatable(f"a {type(odd).__name__} in a turn of the {turn.role}'s")
 
 

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from proxy.wire import jsonio
@@ -16,6 +19,7 @@ from proxy.wire.translate.hub import Asked, Image, Part, Role, Text, ToolUse, Tu
 
 _NOTHING: tuple[Any, ...] = (None, False, 0, "", [], {})
 _OBJECTS = {dict}
+_role: Callable[[Turn], Role] = attrgetter("role")
 _prefixes = re.compile(r"(chatcmpl|msg|resp|gen)[-_]")
 _data_url = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,")
 SWITCHES_ON = {name: f"switches on {tool}, which only its own provider has" for name, tool in OFFERS.items()}
@@ -30,7 +34,7 @@ Source: Anthropic documentation, "Fine-grained tool streaming", handling invalid
 """
 
 
-def sift(asked: Asked, value: Mapping[str, Any], carried: Collection[str], refused: Mapping[str, str], place: str = "") -> None:
+def sift(asked: Asked, value: dict[str, Any], carried: AbstractSet[str], refused: Mapping[str, str], place: str = "") -> None:
     """Go through the members that a reader does not carry over: what would change the answer is refused, the rest dropped by name.
 
     A member that says nothing (null, false, zero, empty) is not there.
@@ -38,7 +42,7 @@ def sift(asked: Asked, value: Mapping[str, Any], carried: Collection[str], refus
     Raises:
         Untranslatable: a member of `refused` is there.
     """
-    if all(map(carried.__contains__, value)):  # the common case, without a line of Python for each member
+    if value.keys() <= carried:  # the common case, without a line of Python for each member
         return
     for key, item in value.items():
         if key in carried or item in _NOTHING:
@@ -137,13 +141,11 @@ def flag(value: Mapping[str, Any], key: str, place: str = "") -> bool | None:
 
 def merged(turns: Iterable[Turn]) -> list[Turn]:
     """Return `turns` with neighbours of one role made one, and without empty ones: many models take only turns that alternate."""
-    found: list[tuple[Role, list[Part]]] = []
-    for turn in turns:
-        if found and turn.role == found[-1][0]:
-            found[-1][1].extend(turn.parts)
-        elif turn.parts:
-            found.append((turn.role, list(turn.parts)))
-    return [Turn(role, tuple(parts)) for role, parts in found]
+    found: list[Turn] = []
+    for role, neighbours in groupby((turn for turn in turns if turn.parts), key=_role):
+        first, *more = neighbours
+        found.append(Turn(role, (*first.parts, *(part for turn in more for part in turn.parts))) if more else first)
+    return found
 
 
 def texts(parts: Iterable[Part]) -> list[str]:

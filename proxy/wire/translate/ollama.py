@@ -28,6 +28,7 @@ from proxy.wire.translate.given import (
     words,
 )
 from proxy.wire.translate.hub import (
+    SEEN,
     Asked,
     Dialect,
     Image,
@@ -227,7 +228,7 @@ def _messages(asked: Asked) -> list[dict[str, Any]]:
             outputs = [part for part in turn.parts if isinstance(part, ToolOutput)]
             found += [_written_output(output, names) for output in outputs]
             found += _given(turn.role, [image for output in outputs for image in output.parts if isinstance(image, Image)])
-            found += _given(turn.role, [part for part in turn.parts if isinstance(part, Text | Image)])
+            found += _given(turn.role, [part for part in turn.parts if isinstance(part, SEEN)])
     return found
 
 

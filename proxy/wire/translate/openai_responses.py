@@ -12,6 +12,7 @@ from typing import Any
 
 from proxy.wire.translate.given import image_url, merged, takes_strict, texts
 from proxy.wire.translate.hub import (
+    SEEN,
     Asked,
     Dialect,
     Image,
@@ -110,7 +111,7 @@ def _given(turn: Turn) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
         {"type": "function_call_output", "call_id": part.id, "output": _output(part)} for part in turn.parts if isinstance(part, ToolOutput)
     ]
-    said = _parts([part for part in turn.parts if isinstance(part, Text | Image)])
+    said = _parts([part for part in turn.parts if isinstance(part, SEEN)])
     return [*found, _message(turn.role, said)] if said else found
 
 

@@ -51,10 +51,10 @@ def read_request(body: dict[str, Any], model: str, stream: bool) -> Asked:
     asked.max_output = whole(body, "max_output_tokens")
     asked.temperature, asked.top_p = number(body, "temperature"), number(body, "top_p")
     reasoning = _object(body, "reasoning")
-    sift(asked, reasoning, ("effort",), {}, "reasoning/")
+    sift(asked, reasoning, {"effort"}, {}, "reasoning/")
     asked.effort = word(reasoning.get("effort"), "/reasoning")
     text = _object(body, "text")
-    sift(asked, text, ("format",), {}, "text/")
+    sift(asked, text, {"format"}, {}, "text/")
     _format(asked, _object(text, "format"))
     return asked
 
