@@ -129,8 +129,11 @@ def usage_of(raw: bytes | msgspec.Raw, final: bool = True) -> Usage | None:
     if parts == _NO_PARTS:
         return None
     given = [value or 0 for value in parts]
-    fits = final and min(given) >= 0 and max(given) <= MAX_COUNT
-    prompt, read, said, thought, fetched = [max(0, min(value, MAX_COUNT)) for value in given]
+    fits = min(given) >= 0 and max(given) <= MAX_COUNT
+    if not fits:
+        given = [max(0, min(value, MAX_COUNT)) for value in given]
+    prompt, read, said, thought, fetched = given
+    fits = fits and final
     output, total = said + thought, found.total_token_count
     if total is not None and total != prompt + fetched + output:
         inside = thought <= said and total == prompt + fetched + said
