@@ -56,7 +56,8 @@ MAX_RETRY_AFTER_S = 30
 
 
 _fates: dict[str, bool] = {}
-"""Header names seen on the way up and whether they go on; bounded, since names are the client's."""
+"""Header names seen on the way up and whether they go on; bounded in number and length, since names are the client's."""
+LONGEST_KEPT = 128
 
 
 def _goes_up(name: str) -> bool:
@@ -64,7 +65,7 @@ def _goes_up(name: str) -> bool:
     if fate is None:
         low = name.lower()
         fate = low not in _NOT_UP and not low.startswith(("x-fleetgate-", "x-forwarded-"))
-        if len(_fates) < 1000:
+        if len(_fates) < 1000 and len(name) <= LONGEST_KEPT:
             _fates[name] = fate
     return fate
 

@@ -30,7 +30,7 @@ from engine_script import (
 from proxy.budget.settle import settle_usage
 from proxy.engine.exchange import Exchange
 from proxy.engine.ports import StoreError, UpstreamError, UpstreamReply, UpstreamRequest
-from proxy.engine.reply import upstream_query
+from proxy.engine.reply import _fates, upstream_headers, upstream_query
 from proxy.engine.stage import Stage, Tap
 from proxy.model import Deny, Reason
 from proxy.wire.call import Event
@@ -282,6 +282,12 @@ def test_a_paid_target_that_may_have_worked_is_not_asked_twice() -> None:
     out = play(ASK, UpstreamError("timeout", "late"), targets=[STRONG, LOCAL])
     assert out.caller.status == 504
     assert len(out.upstream.asked) == 1
+
+
+def test_long_names_of_headers_are_not_kept() -> None:
+    before = len(_fates)
+    assert dict(upstream_headers({"x-long-" + "y" * 1000: "1"})) == {"x-long-" + "y" * 1000: "1"}
+    assert len(_fates) == before
 
 
 def test_credentials_and_our_own_headers_stay_here() -> None:

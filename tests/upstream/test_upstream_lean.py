@@ -297,6 +297,20 @@ def test_many_paths_and_names_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> N
     run(LEAN[0], main())
 
 
+def test_long_paths_and_names_are_not_kept() -> None:
+    long = "x" * 5000
+
+    async def main() -> None:
+        async with Upstream([OK] * 2) as upstream, client(LEAN[0], upstream.url) as transport:
+            for _ in range(2):
+                assert await whole(transport, ask(path=f"/{long}", headers=[(long, "1"), ("Connection", "close")])) == (200, b"{}")
+            endpoint = transport._ways["p", "openai"][0]
+            assert (list(endpoint._starts), list(endpoint._passes)) == ([], ["Connection"])
+            assert [(a.get(long), len(a.line) > 5000) for a in upstream.asked] == [(["1"], True)] * 2
+
+    run(LEAN[0], main())
+
+
 @every
 def test_protocols_of_one_host_share_their_connections(case: str) -> None:
     async def main() -> None:
