@@ -84,6 +84,7 @@ class Deny:
         remedy: what to do next.
         shadow: the rule runs dry: the engine notes it as a finding and goes on.
         retry_after_s: set only where trying again can help.
+        lasting: trying again cannot help, although with this reason it mostly may.
         remaining: what is left of the counter that refused, in its own unit, as text (`0.12 USD`).
         resets_at: when that counter starts anew, UTC seconds.
     """
@@ -94,6 +95,7 @@ class Deny:
     remedy: str = ""
     shadow: bool = False
     retry_after_s: float | None = None
+    lasting: bool = False
     remaining: str | None = None
     resets_at: float | None = None
 

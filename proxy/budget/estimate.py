@@ -127,7 +127,7 @@ def _bound(call: Call, family: Family, weight: int | None) -> int:
     if call.extra:
         weight += sum([tokens(text, family.vocabulary) * family.hundredths + _PER_EXTRA for text in call.extra])
     weight += call.tokens_given * family.hundredths + _tools_weight(call.tools, family)
-    return -(-weight // 100) + family.per_request
+    return -(-weight // 100) + family.per_request + call.overhead
 
 
 def bound_now(call: Call, tokenizer: str) -> int | None:

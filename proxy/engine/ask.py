@@ -87,6 +87,13 @@ def failed(stage: str) -> Deny:
     return Deny(Reason.INTERNAL, message, rule=stage, remedy="See the server log.")
 
 
+def keyless(provider: str) -> Deny:
+    """Return the refusal when a provider does not take our key: passed on as a 401 it would blame the agent's, which is in order."""
+    message = f"{provider} does not take the key that Fleetgate holds for it (it answered 401)."
+    remedy = f"Whoever runs Fleetgate: set a key that holds under providers.{provider}.api_key."
+    return Deny(Reason.UPSTREAM_ERROR, message, rule=f"providers.{provider}", remedy=remedy, lasting=True)
+
+
 def foreign(provider: str, status: int, kind: str) -> Deny:
     """Return the refusal of an answer that is not the protocol."""
     message = f"{provider} answered {status} with {kind or 'no content type'}, which is not the protocol's."

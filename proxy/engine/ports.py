@@ -22,6 +22,7 @@ class UpstreamError(Exception):
         status: an HTTP status if one was seen, else 0.
         retryable: whether another target may be tried: true only when this one surely did no work.
         retry_after_s: when trying again can help, where that is known.
+        busy: it never got to the provider, since all connections that we allow to it were taken: that says nothing about the provider.
     """
 
     def __init__(
@@ -30,8 +31,10 @@ class UpstreamError(Exception):
         message: str,
         status: int = 0,
         retry_after_s: float | None = None,
+        busy: bool = False,
     ) -> None:
-        self.kind, self.status, self.retryable, self.retry_after_s = kind, status, kind == "connect", retry_after_s
+        self.kind, self.status, self.retryable = kind, status, kind == "connect"
+        self.retry_after_s, self.busy = retry_after_s, busy
         super().__init__(message)
 
 
@@ -57,6 +60,8 @@ class UpstreamRequest:
 
     `alone`: no other target is behind this one, so that what cost nothing may be sent to it again; `note` is told of that, as
     `Exchange.note` is.
+
+    `idle`: set by the transport while it surely did no work: it waits for a connection, or to be sent again. Who leaves then owes nothing.
     """
 
     target: Target
@@ -67,6 +72,7 @@ class UpstreamRequest:
     stream: bool
     alone: bool = False
     note: Callable[[str, str], None] = lambda stage, words: None
+    idle: bool = False
 
 
 class UpstreamReply(Protocol):

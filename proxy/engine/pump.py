@@ -206,7 +206,7 @@ async def _tail(ex: Exchange, flow: Flow) -> Deny | None:
         deny = deny or await _through(ex, None, flow, gate, last)
     elif back is not None:
         last = [back.event(one) for one in last]
-    if back is not None and deny is None and not meter.failed:
+    if back is not None and deny is None:
         last.append(back.end())
     await _write(ex, last)
     return deny

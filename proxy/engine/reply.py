@@ -56,7 +56,8 @@ MAX_RETRY_AFTER_S = 30
 
 
 _fates: dict[str, bool] = {}
-"""Header names seen on the way up and whether they go on; bounded, since names are the client's."""
+"""Header names seen on the way up and whether they go on; bounded in number and length, since names are the client's."""
+LONGEST_KEPT = 128
 
 
 def _goes_up(name: str) -> bool:
@@ -64,7 +65,7 @@ def _goes_up(name: str) -> bool:
     if fate is None:
         low = name.lower()
         fate = low not in _NOT_UP and not low.startswith(("x-fleetgate-", "x-forwarded-"))
-        if len(_fates) < 1000:
+        if len(_fates) < 1000 and len(name) <= LONGEST_KEPT:
             _fates[name] = fate
     return fate
 
@@ -84,11 +85,22 @@ def upstream_headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     return found
 
 
+_NO_QUERY = frozenset({"key", "fields", "access_token", "oauth_token", "bearer_token", "callback", "quotauser", "userproject"})
+_PLAIN_QUERY = frozenset({"$alt", "$prettyprint"})
+
+
 def upstream_query(query: str) -> str:
-    """Return the client's query without its key."""
+    """Return the client's query without its key, and without what Google's servers would take headers, a body or an account from.
+
+    Its paths for OpenAI's clients take such parameters too. Source: Google Cloud, "System parameters".
+    """
     if not query:
         return query
-    return "&".join(part for part in query.split("&") if unquote_plus(part.partition("=")[0]) != "key")
+    return "&".join(part for part in query.split("&") if _asks(unquote_plus(part.partition("=")[0]).lower()))
+
+
+def _asks(name: str) -> bool:
+    return name in _PLAIN_QUERY or not (name in _NO_QUERY or name.startswith("$"))
 
 
 def forwarded(headers: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from proxy.engine.ask import failed, foreign, request_for, said, store_down, uncarried, unreachable
+from proxy.engine.ask import failed, foreign, keyless, request_for, said, store_down, uncarried, unreachable
 from proxy.engine.exchange import Exchange, Release
 from proxy.engine.gate import gate_for
 from proxy.engine.ports import ClientGone, StoreError, UpstreamError, UpstreamReply
@@ -31,7 +31,7 @@ from proxy.wire.translate.bridge import Untranslatable
 log = logging.getLogger("fleetgate.engine")
 
 Settle = Callable[[Exchange], tuple[Usage, Nanos]]
-ANOTHER = frozenset({408, 429, 500, 502, 503, 504, 529})
+ANOTHER = frozenset({401, 408, 429, 500, 502, 503, 504, 529})
 """Upstream statuses after which the next target of a route is tried: the provider did no billable work."""
 
 
@@ -172,15 +172,17 @@ class Engine:
                 if not last:
                     continue
                 return uncarried(ex.codec.dialect, target, e)
-            before = (ex.target, ex.sent)
+            before = (ex.target, ex.sent, ex.upstream_status)
             ex.target, ex.sent, ex.upstream_status, ex.bridge = target, True, 0, bridge
             request.alone, request.note = last, ex.note
             ex.mark("sent")
             try:
                 reply = await ex.rt.transport.send(request)
-            except UpstreamError as e:
-                if e.kind == "connect":
-                    ex.target, ex.sent = before  # this one did no work; what an earlier one may have done stays charged
+            except (UpstreamError, asyncio.CancelledError) as e:
+                if request.idle or (isinstance(e, UpstreamError) and e.kind == "connect"):
+                    ex.target, ex.sent, ex.upstream_status = before  # this one did no work; what an earlier one did or said stands
+                if isinstance(e, asyncio.CancelledError):
+                    raise
                 ex.note("upstream", f"{target.provider} could not be asked: {e}")
                 if not last and (e.retryable or target.local):
                     continue
@@ -207,7 +209,9 @@ class Engine:
         return await self._buffered(ex, target, reply, kind)
 
     async def _forward_error(self, ex: Exchange, target: Target, reply: UpstreamReply, kind: str) -> Deny | None:
-        """Pass the provider's own error on untouched, unless it is none of the protocol's; in another dialect, its words."""
+        """Pass the provider's own error on untouched, in another dialect its words; not one that is ours or none of the protocol's."""
+        if reply.status == 401:
+            return keyless(target.provider)
         if kind != "application/json" or reply.status < 400:
             return foreign(target.provider, reply.status, kind)
         try:

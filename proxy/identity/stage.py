@@ -26,7 +26,7 @@ CARRIERS = "Authorization: Bearer, x-api-key, x-goog-api-key, api-key or ?key="
 
 
 MOST_CALLS = 64
-"""Tool calls of one reply whose ids are kept."""
+"""Ids of one reply, or of what it goes on from, that are kept."""
 
 
 class IdentityStage(Stage):
@@ -156,8 +156,7 @@ class SessionStage(Stage):
         ex.run, ex.parent = run_of(ex.headers, ex.session, found)
         ex.note("session", f"{ex.session} from {ex.session_source}")
         if call.thread:
-            known = self._threads.find(ex.agent, call.thread)
-            ex.history = UNKNOWN if known is None else known.tokens
+            ex.history = self._threads.tokens(ex.agent, call.thread.split(" "))
         if call.operation == "chat":
             ex.defer(self.name, self._remember)
         return None
@@ -167,13 +166,21 @@ class SessionStage(Stage):
         meter, usage = ex.meter, ex.usage
         if meter is None or not ex.served:
             return
-        if meter.reply_id or ex.call.thread:
-            known = Known(ex.session, UNKNOWN if usage is None else usage.total)
-            for name in (meter.reply_id, ex.call.thread):
-                if name:
-                    self._threads.keep(ex.agent, name, known)
+        whole, said = (UNKNOWN, UNKNOWN) if usage is None else (usage.total, usage.output)
+        for name in (*filter(None, (meter.reply_id,)), *self._learned(ex)):
+            self._threads.keep(ex.agent, name, Known(ex.session, whole))
+        for name in meter.part_ids[-MOST_CALLS:]:
+            self._threads.keep(ex.agent, name, Known(ex.session, said))
         if meter.tool_calls and ex.session_source in WEAK:
             known = Known(ex.session)
             for issued in meter.tool_calls[-MOST_CALLS:]:
                 if name := tool_id(issued.id):
                     self._threads.keep(ex.agent, name, known)
+
+    def _learned(self, ex: Exchange) -> list[str]:
+        """Return what the call went on from and nobody knew the tokens of, or what grew by this reply: none is more than all of it."""
+        names = ex.call.thread.split(" ") if ex.call.thread else []
+        if not names or len(names) > MOST_CALLS:
+            return []
+        grows = ex.call.hints.get("conversation")
+        return [name for name in names if name == grows or self._threads.tokens(ex.agent, (name,)) == UNKNOWN]

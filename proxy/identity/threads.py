@@ -10,14 +10,20 @@ model, where the tokens of a kept history are not known), never a wider permissi
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from proxy.wire.call import Call
 
 MAX_KNOWN = 50_000
+MAX_ID = 256
+"""A longer id is kept as its hash: nobody may fill memory with one."""
 LEAST_ID = 10
 """Letters and digits of a tool call's id from which on it is believed to be one of a kind: some servers number their calls."""
 UNKNOWN = -1
+MOST_NAMES = 1024
+"""Of more than these at once nobody looks up the tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +52,19 @@ class Threads:
         """Remember `name`, an id of a reply, of a kept history or of a tool call, for `agent`."""
         if len(self._young) >= self._half:
             self._old, self._young = self._young, {}
-        self._young[agent, name] = known
+        self._young[agent, _short(name)] = known
 
     def find(self, agent: str, name: str) -> Known | None:
         """Return what is known of `name`, None when nothing is."""
-        key = (agent, name)
+        key = (agent, _short(name))
         return self._young.get(key) or self._old.get(key)
+
+    def tokens(self, agent: str, names: Collection[str]) -> int:
+        """Return how many tokens stand behind all of `names` together, at most; `UNKNOWN` where nobody knows that of one of them."""
+        if len(names) > MOST_NAMES:
+            return UNKNOWN
+        found = [known.tokens if (known := self.find(agent, name)) is not None else UNKNOWN for name in names]
+        return UNKNOWN if UNKNOWN in found else sum(found)
 
     def of_results(self, agent: str, call: Call) -> Known | None:
         """Return where the newest tool call was issued whose result `call` returns."""
@@ -63,6 +76,10 @@ class Threads:
             if message.tool_results or message.role == "assistant":
                 break
         return None
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= MAX_ID else hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def tool_id(id: str) -> str:

@@ -8,7 +8,7 @@ costs what the repeat is long, not what the conversation is. Pure; it does not l
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from proxy.model import NO_LOOP, LoopLimits, LoopSignal
 from proxy.wire.call import Message, ToolCall
@@ -18,10 +18,19 @@ RULE = "identical"
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """The run of equal steps at the end of a conversation: how many there are, and which tools they call (empty when none)."""
+    """The run of equal steps at the end of a conversation.
+
+    Attributes:
+        count: how many there are. tools: which they call (empty when none).
+        step: what each of them is. ids: those of the calls of the newest.
+        open: nothing ended the run but the beginning of what is known, so that it may have begun before.
+    """
 
     count: int = 0
     tools: tuple[str, ...] = ()
+    step: tuple[bytes, ...] = field(default=(), compare=False)
+    ids: frozenset[str] = field(default=frozenset(), compare=False)
+    open: bool = field(default=True, compare=False)
 
 
 NO_REPEAT = Repeat()
@@ -37,6 +46,8 @@ def repeats(messages: Sequence[Message]) -> Repeat:
     step: tuple[bytes, ...] = ()
     tools: tuple[str, ...] = ()
     count = 0
+    open = True
+    newest: frozenset[str] = frozenset()
     ids: dict[str, int] = {}
     for calls, human in _steps(messages):
         if calls:
@@ -46,13 +57,39 @@ def repeats(messages: Sequence[Message]) -> Repeat:
                 continue
             signature = tuple(sorted(call.signature for call in fresh)) if len(fresh) > 1 else (fresh[0].signature,)
             if not count:
-                step, tools = signature, tuple(dict.fromkeys(call.name for call in fresh))
+                step, tools, newest = signature, tuple(dict.fromkeys(call.name for call in fresh)), _ids(fresh)
             elif signature != step:
+                open = False
                 break
             count += 1
         elif human:
+            open = False
             break
-    return Repeat(count, tools) if count else NO_REPEAT
+    return Repeat(count, tools, step, newest, open)
+
+
+def _ids(calls: Sequence[ToolCall]) -> frozenset[str]:
+    return frozenset(call.id for call in calls if call.id)
+
+
+def joined(before: Repeat, now: Repeat) -> Repeat:
+    """Return the run that ends a conversation of which `before` is known from earlier and `now` was sent; a step in both counts once."""
+    if not now.open or not before.count:
+        return now
+    if not now.count:
+        return before
+    if now.step != before.step:
+        return now
+    twice = now.count == 1 and bool(now.ids) and now.ids <= before.ids
+    return replace(now, count=before.count + now.count - twice, open=before.open)
+
+
+def answered(before: Repeat, calls: Sequence[ToolCall]) -> Repeat:
+    """Return the run that ends a conversation once the model answered with `calls`; words alone end none."""
+    if not calls:
+        return before
+    step = tuple(sorted(call.signature for call in calls))
+    return replace(joined(before, Repeat(1, tuple(dict.fromkeys(call.name for call in calls)), step)), ids=_ids(calls))
 
 
 def _steps(messages: Sequence[Message]) -> Iterator[tuple[tuple[ToolCall, ...], bool]]:

@@ -1,26 +1,37 @@
 """Puts the loop signal on the exchange and refuses a repeat that reached the agent's limit.
 
-Needs the call and the grant. Keeps nothing: the same request gets the same answer on every replica. It fails closed like every stage;
-there is nothing in it that waits.
+Needs the call and the grant. What a request holds is judged by itself, so that it gets the same answer on every replica. Only where the
+provider keeps the history (OpenAI Responses) is the run that a reply ended with remembered by the reply's id: bounded, of one process
+and one snapshot; forgetting begins the count anew. It fails closed like every stage; there is nothing in it that waits.
 """
 
 from __future__ import annotations
 
+import functools
+
 from proxy.engine.exchange import Exchange
 from proxy.engine.stage import Stage
-from proxy.loops.rules import RULE, judge, repeats
+from proxy.loops.rules import NO_REPEAT, RULE, Repeat, answered, joined, judge, repeats
 from proxy.model import Deny, LoopLimits, LoopSignal, Reason
 
 MAX_SHOWN = 3
 MAX_NAME = 64
+KEPT = ("previous_response_id", "conversation")
+"""Session signals that name a history of the provider's."""
+DIALECT = "openai.responses"
+MOST, MAX_ID, MOST_CALLS = 10_000, 256, 64
+"""Runs that are kept, the longest id that one is kept under, and the most calls in one step of it."""
 
 
 class LoopStage(Stage):
     """See the module."""
 
     name = "loops"
-    needs = frozenset({"call", "grant"})
+    needs = frozenset({"call", "grant", "agent"})
     gives = frozenset({"loop"})
+
+    def __init__(self) -> None:
+        self._runs: dict[tuple[str, str], Repeat] = {}
 
     async def request(self, ex: Exchange) -> Deny | None:
         """Set `ex.loop`; deny at the level `block`."""
@@ -28,6 +39,9 @@ class LoopStage(Stage):
             return None
         limits = ex.grant.loops
         repeat = repeats(ex.call.messages)
+        if ex.codec.dialect == DIALECT:
+            repeat = joined(self._before(ex), repeat)
+            ex.defer(self.name, functools.partial(self._remember, repeat))
         signal = judge(repeat, limits)
         if signal.level == "none":
             return None
@@ -43,6 +57,22 @@ class LoopStage(Stage):
             remedy="change the approach or the arguments, or ask a person; a new user message starts the count anew",
             shadow=limits.shadow,
         )
+
+    def _before(self, ex: Exchange) -> Repeat:
+        hints = ex.call.hints
+        return next((run for key in KEPT if (run := self._runs.get((ex.agent, hints.get(key, ""))))), NO_REPEAT)
+
+    async def _remember(self, before: Repeat, ex: Exchange) -> None:
+        """Keep the run that the reply ends with; see `engine.exchange.Release`."""
+        meter = ex.meter
+        if meter is None or not ex.served or len(meter.tool_calls) > MOST_CALLS:
+            return
+        run = answered(before, meter.tool_calls)
+        for id in (meter.reply_id, ex.call.hints.get("conversation", "")):
+            if 0 < len(id) <= MAX_ID:
+                if len(self._runs) >= MOST:
+                    del self._runs[next(iter(self._runs))]
+                self._runs[ex.agent, id] = run
 
 
 def _names(tools: tuple[str, ...]) -> str:

@@ -49,12 +49,13 @@ def check_model(grant: Grant, model: str, aliases: Sequence[str] = ()) -> Deny |
 
 
 def check_spelling(grant: Grant, model: str) -> Deny | None:
-    """Return the refusal of `model` where a rule denies the short name under which an Ollama server knows it.
+    """Return the refusal of `model` where a rule denies the short name under which an Ollama server or Google knows it.
 
-    Such a server may stand behind any protocol, and reads `llama3:latest` or `library/llama3` as `llama3`. For other servers these are
-    names that nobody has, so nothing is lost.
+    An Ollama server may stand behind any protocol, and reads `llama3:latest` or `library/llama3` as `llama3`; Google reads
+    `models/gemini-x` as `gemini-x`, also on its paths for OpenAI's clients. For other servers these are names that nobody has, so nothing
+    is lost.
     """
-    short = plain_name(model) if ":" in model or "/" in model else model
+    short = plain_name(model[7:] if model[:7].casefold() == "models/" else model) if ":" in model or "/" in model else model
     if short == model:
         return None
     return firmest(_no_model(grant, clause, short) for clause in grant.models if not _undenied(clause.deny)(short))

@@ -75,7 +75,10 @@ class RoutingStage(Stage):
         if ex.grant.fallback and call.operation == "chat":
             self._add_fallbacks(targets, ex.grant, dialect)
         ex.route = _route(tuple(targets), local, score)
-        ex.note("routing", f"{ex.route.reason}: {targets[0].provider} {targets[0].model}; {ex.route.why}".rstrip("; "))
+        words = f"{ex.route.reason}: {targets[0].provider} {targets[0].model}; {ex.route.why}".rstrip("; ")
+        if len(targets) > 1:
+            words += f"; then {', '.join(f'{target.provider} {target.model}' for target in targets[1:])}"
+        ex.note("routing", words)
         return None
 
     def _ruled(self, ex: Exchange) -> Deny | None:

@@ -30,7 +30,9 @@ def find(path: str) -> Operation | None:
     name = path.partition("/models")[2].removeprefix("/")
     if path not in ("/v1/models", "/v1beta/models", f"/v1/models/{name}", f"/v1beta/models/{name}"):
         return None
-    return (lambda given: (Script(), _reply(_model(name)))) if name else (lambda given: (Script(), _page(given.query)))
+    if name:
+        return lambda given: (read_script(given.script, "")[0], _reply(_model(name)))
+    return lambda given: (read_script(given.script, "")[0], _page(given.query))
 
 
 def _page(query: dict[str, str]) -> Reply:

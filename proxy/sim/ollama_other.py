@@ -98,7 +98,7 @@ def tags(given: Given) -> tuple[Script, Reply]:
         }
         for name in MODELS
     ]
-    return Script(), Reply(200, dict(JSON), dumps({"models": found}))
+    return read_script(given.script, "")[0], Reply(200, dict(JSON), dumps({"models": found}))
 
 
 def show(given: Given) -> tuple[Script, Reply]:
@@ -122,12 +122,12 @@ def show(given: Given) -> tuple[Script, Reply]:
         "capabilities": capabilities,
         "modified_at": _MODIFIED,
     }
-    return Script(), Reply(200, dict(JSON), dumps(whole))
+    return read_script(given.script, "")[0], Reply(200, dict(JSON), dumps(whole))
 
 
 def version(given: Given) -> tuple[Script, Reply]:
     """Return the version of the server."""
-    return Script(), Reply(200, dict(JSON), dumps({"version": VERSION}))
+    return read_script(given.script, "")[0], Reply(200, dict(JSON), dumps({"version": VERSION}))
 
 
 OPERATIONS: Mapping[tuple[str, str], Operation] = {

@@ -27,7 +27,7 @@ except ImportError:  # pragma: no cover - there is no uvloop for this platform
     from asyncio import new_event_loop  # type: ignore[assignment]
 
 MAX_BODY = 64 << 20
-_CALLS = web.AppKey("calls", Calls)
+CALLS = web.AppKey("calls", Calls)
 _REQUIRE_KEY = web.AppKey("require_key", bool)
 _KEY_HEADERS = {"anthropic": "x-api-key", "gemini": "x-goog-api-key"}
 _NO_KEY = {
@@ -87,7 +87,7 @@ def _answer(request: web.Request, body: bytes) -> tuple[Script, Reply, Vendor]:
 
 async def _serve(request: web.Request) -> web.StreamResponse:
     body = await request.read()
-    calls = request.app[_CALLS]
+    calls = request.app[CALLS]
     call = calls.begin(request.method, request.path, request.query_string, request.headers, body)
     try:
         script, reply, vendor = _answer(request, body)
@@ -104,7 +104,7 @@ async def _serve(request: web.Request) -> web.StreamResponse:
 
 async def _list(request: web.Request) -> web.StreamResponse:
     """`GET /sim/calls`: what arrived, oldest first; `?idle_s=5` waits until nothing is running."""
-    calls = request.app[_CALLS]
+    calls = request.app[CALLS]
     if "idle_s" in request.query:
         await calls.settled(min(60.0, float(request.query["idle_s"])))
     return web.json_response([call.shown() for call in calls.kept])
@@ -112,19 +112,19 @@ async def _list(request: web.Request) -> web.StreamResponse:
 
 async def _stats(request: web.Request) -> web.StreamResponse:
     """`GET /sim/stats`: counts, which unlike the list are not bounded."""
-    calls = request.app[_CALLS]
+    calls = request.app[CALLS]
     return web.json_response({"total": calls.total, "running": calls.running, "aborted": calls.aborted})
 
 
 async def _reset(request: web.Request) -> web.StreamResponse:
-    request.app[_CALLS].reset()
+    request.app[CALLS].reset()
     return web.json_response({"ok": True})
 
 
 def build(*, require_key: bool = False) -> web.Application:
     """Return the application, with an empty list of calls."""
     app = web.Application(client_max_size=MAX_BODY)
-    app[_CALLS] = Calls()
+    app[CALLS] = Calls()
     app[_REQUIRE_KEY] = require_key
     app.router.add_get("/sim/calls", _list)
     app.router.add_get("/sim/stats", _stats)

@@ -10,19 +10,19 @@ from collections.abc import Mapping
 
 from proxy.sim import anthropic, gemini, ollama, openai, openai_completions, openai_other, openai_responses
 from proxy.sim.reply import Given, Operation, Reply, Vendor
-from proxy.sim.script import Script
+from proxy.sim.script import Script, read_script
 
 _OPENAI: Mapping[tuple[str, str], Operation] = {
     ("POST", "/v1/chat/completions"): openai.chat,
     ("POST", "/v1/embeddings"): openai_other.embeddings,
-    ("GET", "/v1/models"): lambda given: (Script(), openai_other.models()),
+    ("GET", "/v1/models"): lambda given: (read_script(given.script, "")[0], openai_other.models()),
     **openai_responses.OPERATIONS,
     **openai_completions.OPERATIONS,
 }
 _ANTHROPIC: Mapping[tuple[str, str], Operation] = {
     ("POST", "/v1/messages"): anthropic.messages,
     ("POST", "/v1/messages/count_tokens"): anthropic.count_tokens,
-    ("GET", "/v1/models"): lambda given: (Script(), anthropic.models()),
+    ("GET", "/v1/models"): lambda given: (read_script(given.script, "")[0], anthropic.models()),
 }
 MODELS = "/v1/models/"
 

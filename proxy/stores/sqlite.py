@@ -117,11 +117,11 @@ class SqliteBudget:
         future = loop.create_future()
         self._waiting.append((verb, future))
         if urgent:
+            if not self._sent and not self._urgent:
+                loop.call_soon(self._hurry)  # the verbs of one turn of the loop go together
             self._urgent = True
-            if not self._sent:
-                self._hand_over()
         elif self._lazy is None:
-            self._lazy = loop.call_later(LAZY_S, self._hurry)
+            self._lazy = loop.call_later(LAZY_S, self._hurry_lazily)
         return future
 
     def _move_to(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -129,10 +129,14 @@ class SqliteBudget:
         self._loop, self._sent, self._lazy, self._watch = loop, [], None, None
 
     def _hurry(self) -> None:
-        self._lazy = None
+        """Hand over, unless the writer is busy: then it gets the rest when it is done."""
         self._urgent = True
         if not self._sent:
             self._hand_over()
+
+    def _hurry_lazily(self) -> None:
+        self._lazy = None
+        self._hurry()
 
     def _hand_over(self) -> None:
         """Give the writer all that waits."""

@@ -60,6 +60,11 @@ class Provider:
         return ((auth, self.api_key),)
 
 
+def busy(name: str, connections: int, connect_s: float) -> UpstreamError:
+    """Return the error of a request that found no free connection in time."""
+    return UpstreamError("connect", f"all {connections} connections to {name} were taken for {connect_s:g} s", busy=True)
+
+
 def located(base: str, path: str, model: str, query: tuple[tuple[str, str], ...]) -> str:
     """Return `base` (a URL or its path) and `path` with the model's name and the fixed parameters in their places.
 

@@ -46,10 +46,12 @@ class LeanTransport:
         """Return the reply to `request` once its head is here. Raises UpstreamError."""
         target = request.target
         endpoint, pool = self._ways.get((target.provider, target.protocol)) or self._way(target.provider, target.protocol)
+        request.idle = True
         head = endpoint.head(request)
         self._active += 1
         try:
             connection = pool.take() or await pool.open()
+            request.idle = False
             found = await connection.ask(head, request.body, request.method == "HEAD")
             return LeanReply(found, connection, pool, self._done)
         except BaseException:

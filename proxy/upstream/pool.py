@@ -21,6 +21,7 @@ from typing import Any
 import aiohappyeyeballs
 
 from proxy.engine.ports import UpstreamError
+from proxy.upstream.base import busy
 from proxy.upstream.connection import Connection, Waits
 
 NEXT_ADDRESS_S = 0.25
@@ -75,11 +76,15 @@ class Pool:
         Raises:
             UpstreamError: kind `connect`.
         """
-        name = self._origin.provider
+        name, turned = self._origin.provider, False
         try:
             async with asyncio.timeout(self._connect_s):
-                return await self._turn() or await self._connect()
+                found = await self._turn()
+                turned = True
+                return found or await self._connect()
         except TimeoutError:
+            if not turned:
+                raise busy(name, self._size, self._connect_s) from None
             raise UpstreamError("connect", f"no connection to {name} within {self._connect_s:g} s") from None
         except (OSError, UnicodeError) as e:
             raise UpstreamError("connect", f"no connection to {name} ({_cause(e)})") from None

@@ -23,6 +23,9 @@ FRAMING = frozenset(
 REMEMBERED = 1000
 """Request lines and header names that are kept; past this they are all forgotten, which costs time and nothing else."""
 
+LONGEST_KEPT = 1024
+"""A longer one is made anew each time: both are the client's, and a thousand long ones are megabytes."""
+
 _TOKEN = re.compile(TOKEN.decode() + "+")
 _PATH = re.compile(r"/[\x21\x22\x24-\x7e]*")
 _WITH_LENGTH = frozenset({"POST", "PUT", "PATCH"})
@@ -78,14 +81,18 @@ class Endpoint:
             raise UpstreamError("protocol", "the method or path has characters that cannot be sent")
         if len(self._starts) >= REMEMBERED:
             self._starts.clear()
-        start = self._starts[key] = f"{method} {target} HTTP/1.1\r\n{self._fixed}"
+        start = f"{method} {target} HTTP/1.1\r\n{self._fixed}"
+        if len(target) <= LONGEST_KEPT:
+            self._starts[key] = start
         return start
 
     def _learn(self, name: str) -> bool:
         _check_name(name)
         if len(self._passes) >= REMEMBERED:
             self._passes.clear()
-        passing = self._passes[name] = name.lower() not in self._ours
+        passing = name.lower() not in self._ours
+        if len(name) <= LONGEST_KEPT:
+            self._passes[name] = passing
         return passing
 
 

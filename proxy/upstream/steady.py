@@ -22,7 +22,8 @@ from proxy.upstream.retry import AGAIN, Failure, pause_s
 from proxy.upstream.transport import AioTransport
 
 DOWN = frozenset({"connect", "timeout", "cut"})
-"""Kinds of UpstreamError that say that a provider is down. `protocol` is not among them: a client's odd header is one."""
+"""Kinds of UpstreamError that say that a provider is down. `protocol` is not among them: a client's odd header is one. Neither is a lack of
+free connections: what we allow ourselves says nothing about the provider."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ class SteadyTransport:
             try:
                 reply = await self.inner.send(request)
             except UpstreamError as e:
-                if e.kind in DOWN:
+                if e.kind in DOWN and not e.busy:
                     breaker.failed(self._now(), trial)
                 left = began + habits.deadlines.connect_s - self._now()
                 if not await self._again(habits, request, Failure(e.kind), tried, left):
@@ -110,6 +111,7 @@ class SteadyTransport:
             return False
         what = f"answered {failure.status}" if failure.status else "could not be reached"
         request.note("upstream", f"{habits.name} {what}; asking again in {pause:.2f} s (attempt {tried + 1})")
+        request.idle = True
         return await self._pause(pause)
 
     async def _pause(self, seconds: float) -> bool:

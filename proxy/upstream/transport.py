@@ -17,7 +17,7 @@ from yarl import URL
 
 from proxy.decoding import Decoder, Undecodable
 from proxy.engine.ports import UpstreamError, UpstreamRequest
-from proxy.upstream.base import Deadlines, Provider, located
+from proxy.upstream.base import Deadlines, Provider, busy, located
 from proxy.upstream.coded import decoded, decoder_of, undecodable
 
 LOCAL_KEEPALIVE_S = 4.0
@@ -56,6 +56,7 @@ class AioTransport:
         session, wait = self._sessions.get(name) or self._open(name), self._providers[name].deadlines or self._deadlines
         due = asyncio.get_running_loop().time() + wait.total_s
         self._active += 1
+        request.idle = False
         try:
             return AioReply(await self._ask(session, request, wait, due), wait, due, self._done)
         except BaseException:
@@ -75,6 +76,9 @@ class AioTransport:
         except aiohttp.ClientConnectorError as e:
             raise UpstreamError("connect", f"no connection to {target.provider} ({_cause(e)})") from None
         except aiohttp.ConnectionTimeoutError:
+            connector = session.connector
+            if connector is not None and len(connector._acquired) >= connector.limit:
+                raise busy(target.provider, connector.limit, wait.connect_s) from None
             raise UpstreamError("connect", f"no connection to {target.provider} within {wait.connect_s:g} s") from None
         except TimeoutError:
             raise _late(wait, due, f"no answer within {wait.first_byte_s:g} s") from None

@@ -14,6 +14,7 @@ is and keeps usage, texts and tool calls. A meter never raises and never trusts:
 - `gemini` with `gemini_generate`, `gemini_contents`, `gemini_reply` and `gemini_frame`; `gemini_other`; `jsonarray` cuts its arrays.
 - `ollama` with `ollama_messages` and `ollama_reply`; `ollama_other`; `ndjson` cuts its streams.
 - `openai_chat` with `openai_messages` and `openai_reply`; `openai_other`; `anthropic` with `anthropic_messages` and `anthropic_reply`.
+- `openai_responses` with `openai_responses_items`, `_tools`, `_reply`, `_output` and `_write`; `openai_completions`.
 - `registry`: which codec answers for a route. `refusals`: how we say no.
 - `fields`, `reading`, `media`: what the codecs share.
 

@@ -22,7 +22,7 @@ PART, TEXT = 160, 60
 
 def weigh_message(message: Message) -> int:
     """Return the bytes that the parts of a message take beside their letters: what is cut fine takes many times its JSON."""
-    return TEXT * len(message.texts) + PART * (len(message.tool_calls) + len(message.tool_results) + len(message.media))
+    return TEXT * len(message.texts) + PART * sum(map(len, (message.tool_calls, message.tool_results, message.media, message.offers)))
 
 
 class Memos:
@@ -65,6 +65,7 @@ class Meter(ABC):
         usage: what the provider reported so far, or None; `exact` is true on it.
         texts: pieces of model output seen, for counting when no usage came.
         reply_id: the id by which a later call can refer to this reply, where the provider keeps it.
+        part_ids: the ids by which one can refer to parts of it.
         pieces: how many stream events carried model output: a floor of the output tokens.
         tool_calls: complete tool calls of the reply (all choices).
         finish: the provider's finish or stop reason, if one came.
@@ -84,6 +85,7 @@ class Meter(ABC):
         self.pieces = 0
         self.tool_calls: list[ToolCall] = []
         self.reply_id = ""
+        self.part_ids: list[str] = []
         self.finish = ""
         self.model = ""
         self.ended = False

@@ -123,9 +123,11 @@ class Call:
         messages: the conversation, oldest first.
         tools: what is offered.
         extra: other texts that count as input (an output schema, the inputs of an embedding).
+        overhead: input tokens that the provider adds to such a call, where those are more than all protocols have.
         tokens_given: input that came as token ids (embeddings): already counted.
         hints: session signals of the body, name to value (`metadata.user_id`, `prompt_cache_key`, `user`).
-        thread: the id of what the provider keeps and reads as input too: an earlier response, a conversation, a cached content.
+        thread: the ids, with spaces between, of all that the provider keeps and reads as input too: an earlier response, a conversation,
+            a cached content, items by reference.
         wants_json: the answer must be JSON, so that words of ours in its place would not be understood.
         aliases: other names of `model`, where the protocol has several for one: a rule that denies any of them denies it.
         dearer: members that can raise the price above the one that is reserved at.
@@ -143,6 +145,7 @@ class Call:
     messages: tuple[Message, ...] = ()
     tools: Tools = field(default_factory=Tools)
     extra: tuple[str, ...] = ()
+    overhead: int = 0
     tokens_given: int = 0
     hints: Mapping[str, str] = field(default_factory=dict)
     thread: str = ""

@@ -20,7 +20,7 @@ from urllib.parse import unquote_plus
 from proxy.wire.base import Codec, Routes
 from proxy.wire.gemini_frame import ARRAY, SSE
 from proxy.wire.gemini_generate import GenerateCodec, TargetCodec
-from proxy.wire.gemini_other import BatchEmbedCodec, CountTokensCodec, EmbedCodec, ModelsCodec
+from proxy.wire.gemini_other import BatchEmbedCodec, CountTokensCodec, EmbedCodec, ModelsCodec, ShowCodec
 
 ROUTES: Routes = {}
 _VERSIONS = ("v1", "v1beta")
@@ -35,9 +35,10 @@ _VERBS: Mapping[str, _Make] = {
 PATTERNS: tuple[tuple[str, str], ...] = (
     *(("POST", f"/{version}/models/{{model}}:{verb}") for version in _VERSIONS for verb in _VERBS),
     ("GET", "/v1beta/models"),
+    ("GET", "/v1beta/models/{model}"),
 )
-"""(method, path as documentation writes it) of the routes that `find` knows; it also knows `GET /v1/models`, which others answer too."""
-_path = re.compile(r"/(v1|v1beta)/models/([A-Za-z0-9][A-Za-z0-9._-]{0,255}):([A-Za-z]{1,32})")
+"""(method, path as documentation writes it) of the routes that `find` knows; the last two also under `/v1`, with Google's key."""
+_path = re.compile(r"/(v1|v1beta)/models/([A-Za-z0-9][A-Za-z0-9._-]{0,255})(?::([A-Za-z]{1,32}))?")
 _ALT = frozenset({"json", "sse", "json;enum-encoding=int"})
 _PLAIN = re.compile(r"[A-Za-z0-9_=+/.~-]{0,1024}")
 _TAKEN = frozenset({"key", "pageSize", "pageToken", "prettyPrint", "$prettyPrint"})
@@ -46,13 +47,22 @@ _TAKEN = frozenset({"key", "pageSize", "pageToken", "prettyPrint", "$prettyPrint
 def find(method: str, path: str, headers: Mapping[str, str], query: str) -> Codec | None:
     """Return the codec of a path, None when there is none."""
     if method == "GET":
-        version = path[1 : -len("/models")] if path.endswith("/models") else ""
-        return _models(version, _read_query(query, False)[1]) if version in _VERSIONS else None
+        return _asked(path, headers, _read_query(query, False)[1])
     found = _path.fullmatch(path) if method == "POST" else None
     if found is None or found[3] not in _VERBS:
         return None
     sse, odd = _read_query(query, found[3] == "streamGenerateContent")
     return _codec(found[1], found[2], found[3], odd, sse)
+
+
+def _asked(path: str, headers: Mapping[str, str], odd: str) -> Codec | None:
+    """Return the codec of a path that is asked with GET. Under `/v1` other vendors have such paths too, so Google's key must show."""
+    if path.startswith("/v1/") and "x-goog-api-key" not in headers:
+        return None
+    if path in ("/v1/models", "/v1beta/models"):
+        return _models(path.split("/")[1], odd)
+    found = _path.fullmatch(path)
+    return None if found is None or found[3] is not None else _shown(found[1], found[2], odd)
 
 
 @functools.lru_cache(maxsize=1024)
@@ -63,6 +73,11 @@ def _codec(version: str, model: str, verb: str, odd: str, sse: bool) -> Codec:
 @functools.lru_cache(maxsize=64)
 def _models(version: str, odd: str) -> Codec:
     return ModelsCodec(version, "", odd)
+
+
+@functools.lru_cache(maxsize=1024)
+def _shown(version: str, model: str, odd: str) -> Codec:
+    return ShowCodec(version, model, odd)
 
 
 def _read_query(query: str, streams: bool) -> tuple[bool, str]:

@@ -177,8 +177,13 @@ class GeminiCodec(Codec):
         return model_changes(call.body, call.members, edit.model)
 
     def upstream_path(self, call: Call, model: str) -> str:
-        """See `Codec.upstream_path`. A name can come from a client of another protocol, so nothing in it may end the segment."""
-        return f"/{self.version}/models/{quote(model, safe='-._~:@')}:{self.verb}"
+        """See `Codec.upstream_path`."""
+        return f"/{self.version}/models/{segment(model)}:{self.verb}"
+
+
+def segment(model: str) -> str:
+    """Return a model's name as a segment of a path. It can come from a client of another protocol, so nothing in it may end the segment."""
+    return quote(model, safe="-._~:@")
 
 
 def model_changes(body: bytes, members: Mapping[str, tuple[int, int]], model: str | None) -> dict[str, bytes]:
@@ -252,5 +257,5 @@ class TargetCodec(GenerateCodec):
 
     def upstream_path(self, call: Call, model: str) -> str:
         """See `Codec.upstream_path`."""
-        path = f"/{self.version}/models/{quote(model, safe='-._~:@')}"
+        path = f"/{self.version}/models/{segment(model)}"
         return f"{path}:streamGenerateContent?alt=sse" if call.stream else f"{path}:generateContent"

@@ -1,4 +1,4 @@
-"""Gemini's smaller operations: counting tokens, embeddings, and the list of models.
+"""Gemini's smaller operations: counting tokens, embeddings, the list of models and the words about one.
 
 Counting is free. An embedding's reply carries no usage in most versions of the API, so what it was bound to is charged then. Each request
 of a batch names its model again; one that differs from the path's would be asked without any rule having seen it, and is refused.
@@ -17,7 +17,7 @@ from proxy.wire.base import ListCodec, Memos, Meter
 from proxy.wire.call import Call, Edit, Event, Message, WireError
 from proxy.wire.fields import MAX_MESSAGES, Fields, guarded
 from proxy.wire.gemini_contents import CONTENT, PROTOCOL, Members, parse_content
-from proxy.wire.gemini_generate import KEYS, GeminiCodec, conversation, model_changes, own_model, spelled
+from proxy.wire.gemini_generate import KEYS, GeminiCodec, conversation, model_changes, own_model, segment, spelled
 from proxy.wire.gemini_reply import usage_of
 from proxy.wire.openai_other import PlainMeter
 from proxy.wire.openai_reply import BROKEN
@@ -157,6 +157,25 @@ def _embedded(fields: Fields, memos: Memos, model: str) -> tuple[Message, tuple[
     message = memos.messages.get(CONTENT + raw, guarded(parse_content, PROTOCOL, "content"))
     beside = (fields.text("title"), fields.json_text(spelled(fields, "embedContentConfig")))
     return message, (*filter(None, beside), *fields.unknown())
+
+
+class ShowCodec(GeminiCodec):
+    """GET /{version}/models/{model}: what the provider says about one model, which costs nothing."""
+
+    name = "show"
+
+    def decode(self, body: bytes, memos: Memos) -> Call:
+        """Return the call; there is no body to read."""
+        self.check()
+        return Call(operation="show", model=self.model, body=body)
+
+    def meter(self, call: Call) -> Meter:
+        """Return a meter that charges nothing."""
+        return PlainMeter(free=True)
+
+    def upstream_path(self, call: Call, model: str) -> str:
+        """See `Codec.upstream_path`."""
+        return f"/{self.version}/models/{segment(model)}"
 
 
 class ModelsCodec(GeminiCodec, ListCodec):

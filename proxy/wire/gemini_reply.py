@@ -100,18 +100,6 @@ _usage_decoder = msgspec.json.Decoder(_Usage)
 _loose_decoder = msgspec.json.Decoder(_Loose)
 
 
-def _decoded(data: bytes) -> _Reply | None:
-    """Return the reply that `data` is, None for what is none. Half a surrogate, which JSON allows, must not hide the call beside it."""
-    try:
-        return _reply_decoder.decode(data)
-    except BROKEN:
-        value = jsonio.loads(data)
-    try:
-        return _reply_decoder.decode(jsonio.readable(value).encode()) if isinstance(value, dict) else None
-    except BROKEN:
-        return None
-
-
 # --- usage -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -141,8 +129,11 @@ def usage_of(raw: bytes | msgspec.Raw, final: bool = True) -> Usage | None:
     if parts == _NO_PARTS:
         return None
     given = [value or 0 for value in parts]
-    fits = final and min(given) >= 0 and max(given) <= MAX_COUNT
-    prompt, read, said, thought, fetched = [max(0, min(value, MAX_COUNT)) for value in given]
+    fits = min(given) >= 0 and max(given) <= MAX_COUNT
+    if not fits:
+        given = [max(0, min(value, MAX_COUNT)) for value in given]
+    prompt, read, said, thought, fetched = given
+    fits = fits and final
     output, total = said + thought, found.total_token_count
     if total is not None and total != prompt + fetched + output:
         inside = thought <= said and total == prompt + fetched + said
@@ -188,8 +179,9 @@ class GenerateMeter(Meter):
     def buffered(self, body: bytes) -> None:
         """See `Meter.buffered`."""
         self.ended = True
-        reply = _decoded(body)
-        if reply is None:
+        try:
+            reply = jsonio.decoded(_reply_decoder, body)
+        except BROKEN:
             self.odd = True
             self._odd(body)
             return
@@ -202,8 +194,9 @@ class GenerateMeter(Meter):
         """See `Meter.event`."""
         data = self._frame.data(raw)
         self._before = self._after
-        reply = _decoded(data)
-        if reply is None:
+        try:
+            reply = jsonio.decoded(_reply_decoder, data)
+        except BROKEN:
             return self._unread(raw, data)
         self._after += 1
         if len(reply.error) > 4:

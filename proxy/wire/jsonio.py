@@ -259,6 +259,14 @@ def encoded(value: Any) -> bytes:
         return dumps(value)
 
 
+def line(value: Any) -> bytes:
+    """Return compact JSON of `value` in ASCII, as an event of a stream must be: some clients cut lines wherever Unicode breaks one, also
+    within a text (U+2028 and the like).
+    """
+    found = encoded(value)
+    return found if found.isascii() else dumps(value)
+
+
 def readable(value: Any) -> str:
     """Return compact JSON of `value` as text that a model would read: letters of all scripts unescaped, no half surrogates."""
     return clean(json.dumps(value, separators=(",", ":"), ensure_ascii=False))

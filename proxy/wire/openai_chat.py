@@ -42,6 +42,8 @@ class ChatCodec(Codec):
     def decode(self, body: bytes, memos: Memos) -> Call:
         """See `Codec.decode`."""
         fields = Fields(body, _KEYS, PROTOCOL, memos.prefixes)
+        check_moderation(fields)
+        check_ceiling(fields)
         ceilings = [c for c in (fields.integer(key, 1, MAX_TOKENS) for key in _CEILINGS) if c is not None]
         stream = fields.boolean("stream")
         return Call(
@@ -49,7 +51,7 @@ class ChatCodec(Codec):
             model=fields.model(),
             body=body,
             stream=stream,
-            max_output=min(ceilings) if ceilings else None,
+            max_output=max(ceilings) if ceilings else None,
             choices=fields.integer("n", 1, 128) or 1,
             wants_usage=wants_usage(fields) if stream else True,
             messages=fields.messages("messages", memos.messages, parse_message),
@@ -112,6 +114,24 @@ def _value(call: Call, key: str) -> bytes:
 def _wants_json(fields: Fields) -> bool:
     raw = fields.raw("response_format")
     return raw is not None and b'"json_' in raw
+
+
+def check_moderation(fields: Fields) -> None:
+    """Refuse a moderator that is no moderation model: it would be a model that no rule has seen. Raises WireError."""
+    raw = fields.raw("moderation")
+    value = None if raw is None else jsonio.strict(raw, PROTOCOL, "/moderation")
+    model = value.get("model") if isinstance(value, dict) else None
+    if value is not None and not (isinstance(model, str) and "moderation" in model):
+        raise fields.error("moderation", "must name a moderation model")
+
+
+def check_ceiling(fields: Fields) -> None:
+    """Refuse a ceiling by another name, which some servers heed before the one that rules have seen. Raises WireError.
+
+    Source: `tools/server` of llama.cpp, which takes its own `n_predict` on OpenAI's paths too (2026-11).
+    """
+    if fields.raw("n_predict") is not None:
+        raise fields.error("n_predict", "is another name for the ceiling on output; write `max_tokens`")
 
 
 def wants_usage(fields: Fields) -> bool:

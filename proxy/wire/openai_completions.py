@@ -18,7 +18,7 @@ from proxy.wire.base import Codec, Editor, Memos, Meter, Routes, created_of
 from proxy.wire.call import Call, Edit, Event, Message
 from proxy.wire.fields import MAX_MESSAGES, MAX_TOKENS, Fields
 from proxy.wire.keys import Keys
-from proxy.wire.openai_chat import ask_usage, wants_usage
+from proxy.wire.openai_chat import ask_usage, check_ceiling, wants_usage
 from proxy.wire.openai_edit import ChatEditor
 from proxy.wire.openai_messages import PROTOCOL
 from proxy.wire.openai_reply import BROKEN, CUT_SHORT, DONE, MAX_MODEL, loose, usage_of
@@ -47,7 +47,13 @@ class Prompted(Call):
 
 
 class CompletionsCodec(Codec):
-    """POST /v1/completions. Each prompt is a message of the user; prompts of token ids are counted and not decoded."""
+    """POST /v1/completions. Each prompt is a message of the user; prompts of token ids are counted and not decoded.
+
+    A ceiling of 0 asks for no answer, and OpenAI gives none. An Ollama server reads it as no ceiling at all, so it is held like 1, and a
+    local server is asked for 1.
+
+    Source: `server/routes.go` and `runner` of Ollama, `num_predict` (2026-11).
+    """
 
     protocol = PROTOCOL
     name = "completions"
@@ -55,8 +61,10 @@ class CompletionsCodec(Codec):
     def decode(self, body: bytes, memos: Memos) -> Call:
         """See `Codec.decode`."""
         fields = Fields(body, _KEYS, PROTOCOL)
+        check_ceiling(fields)
         messages, prompts, tokens = _prompts(fields, memos)
         each = fields.integer("n", 1, 128) or 1
+        ceiling = fields.integer("max_tokens", 0, MAX_TOKENS)
         stream, suffix = fields.boolean("stream"), fields.json_text("suffix")
         echoed = tuple("".join(message.texts) for message in messages) if fields.boolean("echo") else ()
         return Prompted(
@@ -64,7 +72,7 @@ class CompletionsCodec(Codec):
             model=fields.model(),
             body=body,
             stream=stream,
-            max_output=fields.integer("max_tokens", 0, MAX_TOKENS),
+            max_output=max(1, ceiling) if ceiling is not None else None,
             choices=prompts * max(each, fields.integer("best_of", 1, 128) or 1),
             wants_usage=wants_usage(fields) if stream else True,
             messages=messages,
@@ -85,6 +93,8 @@ class CompletionsCodec(Codec):
             changes["model"] = jsonio.dumps(edit.model)
         if edit.max_output is not None and edit.max_output != call.max_output:
             changes["max_tokens"] = b"%d" % edit.max_output
+        elif edit.max_output_key == "max_tokens" and _zero(call):
+            changes["max_tokens"] = b"1"
         if edit.ask_usage and call.stream and not call.wants_usage:
             start, end = call.members.get("stream_options", (0, 0))
             changes["stream_options"] = ask_usage(call.body[start:end])
@@ -111,6 +121,11 @@ class CompletionsCodec(Codec):
     def upstream_path(self, call: Call, model: str) -> str:
         """See `Codec.upstream_path`."""
         return "/completions"
+
+
+def _zero(call: Call) -> bool:
+    start, end = call.members.get("max_tokens", (0, 0))
+    return call.body[start:end] == b"0"
 
 
 def _prompts(fields: Fields, memos: Memos) -> tuple[tuple[Message, ...], int, int]:
@@ -184,7 +199,7 @@ class CompletionsMeter(Meter):
         """See `Meter.buffered`."""
         self.ended = True
         try:
-            reply = _reply_decoder.decode(body)
+            reply = jsonio.decoded(_reply_decoder, body)
         except BROKEN:
             self.odd = True
             self.texts.append(body.decode("utf-8", "replace"))
@@ -198,7 +213,7 @@ class CompletionsMeter(Meter):
         """See `Meter.event`."""
         data = data_of(raw)
         try:
-            reply = _reply_decoder.decode(data)
+            reply = jsonio.decoded(_reply_decoder, data)
         except BROKEN:
             return self._odd(raw, data)
         if len(reply.error) > 4:

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from proxy.wire.editing import JsonEditor, Words, as_it_stands, strings
-from proxy.wire.openai_responses_items import GIVEN, QUIET, called
+from proxy.wire.openai_responses_items import GIVEN, called
+from proxy.wire.openai_responses_output import QUIET
 from proxy.wire.openai_responses_reply import LAST, SOUND, SPOKEN
 from proxy.wire.openai_responses_write import message, text_part
 

@@ -52,8 +52,6 @@ _YIELDS = ("output", "outputs", "result", "results", "error")
 _ABOUT = frozenset({"type", "id", "call_id", "status", "container_id", "fingerprint", "execution", *_YIELDS})
 _LABELS = ("type", "id", "call_id", "status", "phase", "container_id", "fingerprint", "execution")
 """Members that say something about an item and nothing to the model, as long as they are short texts."""
-QUIET = ("compaction", "mcp_list_tools", "additional_tools")
-"""Beginnings of the types of items that hold nothing that the model said."""
 MAX_LABEL = 256
 _opaque = re.compile(r"[A-Za-z0-9+/=_-]+")
 
@@ -249,28 +247,3 @@ def called(item: Mapping[str, Any]) -> tuple[str, str, str] | None:
         given = inner if isinstance(inner, dict) else wanted
     arguments = given if isinstance(given, str) else "" if given is None else jsonio.readable(given)
     return jsonio.clean(id) if isinstance(id, str) else "", jsonio.clean(name) if isinstance(name, str) else "", jsonio.clean(arguments)
-
-
-def words(item: dict[str, Any]) -> list[object]:
-    """Return the texts of an item that calls no tool; of one that we do not know, its JSON."""
-    kind = item.get("type")
-    if kind not in ("message", "reasoning"):
-        quiet = isinstance(kind, str) and (kind.startswith(QUIET) or kind.endswith("_output"))
-        return [] if quiet else [jsonio.readable(item)]
-    parts = [part for key in ("summary", "content") if isinstance(item.get(key), list) for part in item[key]]
-    return [part.get(key) for part in parts if isinstance(part, dict) for key in ("text", "refusal")]
-
-
-def leaves(value: Any) -> list[object]:
-    """Return all texts anywhere in `value`."""
-    found: list[object] = []
-    rest = [value]
-    while rest:
-        inner = rest.pop()
-        if isinstance(inner, dict):
-            rest += inner.values()
-        elif isinstance(inner, list):
-            rest += inner
-        else:
-            found.append(inner)
-    return found

@@ -9,7 +9,7 @@ Source: OpenAI API reference, "Streaming events" of Responses; types of the Pyth
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,43 +20,47 @@ from proxy.wire import jsonio, refusals
 from proxy.wire.base import Meter
 from proxy.wire.call import Event, EventKind, ToolCall
 from proxy.wire.openai_reply import BROKEN, CUT_SHORT, MAX_CALLS, MAX_MODEL
-from proxy.wire.openai_responses_items import GIVEN, called, leaves, words
-from proxy.wire.openai_responses_usage import usage_of
+from proxy.wire.openai_responses_items import GIVEN, called
+from proxy.wire.openai_responses_output import leaves, listed, usage_of, words
 from proxy.wire.openai_responses_write import NO_USAGE, Writer, message, response
 from proxy.wire.sse import data_of
 
 _NOTHING = msgspec.Raw(b"")
 SPOKEN = ("response.output_text", "response.content_part", "response.refusal", "response.reasoning", "response.audio")
 """Beginnings of the events whose texts are words; all others belong to tool calls."""
+_WORDS = "response.output_text.delta"
 SOUND = "response.audio.delta"
 """Its delta is sound in base64, of which the transcript says the words."""
+MAX_PARTS = 128
+"""Texts of one item that are kept apart; what comes beyond is one text, so that no provider has us sort through thousands."""
+_REST = ("", 0)
 _ENDS = frozenset({"response.completed", "response.incomplete", "response.cancelled"})
 LAST = _ENDS | {"response.failed"}
 FAULTS = frozenset({Reason.UPSTREAM_ERROR, Reason.UPSTREAM_TIMEOUT, Reason.STORE_UNAVAILABLE, Reason.POLICY_UNAVAILABLE, Reason.INTERNAL})
 """Reasons for which sending the request again can help."""
 
 
-class _Incomplete(msgspec.Struct):
-    reason: str | None = None
-
-
 class _Response(msgspec.Struct):
-    id: str | None = None
-    model: str | None = None
-    status: str | None = None
-    output: list[msgspec.Raw] | None = None
+    """What is read of a response. No type is wrong here: what a client takes as it stands must not hide what is beside it."""
+
+    id: Any = None
+    model: Any = None
+    status: Any = None
+    output: msgspec.Raw = _NOTHING
     usage: msgspec.Raw = _NOTHING
     error: msgspec.Raw = _NOTHING
-    incomplete_details: _Incomplete | None = None
+    incomplete_details: Any = None
 
 
 class _Event(msgspec.Struct):
-    type: str = ""
-    output_index: int | None = None
-    content_index: int | None = None
-    summary_index: int | None = None
-    command_index: int | None = None
-    sequence_number: int | None = None
+    """What is read of an event, as `_Response`."""
+
+    type: Any = None
+    output_index: Any = None
+    content_index: Any = None
+    summary_index: Any = None
+    command_index: Any = None
+    sequence_number: Any = None
     delta: Any = None
     text: Any = None
     refusal: Any = None
@@ -82,6 +86,10 @@ class _Item:
     closed: int = 0
     done: bytes = b""
 
+    def reopen(self) -> None:
+        """Take back that it is whole."""
+        self.done = b""
+
 
 class ResponsesMeter(Meter):
     """Reads one reply.
@@ -96,8 +104,10 @@ class ResponsesMeter(Meter):
         self._items: dict[int, _Item] = {}
         self._known: set[int] = set()
         self._calls: set[tuple[str, bytes]] = set()
+        self._named: set[tuple[str, str]] = set()
         self._created = b""
         self._number = -1
+        self._take_back: Callable[[], object] | None = None
         self._open: set[int] = set()
 
     def buffered(self, body: bytes) -> None:
@@ -109,16 +119,19 @@ class ResponsesMeter(Meter):
             self._text(body.decode("utf-8", "replace"))
             return
         self._end(found)
-        self.failed = len(found.error) > 4 and not found.output
+        self._tools(0)
+        self.failed = len(found.error) > 4 and not listed(found.output)
 
     def event(self, raw: bytes) -> Event:
         """See `Meter.event`."""
-        data = data_of(raw)
+        data, self._take_back = data_of(raw), None
         try:
             event = jsonio.decoded(_event_decoder, data)
         except BROKEN:
             return self._odd(raw, data)
-        if event.sequence_number is not None:
+        if not isinstance(event.type, str):
+            return self._odd(raw, data)
+        if isinstance(event.sequence_number, int):
             self._number = event.sequence_number
         name = event.type
         if name.endswith(".delta"):
@@ -126,10 +139,13 @@ class ResponsesMeter(Meter):
         if name == "response.output_item.added":
             return self._added(raw, event)
         if name == "response.output_item.done":
-            index = event.output_index or 0
-            text = self._whole(self._item(index), bytes(event.item), index)
+            index = _index(event.output_index)
+            item, before = self._item(index), len(self.tool_calls)
+            self._take_back = item.reopen
+            text = self._whole(item, bytes(event.item), index)
             self._open.discard(index)
-            return Event(raw, _kind(self._item(index).head) if text else "other", text)
+            tool = self._tools(before)
+            return Event(raw, _kind(item.head) if text or tool else "other", text, tool)
         if name.endswith(".done"):
             return self._finished(raw, event)
         if name in LAST or name == "error":
@@ -161,12 +177,14 @@ class ResponsesMeter(Meter):
             self.pieces += 1
 
     def _head(self, found: _Response) -> None:
-        self.model = (found.model or self.model)[:MAX_MODEL]
-        if self._keeps:
-            self.reply_id = found.id or self.reply_id
+        if isinstance(found.model, str):
+            self.model = found.model[:MAX_MODEL]
+        if self._keeps and isinstance(found.id, str):
+            self.reply_id = found.id
 
-    def _item(self, index: int) -> _Item:
-        """Return the item at `index`; past what anybody can ask for, all share the last, so that no provider fills memory."""
+    def _item(self, place: object) -> _Item:
+        """Return the item at `place`; past what anybody can ask for, all share the last, so that no provider fills memory."""
+        index = _index(place)
         found = self._items.get(index)
         if found is None:
             if len(self._items) >= MAX_CALLS:
@@ -180,32 +198,46 @@ class ResponsesMeter(Meter):
         if not isinstance(head, dict):
             self.odd = True
             return Event(raw, "other")
-        index = event.output_index or 0
-        self._item(index).head = head
+        self._item(event.output_index).head = head
         call = called(head)
         if call is not None:
-            self._open.add(index)
-        name = call[1].replace("\n", " ") if call else ""
-        self._text(name)
+            self._open.add(_index(event.output_index))
+        name = self._name(call[0], call[1]) if call else ""
         return Event(raw, "tool" if name else "other", "", name)
+
+    def _name(self, id: str, name: str) -> str:
+        """Return the name of a call as one line, once for each call: where it is first heard of."""
+        if (id, name) in self._named:
+            return ""
+        if len(self._named) < MAX_CALLS:
+            self._named.add((id, name))
+        self._text(name)
+        return name.replace("\n", " ")
+
+    def _tools(self, before: int) -> str:
+        """Return the names of the calls that came since there were `before` and that no event announced."""
+        return "\n".join([name for call in self.tool_calls[before:] if (name := self._name(call.id, call.name))])
 
     def _delta(self, raw: bytes, event: _Event) -> Event:
         text = event.delta
         if not isinstance(text, str) or event.type == SOUND:
             return Event(raw, "other")
         if text:
-            self._item(event.output_index or 0).parts.setdefault(_place(event), []).append(text)
+            parts, place = self._item(event.output_index).parts, _place(event)
+            pieces = parts.setdefault(place if place in parts or len(parts) < MAX_PARTS else _REST, [])
+            pieces.append(text)
+            self._take_back = pieces.pop
             self._text(text)
         return Event(raw, "text" if self._says(event) else "tool", text)
 
     def _says(self, event: _Event) -> bool:
         """Tell whether an event's words are not those of a call."""
-        head = self._item(event.output_index or 0).head
+        head = self._item(event.output_index).head
         return event.type.startswith(SPOKEN) or (bool(head) and called(head) is None)
 
     def _finished(self, raw: bytes, event: _Event) -> Event:
         """Read an event that says one part in full."""
-        item = self._item(event.output_index or 0)
+        item = self._item(event.output_index)
         item.closed += event.type == "response.content_part.done"
         self._know(item)
         found = [event.text, event.refusal, event.arguments, event.input, event.code, event.transcript]
@@ -215,7 +247,11 @@ class ResponsesMeter(Meter):
         return Event(raw, ("text" if self._says(event) else "tool") if text else "other", text)
 
     def _know(self, item: _Item) -> None:
-        self._known.update([hash("".join(pieces)) for pieces in item.parts.values()])
+        """Take note of what the texts of `item` say as far as they came; each is put together once, however often this is asked."""
+        for pieces in item.parts.values():
+            if len(pieces) > 1:
+                pieces[:] = ["".join(pieces)]
+            self._known.add(hash(pieces[0]))
 
     def _new(self, texts: Iterable[object]) -> str:
         """Keep those of `texts` that were never said, piece by piece or whole; return them as one."""
@@ -246,6 +282,8 @@ class ResponsesMeter(Meter):
     def _said(self, item: _Item, value: dict[str, Any], index: int) -> list[object]:
         """Take in the call that the whole item `value` may be; return its texts."""
         item.head = item.head or value
+        if self._keeps and isinstance(value.get("id"), str) and len(self.part_ids) < MAX_CALLS:
+            self.part_ids.append(value["id"])
         call = called(value)
         if call is None:
             return words(value)
@@ -263,32 +301,37 @@ class ResponsesMeter(Meter):
         self.tool_calls.append(call)
 
     def _last(self, raw: bytes, event: _Event) -> Event:
-        found = _decoded(bytes(event.response)) or _Response()
-        text = self._end(found)
+        before = len(self.tool_calls)
+        text = self._end(_decoded(bytes(event.response)) or _Response())
+        tool = self._tools(before)
         self.failed = event.type not in _ENDS
         self.ended = not self.failed
         if self.failed:
-            return Event(raw, "error", text)
+            return Event(raw, "error", text, tool)
         self.finish = self.finish or event.type.removeprefix("response.")
-        return Event(raw, "end", text)
+        return Event(raw, "end", text, tool)
 
     def _end(self, found: _Response) -> str:
         """Read a response that is over; return what it says that nothing before it did."""
         self._head(found)
         self.usage = usage_of(found.usage)
         details = found.incomplete_details
-        self.finish = (details and details.reason) or found.status or ""
+        reason = details.get("reason") if isinstance(details, dict) else None
+        self.finish = next((word for word in (reason, found.status) if isinstance(word, str)), "")
         for item in self._items.values():
             self._know(item)
         text = ""
-        for index, raw in enumerate(found.output or ()):
+        for index, raw in enumerate(listed(found.output)):
             text += self._whole(self._item(index), bytes(raw), index)
             self._open.discard(index)
         return text
 
     def cut(self, deny: Deny | None) -> bytes:
-        """See `Meter.cut`. Calls that are not whole are left out, not closed: a client would run what it takes for finished."""
+        """See `Meter.cut`. Calls that are not whole are left out, not closed: a client would run what it takes for finished; and what
+        was withheld is not said again in the events that close its item."""
         deny = deny or refusals.LOST
+        if self.withheld and self._take_back is not None:
+            self._take_back()
         begun, writer = jsonio.loads(self._created), Writer(self._number + 1)
         if not isinstance(begun, dict):
             begun = response("cut", self.model)
@@ -303,12 +346,13 @@ class ResponsesMeter(Meter):
 
     def _output(self, writer: Writer) -> list[Any]:
         """Finish the messages that are open, and return all items that are whole then."""
-        output = []
+        output: list[Any] = []
         for index, item in sorted(self._items.items()):
-            if item.done:
-                output.append(jsonio.loads(item.done))
+            whole = jsonio.loads(item.done)
+            if isinstance(whole, dict):
+                output.append(whole)
             elif item.head.get("type") == "message":
-                texts = ["".join(pieces) for _, pieces in sorted(item.parts.items())]
+                texts = ["".join(pieces) for (name, _), pieces in sorted(item.parts.items()) if name == _WORDS]
                 output.append(message(str(item.head.get("id")), texts, "incomplete"))
                 writer.close(index, output[-1], item.closed)
         return output
@@ -321,9 +365,14 @@ def _decoded(raw: bytes) -> _Response | None:
         return None
 
 
+def _index(place: object) -> int:
+    return place if isinstance(place, int) else 0
+
+
 def _place(event: _Event) -> tuple[str, int]:
     """Return which text of its item an event belongs to."""
-    return event.type, event.content_index or event.summary_index or event.command_index or 0
+    index = event.content_index or event.summary_index or event.command_index
+    return event.type, index if isinstance(index, int) else 0
 
 
 def _kind(head: dict[str, Any]) -> EventKind:

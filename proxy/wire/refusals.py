@@ -139,7 +139,7 @@ def _retry(deny: Deny) -> tuple[str, str] | None:
     """Return the header that says whether and when to try again."""
     if deny.retry_after_s is not None:
         return ("retry-after", str(max(1, min(MAX_RETRY_AFTER_S, math.ceil(deny.retry_after_s)))))
-    return None if deny.reason in _RETRY_HELPS else ("x-should-retry", "false")
+    return None if deny.reason in _RETRY_HELPS and not deny.lasting else ("x-should-retry", "false")
 
 
 def error_event(protocol: str, deny: Deny, request_id: str = "") -> bytes:

@@ -239,7 +239,7 @@ def test_a_stream_that_breaks_ends_as_the_protocol_says(proxy: Proxy, path: str,
     assert record["usage_exact"] is False
 
 
-@pytest.mark.parametrize("status", [400, 401, 404, 429, 500, 503])
+@pytest.mark.parametrize("status", [400, 403, 404, 429, 500, 503])
 def test_a_providers_error_goes_through_and_costs_nothing(proxy: Proxy, status: int) -> None:
     reply = ask(
         proxy, {"model": "gpt-4o-mini", "messages": [USER]}, **{"x-sim-script": json.dumps({"status": status, "message": "theirs"})}

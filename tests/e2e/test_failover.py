@@ -80,7 +80,7 @@ def test_a_provider_that_cannot_be_reached_is_replaced_at_its_own_price(sim: Sim
 
 
 def test_what_moves_on_and_what_is_the_clients_own_error(sim: Simulator) -> None:
-    script = {503: True, 429: True, 500: True, 529: True, 408: True, 400: False, 401: False, 404: False}
+    script = {503: True, 429: True, 500: True, 529: True, 408: True, 401: True, 400: False, 403: False, 404: False}
     with Broken(*script, headers={"retry-after": "0"}) as broken, served(sim, broken.url, BEHIND) as proxy:
         for n, (status, moves) in enumerate(script.items(), 1):
             sim.reset()

@@ -203,14 +203,15 @@ def play(
     cut_short: bool = False,
     refusal: Literal["error", "message"] = "error",
     query: str = "",
+    upstream: Upstream | None = None,
 ) -> Outcome:
     """Run one exchange through the engine and check what must hold for every one: one record, one release of each hold, reply closed."""
 
     async def main() -> Outcome:
-        book, upstream, admit = Book(), Upstream(lines), Admit(targets, held)
+        book, provider, admit = Book(), upstream or Upstream(lines), Admit(targets, held)
         client = caller or Caller(body)
         plan = compile_plan([admit, DecodeStage(Memos()), *stages], {"headers"})
-        rt = Runtime("v1", plan, upstream, (*sinks, book), Limits(), refusal)
+        rt = Runtime("v1", plan, provider, (*sinks, book), Limits(), refusal)
         if count is not None:
             rt = dataclasses.replace(rt, count=count)
         codec = find("POST", path, headers or {}, query)
@@ -234,9 +235,9 @@ def play(
         await engine.drain(1)
         assert len(book.records) == 1, "exactly one record"
         assert len(admit.released) == admit.taken, "each hold released once"
-        assert all(reply.closed for reply in upstream.replies), "no reply left open"
+        assert all(reply.closed for reply in provider.replies), "no reply left open"
         assert engine.inflight == 0
-        return Outcome(client, upstream, book.records[0], admit, ex)
+        return Outcome(client, provider, book.records[0], admit, ex)
 
     return asyncio.run(main())
 

@@ -80,6 +80,26 @@ def test_a_stream_without_a_decision_may_be_repeated() -> None:
         assert run(stage, ask(False, text), Says([ANSWER])).caller.status == 200
 
 
+class Once(Stage):
+    """Refuses the first request, as a store does that is down for a moment."""
+
+    name: ClassVar[str] = "once"
+
+    def __init__(self) -> None:
+        self.left = 1
+
+    async def request(self, ex: Exchange) -> Deny | None:
+        self.left -= 1
+        return Deny(Reason.STORE_UNAVAILABLE, "Not now.", rule="budget") if self.left == 0 else None
+
+
+def test_a_refusal_before_any_stream_is_not_a_cut() -> None:
+    stage, once = AgainStage(), Once()
+    stages = (Session(), stage, once)
+    assert play(ask(True), path="/v1/messages", targets=(CLAUDE,), stages=stages).caller.status == 503
+    assert play(ask(False), Says([ANSWER]), path="/v1/messages", targets=(CLAUDE,), stages=stages).caller.status == 200
+
+
 def test_it_is_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = AgainStage()
     monkeypatch.setattr(again, "KEPT_S", -1.0)

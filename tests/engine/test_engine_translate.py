@@ -192,6 +192,12 @@ def test_a_providers_error_in_a_stream_is_told_in_the_clients_dialect() -> None:
     assert chat.caller.got.endswith(DONE)
 
 
+def test_a_stream_ends_even_when_its_meter_and_its_reader_disagree() -> None:
+    odd = chunk(choices=[{"index": 0, "delta": {"content": "a"}, "finish_reason": None}], error=False)
+    done = messages(STREAMED, stream(says("hel"), odd, STOP, DONE), targets=[AS_CHAT])
+    assert [e["type"] for e in data(done.caller.got)][-2:] == ["message_delta", "message_stop"]
+
+
 @pytest.mark.parametrize("broken", [b'{"no":"reply"}', b'{"choices":[]}', b'{"choices":[{"message":{"content":7}}]}'])
 def test_an_answer_that_is_none_is_refused_and_charged(broken: bytes) -> None:
     done = messages(MESSAGE, Says([broken]), targets=[AS_CHAT])

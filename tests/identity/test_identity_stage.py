@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -14,9 +15,10 @@ from proxy.engine.ports import Client
 from proxy.identity.directory import Directory
 from proxy.identity.keys import KeyEntry, KeyRing, hash_key
 from proxy.identity.stage import IdentityStage, SessionStage
-from proxy.identity.threads import Threads
-from proxy.model import Deny, Principal, Reason
+from proxy.identity.threads import Known, Threads
+from proxy.model import Deny, Principal, Reason, Usage
 from proxy.wire.call import Call, Message
+from proxy.wire.openai_responses_reply import ResponsesMeter
 
 KEYS = {"fg-a": "team/a", "fg-gone": "gone", "fg-team": "team/*", "fg-all": "*"}
 RING = KeyRing([*(KeyEntry(agent, hash_key(key)) for key, agent in KEYS.items()), KeyEntry("team/a", hash_key("fg-old"), expires=5.0)])
@@ -146,6 +148,43 @@ def test_the_session_stage_sets_what_correlates() -> None:
     assert asyncio.run(SessionStage(Threads()).request(ex)) is None
     assert (ex.session, ex.session_source, ex.run, ex.parent) == ("a/s", "x-fleetgate-session", "r", "p")
     assert ex.decisions == [("session", "a/s from x-fleetgate-session")]
+
+
+def turn(stage: SessionStage, thread: str, *, says: str = "", parts: Sequence[str] = (), used: Usage | None = None, **hints: str) -> int:
+    """Let one call go on from `thread` and be answered; return how many tokens it was taken to go on from."""
+    ex = exchange({})
+    ex.agent, ex.call = "a", Call("chat", "m", b"", hints=hints, thread=thread)
+    asyncio.run(stage.request(ex))
+    meter = ex.meter = ResponsesMeter()
+    ex.served, ex.usage, meter.reply_id, meter.part_ids = True, used, says, list(parts)
+    asyncio.run(stage._remember(ex))
+    return ex.history
+
+
+def test_all_that_a_call_goes_on_from_counts() -> None:
+    stage, used = SessionStage(Threads()), Usage(input=100, output=20)
+    assert turn(stage, "", says="resp_1", parts=["msg_1", "rs_1"], used=used) == 0
+    assert turn(stage, "resp_1") == 120
+    assert turn(stage, "msg_1 rs_1") == 40, "each part is no more than the whole answer"
+    assert turn(stage, "resp_1 msg_9") == -1, "one that nobody saw may be anything"
+    assert turn(stage, "resp_1 pmpt_1", says="resp_2", used=Usage(input=500, output=20)) == -1
+    assert turn(stage, "resp_2 pmpt_1") == 2 * 520
+    assert turn(stage, "resp_1") == 120, "a reply does not grow"
+    assert turn(stage, " ".join(f"m{n}" for n in range(2000)), used=used) == -1
+    assert turn(stage, "m0") == -1, "too many at once to be remembered"
+
+
+def test_a_conversation_grows() -> None:
+    stage = SessionStage(Threads())
+    found = [turn(stage, "conv_1", used=Usage(input=n), conversation="conv_1") for n in (5, 9, 14)]
+    assert found == [-1, 5, 9]
+
+
+def test_an_id_fills_no_memory() -> None:
+    threads, long = Threads(), "x" * 1_000_000
+    threads.keep("a", long, Known("s", 7))
+    assert (threads.tokens("a", (long,)), threads.tokens("a", (long + "x",))) == (7, -1)
+    assert max(len(name) for _, name in threads._young) < 300
 
 
 def test_an_agent_named_twice_by_header_is_refused_whatever_comes_first(tmp_path: Path) -> None:

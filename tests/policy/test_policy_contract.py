@@ -115,6 +115,12 @@ def test_other_names_have_one_spelling(model: str) -> None:
     assert contract.check_spelling(grant("{models: {deny: ['*']}}"), model) is None
 
 
+@pytest.mark.parametrize("model", ["models/gemini-x", "Models/GEMINI-x"])
+def test_a_denied_model_is_denied_under_the_longer_name_that_google_has_for_it(model: str) -> None:
+    assert contract.check_spelling(grant("{models: {deny: [gemini-x]}}"), model) is not None
+    assert contract.check_spelling(grant("{models: {deny: [gemini-y]}}"), model) is None
+
+
 def test_auto_is_left_to_routing() -> None:
     assert contract.check_model(grant("{models: {allow: [x]}}"), "auto") is None
 

@@ -141,6 +141,7 @@ def test_failover_stands_behind_the_model_that_was_asked_and_before_the_agents_f
         ("here", "second"),
         ("cloud", "spare"),
     ]
+    assert case.ex.decisions[0][1].endswith("; then other double, here double, cloud second, here second, cloud spare")
     narrow = Case(model="double", rules=(doubled, second), grant=dataclasses.replace(grant, models=only("double")))
     assert {t.model for t in narrow.route.targets} == {"double"}, "a model that is not granted stays out, however it is named"
 

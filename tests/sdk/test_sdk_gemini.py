@@ -158,6 +158,7 @@ def test_models_are_listed_page_by_page(client: genai.Client) -> None:
     names = [model.name for model in client.models.list(config={"page_size": 2})]
     assert "models/gemini-2.5-flash" in names
     assert len(names) == len(set(names)) > 2
+    assert client.models.get(model=FLASH).display_name == "Gemini 2.5 Flash"
 
 
 def test_errors_of_the_provider_come_through(client: genai.Client) -> None:
@@ -208,6 +209,8 @@ def test_a_wrong_key(guarded: Fleet) -> None:
 def test_the_list_shows_what_the_agent_may_use(guarded: Fleet) -> None:
     with connect(guarded, "clerk") as client:
         assert list(client.models.list()) == []
+        with pytest.raises(errors.ClientError, match="model_not_allowed"):
+            client.models.get(model=FLASH)
 
 
 def test_what_is_written_down(guarded: Fleet) -> None:

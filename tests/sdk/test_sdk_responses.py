@@ -8,10 +8,17 @@ from typing import Any
 
 import openai
 import pytest
-from openai import AsyncOpenAI, OpenAI
-from openai.types.responses import ResponseFunctionToolCall
-from pydantic import BaseModel
+from openai import AsyncOpenAI, OpenAI, omit
+from openai.lib.streaming.responses._responses import ResponseStreamState
+from openai.types.responses import Response, ResponseFunctionToolCall, ResponseStreamEvent
+from pydantic import BaseModel, TypeAdapter
 from sdk_cases import MODES, PIXEL, WEATHER, Fleet, fleet, say
+from serving import Simulator, post
+
+from proxy.model import Deny, Reason
+from proxy.wire.base import Memos
+from proxy.wire.openai_responses import ResponsesCodec
+from proxy.wire.sse import Splitter, data_of
 
 TOOLS: Any = [{"type": "function", "name": "get_weather", "description": "Weather", "parameters": WEATHER, "strict": False}]
 CALL: dict[str, Any] = {"tool_calls": [{"name": "get_weather", "arguments": {"city": "Zürich"}}]}
@@ -201,3 +208,74 @@ def test_a_reply_in_the_background_is_refused(served: Fleet) -> None:
     ):
         client.responses.create(model="gpt-4o", input="hi", background=True)
     assert served.sim.calls() == []
+
+
+def test_a_reply_that_goes_on_past_what_was_paid_for_is_cut_as_too_long(served: Fleet, client: OpenAI) -> None:
+    if served.proxy is None:
+        return
+    with client.responses.stream(model="gpt-4o", input=say(tokens=2000, ignore_max=True), max_output_tokens=20) as stream:
+        events = list(stream)
+    last = events[-1]
+    assert last.type == "response.incomplete"
+    assert last.response.incomplete_details is not None
+    assert last.response.incomplete_details.reason == "max_output_tokens"
+    said = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert last.response.output_text.startswith(said)
+    assert len(said.split()) < 200
+    assert [event.sequence_number for event in events] == sorted({event.sequence_number for event in events})
+
+
+def test_a_lost_stream_fails_the_response(served: Fleet, client: OpenAI) -> None:
+    if served.proxy is None:
+        return
+    with client.responses.create(model="gpt-4o", input=say(tokens=40, cut_after=8), stream=True) as stream:
+        (*_, last) = stream
+    assert last.type == "response.failed"
+    assert last.response.error is not None
+    assert (last.response.error.code, last.response.status) == ("server_error", "failed")
+
+
+EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
+CODEC = ResponsesCodec()
+
+
+def typed(raw: bytes) -> list[Any]:
+    """The events of a stream, each valid by the SDK's own types, and accumulated as the SDK does."""
+    found = [EVENT.validate_json(data_of(event)) for event in Splitter().feed(raw)]
+    state: Any = ResponseStreamState(input_tools=omit, text_format=omit)
+    for event in found:
+        state.handle_event(event)
+    return found
+
+
+def test_the_simulators_events_are_of_the_sdks_types(served: Fleet) -> None:
+    target = served.target()
+    wish = say(text="one two", reasoning=4, **CALL)
+    body = {"model": "gpt-4o", "input": wish, "tools": TOOLS, "stream": True, "reasoning": {"summary": "auto"}}
+    got = post(f"{target.url}/v1/responses", body, {"authorization": f"Bearer {target.key}"})
+    assert typed(got.body)[-1].type == "response.completed"
+
+
+def test_what_we_say_ourselves_is_of_the_sdks_types() -> None:
+    call = CODEC.decode(b'{"model":"gpt-4o","input":"hi","stream":true}', Memos())
+    events = typed(CODEC.speak(call, "No.", "0199f0000000aaaaaaaa") or b"")
+    assert (events[-1].type, events[-1].response.output_text) == ("response.completed", "No.")
+    call.stream = False
+    whole = Response.model_validate_json(CODEC.speak(call, "No.", "0199f0000000aaaaaaaa") or b"")
+    assert whole == events[-1].response
+
+
+@pytest.mark.parametrize("reason", [Reason.BUDGET_EXCEEDED, Reason.TOOL_CALL_BLOCKED, Reason.UPSTREAM_ERROR])
+def test_wherever_we_cut_the_end_is_of_the_sdks_types(reason: Reason) -> None:
+    with Simulator() as sim:
+        wish = say(text="one two", reasoning=4, **CALL)
+        whole = post(f"{sim.url}/v1/responses", {"model": "gpt-4o", "input": wish, "tools": TOOLS, "stream": True}, {}).body
+    events = Splitter().feed(whole)
+    for length in range(len(events)):
+        meter = CODEC.meter(CODEC.decode(b'{"model":"m","input":"hi"}', Memos()))
+        for raw in events[:length]:
+            meter.event(raw)
+        ending = meter.cut(Deny(reason, "No."))
+        found = typed(b"".join(events[:length]) + ending)
+        assert found[-1].type == ("response.incomplete" if reason is Reason.BUDGET_EXCEEDED else "response.failed")
+        assert [event.sequence_number for event in found] == list(range(len(found)))

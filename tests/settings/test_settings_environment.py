@@ -34,6 +34,9 @@ def test_variables_override_the_file(tmp_path: Path) -> None:
         "FLEETGATE_ROUTING_THRESHOLD": "0.5",
         "FLEETGATE_PROVIDERS_P_BASE_URL": "http://other/v1",
         "FLEETGATE_PROVIDERS_P_LOCAL": "true",
+        "FLEETGATE_PROVIDERS_P_RETRIES": "3",
+        "FLEETGATE_PROVIDERS_P_LIMITS_CONNECT_S": "1.5",
+        "FLEETGATE_UPSTREAM_BREAKER_FAILURES": "0",
         "FLEETGATE_REFUSAL": "",
         "FLEETGATE_CONFIG": "x",
         "FLEETGATE_ADMIN_TOKEN": "y",
@@ -44,6 +47,7 @@ def test_variables_override_the_file(tmp_path: Path) -> None:
     assert (s.listen.port, s.agents, s.store.kind, s.routing.threshold, s.refusal) == (81, ("a.md", "b.md"), "memory", 0.5, "error")
     assert s.providers["p"].base_urls == {"openai": "http://other/v1"}
     assert s.providers["p"].local
+    assert (s.providers["p"].retries, s.providers["p"].limits.connect_s, s.upstream.breaker.failures) == (3, 1.5, 0)
     assert s.warnings == (
         "the environment variable FLEETGATE_LISTEN_PROT is no setting and is ignored (did you mean FLEETGATE_LISTEN_PORT?)",
     )

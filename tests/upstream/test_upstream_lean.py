@@ -75,9 +75,9 @@ def test_waiting_in_line_has_a_deadline(case: str) -> None:
     async def main() -> None:
         async with Upstream([OK] * 2) as upstream, client(case, upstream.url, Deadlines(connect_s=0.05), connections=1) as transport:
             reply = await transport.send(ask())
-            with pytest.raises(UpstreamError, match=r"no connection to p within 0\.05 s") as e:
+            with pytest.raises(UpstreamError, match=r"all 1 connections to p were taken for 0\.05 s") as e:
                 await transport.send(ask())
-            assert e.value.retryable
+            assert (e.value.retryable, e.value.busy) == (True, True)
             await reply.read(9)
             reply.close()
             assert await whole(transport) == (200, b"{}")
@@ -293,6 +293,20 @@ def test_many_paths_and_names_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> N
             endpoint = transport._ways["p", "openai"][0]
             assert max(len(endpoint._starts), len(endpoint._passes)) <= 3
             assert [a.get(f"x-{n}") for n, a in enumerate(upstream.asked)] == [["1"]] * 10
+
+    run(LEAN[0], main())
+
+
+def test_long_paths_and_names_are_not_kept() -> None:
+    long = "x" * 5000
+
+    async def main() -> None:
+        async with Upstream([OK] * 2) as upstream, client(LEAN[0], upstream.url) as transport:
+            for _ in range(2):
+                assert await whole(transport, ask(path=f"/{long}", headers=[(long, "1"), ("Connection", "close")])) == (200, b"{}")
+            endpoint = transport._ways["p", "openai"][0]
+            assert (list(endpoint._starts), list(endpoint._passes)) == ([], ["Connection"])
+            assert [(a.get(long), len(a.line) > 5000) for a in upstream.asked] == [(["1"], True)] * 2
 
     run(LEAN[0], main())
 

@@ -48,10 +48,10 @@ class Notes:
 
 @contextlib.asynccontextmanager
 async def steady(
-    case: str, url: str, *, failures: int = 0, retries: int = 1, clock: Clock | None = None, **more: float
+    case: str, url: str, *, failures: int = 0, retries: int = 1, clock: Clock | None = None, connections: int = 9, **more: float
 ) -> AsyncIterator[SteadyTransport]:
     kind = AioTransport if case.startswith("aiohttp") else LeanTransport
-    provider = Provider("p", {"openai": f"{url}/v1"}, retries=retries, deadlines=Deadlines(**more))
+    provider = Provider("p", {"openai": f"{url}/v1"}, retries=retries, deadlines=Deadlines(**more), connections=connections)
     inner = kind([provider], Deadlines())
     transport = SteadyTransport(inner, [provider], failures, 5.0, luck=lambda: 0.0, now=clock or time.monotonic)
     try:
@@ -148,13 +148,15 @@ def test_nobody_waits_at_the_end(case: str, end: str) -> None:
             paused.set()
 
         async with Upstream([BUSY_A_SECOND, BUSY_A_SECOND]) as upstream, steady(case, upstream.url) as transport:
-            asking = asyncio.ensure_future(whole(transport, replace(ask(), alone=True, note=note)))
+            request = replace(ask(), alone=True, note=note)
+            asking = asyncio.ensure_future(whole(transport, request))
             await paused.wait()
             began = asyncio.get_running_loop().time()
             if end == "the client leaves":
                 asking.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await asking
+                assert request.idle, "who leaves in a pause owes nothing"
             else:
                 await asyncio.sleep(0)
                 transport.hurry()
@@ -250,6 +252,32 @@ def test_a_request_that_cannot_be_sent_is_no_failure_of_the_provider(case: str) 
             for _ in range(5):
                 assert await outcome(transport, ask(headers=[("X-A", "b\r\nEvil: 1")])) == "protocol"
             assert await whole(transport) == (200, b"{}")
+
+    run(case, main())
+
+
+@every
+def test_a_lack_of_free_connections_is_no_failure_of_the_provider(case: str) -> None:
+    async def main() -> None:
+        async def play(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{")
+            await peer.gone()
+
+        async with Upstream(play=play) as upstream, steady(case, upstream.url, failures=2, connections=1, connect_s=0.05) as transport:
+            slow = await transport.send(first := ask())
+            assert not first.idle, "it is with the provider"
+            leaving = asyncio.ensure_future(transport.send(second := ask()))
+            await asyncio.sleep(0)
+            leaving.cancel()
+            await asyncio.wait([leaving])
+            assert second.idle is not case.startswith("aiohttp"), "only ours can tell that nothing was sent"
+            for _ in range(3):
+                with pytest.raises(UpstreamError, match=r"all 1 connections to p were taken for 0\.05 s") as e:
+                    await transport.send(ask())
+                assert (e.value.kind, e.value.retryable) == ("connect", True)
+            assert transport.circuits() == {"p": False}
+            slow.close()
 
     run(case, main())
 

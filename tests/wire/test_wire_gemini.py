@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from proxy.model import Usage
 from proxy.wire import gemini, jsonio
 from proxy.wire.base import Codec, Memos
 from proxy.wire.call import Call, Edit, Media, ToolSpec, WireError
@@ -111,13 +112,16 @@ def test_the_other_spelling_reads_the_same() -> None:
         ("POST", "/v1beta/models/g:batchEmbedContents", "", "embed", None),
         ("GET", "/v1beta/models", "pageSize=5&&pageToken=Ab_1-%3D", "models", None),
         ("GET", "/v1/models", "", "models", None),
+        ("GET", "/v1/models/gemini-2.5-flash", "", "show", None),
+        ("GET", "/v1beta/models/gemini-2.5-flash", "key=x", "show", None),
     ],
 )
 def test_the_paths(method: str, path: str, query: str, name: str, streams: str | None) -> None:
-    found = gemini.find(method, path, {}, query)
+    headers = {"x-goog-api-key": "k"}
+    found = gemini.find(method, path, headers, query)
     assert found is not None
     assert (found.protocol, found.name) == ("gemini", name)
-    assert found is gemini.find(method, path, {}, query), "made once"
+    assert found is gemini.find(method, path, headers, query), "made once"
     body = {"requests": [{"content": HI[0]}]} if "batch" in path else {"content": HI[0]} if "embed" in path else ask()
     call = found.decode(json.dumps(body).encode() if method == "POST" else b"", Memos())
     assert found.upstream_path(call, "g") == path.replace("gemini-2.5-flash", "g")
@@ -163,6 +167,22 @@ def test_other_methods_are_none(method: str) -> None:
     assert gemini.find(method, "/v2/models", {}, "") is None
 
 
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/models/gemini-2.5-flash"])
+def test_paths_that_others_have_too_need_googles_key(path: str) -> None:
+    assert gemini.find("GET", path, {"authorization": "Bearer x"}, "") is None
+    assert gemini.find("GET", path, {"x-goog-api-key": "x"}, "") is not None
+
+
+def test_the_words_about_one_model_are_free() -> None:
+    found = gemini.find("GET", "/v1beta/models/gemini-2.5-flash", {}, "")
+    assert found is not None
+    call = found.decode(b"", Memos())
+    assert (call.operation, call.model) == ("show", "gemini-2.5-flash")
+    assert found.upstream_path(call, "a/b") == "/v1beta/models/a%2Fb"
+    assert found.meter(call).usage == Usage()
+    assert found.rewrite(call, Edit(model="other")) == b""
+
+
 @pytest.mark.parametrize(
     "query",
     [
@@ -191,10 +211,11 @@ def test_other_methods_are_none(method: str) -> None:
 def test_a_query_that_could_change_the_call_is_refused(query: str) -> None:
     with pytest.raises(WireError, match="is not taken here"):
         decode(ask(), query=query)
-    listing = gemini.find("GET", "/v1beta/models", {}, query)
-    assert listing is not None
-    with pytest.raises(WireError, match="is not taken here"):
-        listing.decode(b"", Memos())
+    for path in ("/v1beta/models", "/v1beta/models/gemini-2.5-flash"):
+        asked = gemini.find("GET", path, {}, query)
+        assert asked is not None
+        with pytest.raises(WireError, match="is not taken here"):
+            asked.decode(b"", Memos())
 
 
 @pytest.mark.parametrize(

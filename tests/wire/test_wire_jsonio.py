@@ -143,3 +143,11 @@ def test_half_a_surrogate_hides_nothing_of_a_reply() -> None:
     for broken in (b'{"a":5}', b'{"a":', b'{"a":"\\ud83d","c":5}', b"\xff", b"[" * 99999):
         with pytest.raises((msgspec.DecodeError, UnicodeDecodeError, RecursionError)):
             jsonio.decoded(decoder, broken)
+
+
+def test_a_line_is_one_for_every_client() -> None:
+    assert jsonio.line({"a": "b"}) == b'{"a":"b"}'
+    text = "a\u2028b\x85c\u2029d\x0be\ud83d"
+    found = jsonio.line({"a": text})
+    assert len(found.decode().splitlines()) == 1
+    assert json.loads(found) == {"a": text}

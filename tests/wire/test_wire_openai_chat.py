@@ -29,7 +29,7 @@ def texts(message: dict[str, Any]) -> tuple[str, ...]:
 
 def test_the_golden_request() -> None:
     call = decode(GOLDEN)
-    assert (call.operation, call.model, call.stream, call.max_output, call.choices) == ("chat", "gpt-4o", True, 800, 2)
+    assert (call.operation, call.model, call.stream, call.max_output, call.choices) == ("chat", "gpt-4o", True, 900, 2)
     assert not call.wants_usage
     assert [m.role for m in call.messages] == ["system", "user", "assistant", "tool", "tool", "assistant", "function", "narrator"]
     said = [m.texts for m in call.messages]
@@ -100,6 +100,9 @@ def test_a_second_turn_parses_only_what_is_new() -> None:
         (ask(n=129), "/n"),
         (ask(max_tokens=0), "/max_tokens"),
         (ask(max_tokens=1.5), "/max_tokens"),
+        (ask(max_tokens=5, n_predict=-1), "/n_predict: is another name for the ceiling"),
+        (ask(moderation={"model": "gpt-6-pro"}), "/moderation: must name a moderation model"),
+        (ask(moderation=[]), "/moderation"),
         (ask(max_completion_tokens=-1), "/max_completion_tokens"),
         (ask(max_tokens=10**30), "/max_tokens"),
         (ask(stream=True, stream_options=[]), "JSON object"),
@@ -179,6 +182,12 @@ def test_nothing_escapes_the_texts(message: dict[str, Any], said: tuple[str, ...
         assert parse_message(json.dumps(message).encode()).texts == said
     else:
         assert texts(message) == said
+
+
+def test_of_two_ceilings_the_higher_is_held_since_servers_differ_in_which_they_heed() -> None:
+    assert decode(ask(max_tokens=50, max_completion_tokens=60)).max_output == 60
+    assert decode(ask(max_tokens=60, max_completion_tokens=50)).max_output == 60
+    assert decode(ask(max_completion_tokens=50, moderation={"model": "omni-moderation-latest"})).max_output == 50
 
 
 def test_media_without_a_readable_head() -> None:

@@ -86,6 +86,7 @@ def test_every_form_of_a_prompt(prompt: Any, texts: list[str], tokens: int, choi
         (ask(n=0), "/n"),
         (ask(best_of=129), "/best_of"),
         (ask(max_tokens=-1), "/max_tokens"),
+        (ask(max_tokens=5, n_predict=-1), "/n_predict"),
         (ask(echo=1), "/echo"),
         (ask(models=["x"]), "/models: names other models"),
     ],
@@ -95,8 +96,8 @@ def test_what_is_refused(body: bytes | dict[str, Any], words: str) -> None:
         decode(body)
 
 
-def test_a_request_may_ask_for_no_output_and_no_ceiling_is_none() -> None:
-    assert decode(ask(max_tokens=0)).max_output == 0
+def test_a_request_may_ask_for_no_output_which_is_held_as_the_least_and_no_ceiling_is_none() -> None:
+    assert decode(ask(max_tokens=0)).max_output == 1
     assert decode(ask()).max_output is None
     assert decode(ask(x_documents="a text that is long enough to be counted as input, by all means, here")).extra
 
@@ -106,6 +107,9 @@ def test_a_request_may_ask_for_no_output_and_no_ceiling_is_none() -> None:
     [
         ({}, Edit(), {}),
         ({"max_tokens": 9}, Edit(model="m", max_output=9, ask_usage=True), {}),
+        ({"max_tokens": 0}, Edit(max_output_key="max_completion_tokens"), {}),
+        ({"max_tokens": 0}, Edit(max_output_key="max_tokens"), {"max_tokens": 1}),
+        ({"max_tokens": 7}, Edit(max_output_key="max_tokens"), {}),
         ({}, Edit(model="other"), {"model": "other"}),
         ({}, Edit(max_output=5), {"max_tokens": 5}),
         ({"stream": True}, Edit(ask_usage=True), {"stream_options": {"include_usage": True}}),
@@ -172,6 +176,11 @@ def test_odd_events() -> None:
     assert meter.usage is None
     assert meter.event(b'data: {"error":{"message":"no"}}\n\n').kind == "error"
     assert meter.failed
+
+
+def test_half_a_surrogate_hides_no_usage() -> None:
+    meter, _ = run(ask(), chunk(says("\ud800", 0, "stop"), usage={"prompt_tokens": 5, "completion_tokens": 2}))
+    assert (meter.usage, meter.texts) == (Usage(5, 2), ["\ufffd"])
 
 
 @pytest.mark.parametrize("index", [-1, 7, None, 10**9])

@@ -35,7 +35,7 @@ def test_the_golden_request() -> None:
     assert (call.operation, call.model, call.stream, call.max_output, call.choices) == ("chat", "gpt-5.5", True, 800, 1)
     assert call.wants_usage
     assert call.wants_json
-    assert call.thread == "msg_9"
+    assert call.thread == "msg_9 msg_10"
     assert [(m.role, m.texts) for m in call.system] == [("system", ("You keep the books.",))]
     assert [json.loads(text) for text in call.extra] == [
         {"format": {"type": "json_schema", "name": "x", "schema": {"type": "object"}}},
@@ -231,7 +231,8 @@ def test_what_the_provider_keeps_makes_a_thread() -> None:
     assert decode(ask(conversation={"id": "conv_2"})).hints["conversation"] == "conv_2"
     assert decode(ask(prompt={"id": "pmpt_1"})).thread == "pmpt_1"
     assert decode(ask(input=reference)).thread == "msg_1"
-    assert decode(ask(input=reference, previous_response_id="resp_1")).thread == "resp_1"
+    assert decode(ask(input=reference, previous_response_id="resp_1")).thread == "resp_1 msg_1"
+    assert decode(ask(input=reference * 2, previous_response_id="resp_1", prompt={"id": "pmpt_1"})).thread == "resp_1 pmpt_1 msg_1"
     assert decode(ask(input=[{"type": "item_reference", "id": 7}])).thread == ""
 
 

@@ -235,6 +235,12 @@ def test_what_only_the_provider_can_read_has_its_size() -> None:
     assert bound(call, "gpt-5") - bound(plain, "gpt-5") == len(hidden) // 4
 
 
+def test_what_is_thought_through_several_times_costs_more() -> None:
+    plain = bound(decode(reasoning={"mode": "standard"}), "gpt-5")
+    assert bound(decode(reasoning={"effort": "high"}), "gpt-5") == plain
+    assert bound(decode(reasoning={"mode": "pro"}), "gpt-5") >= plain + 15_000
+
+
 def test_a_file_that_is_only_named_is_not_free() -> None:
     variables = {"x": {"type": "input_file", "file_id": "f"}}
     plain, named = decode(prompt={"id": "p"}), decode(prompt={"id": "p", "variables": variables})
@@ -252,6 +258,6 @@ def test_tools_on_the_way_weigh_what_they_are() -> None:
 
 def test_the_number_of_items_is_bounded() -> None:
     items = [{"type": "item_reference", "id": f"m{n}"} for n in range(9_999)]
-    assert decode(input=items).thread == "m0"
+    assert decode(input=items).thread == " ".join(f"m{n}" for n in range(9_999))
     with pytest.raises(WireError, match="/input: must be an array of 1 to 10000 items"):
         decode(input=[*items, *items])

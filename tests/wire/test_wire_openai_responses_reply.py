@@ -13,8 +13,8 @@ from proxy.wire.base import Memos
 from proxy.wire.call import Event
 from proxy.wire.openai_reply import MAX_CALLS, MAX_MODEL
 from proxy.wire.openai_responses import ResponsesCodec
-from proxy.wire.openai_responses_reply import ResponsesMeter
-from proxy.wire.openai_responses_usage import usage_of
+from proxy.wire.openai_responses_output import usage_of
+from proxy.wire.openai_responses_reply import MAX_PARTS, ResponsesMeter
 from proxy.wire.sse import Splitter, data_of
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -52,6 +52,11 @@ def test_the_golden_reply() -> None:
         "{}",
         '{"code":"1+1"}',
         '{"id":"w_1","type":"weather","wind":"strong"}',
+        "get_invoice",
+        "run",
+        "local_shell",
+        "ask",
+        "code_interpreter",
     ]
     assert [(c.id, c.name, c.arguments) for c in meter.tool_calls] == [
         ("call_1", "get_invoice", '{"id":8}'),
@@ -92,6 +97,8 @@ def test_the_golden_stream() -> None:
     whole = ResponsesMeter()
     whole.buffered(json.dumps(json.loads(data_of(EVENTS[-1]))["response"]).encode())
     assert (whole.usage, whole.tool_calls) == (meter.usage, meter.tool_calls)
+    output = json.loads(data_of(EVENTS[-1]))["response"]["output"]
+    assert whole.part_ids == [item["id"] for item in output] == list(dict.fromkeys(meter.part_ids))
 
 
 def test_a_reply_that_is_not_kept_has_no_id() -> None:
@@ -102,6 +109,7 @@ def test_a_reply_that_is_not_kept_has_no_id() -> None:
         for raw in EVENTS:
             meter.event(raw)
         assert meter.reply_id == expected
+        assert bool(meter.part_ids) is bool(expected)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +157,8 @@ def test_what_ends_otherwise() -> None:
 
 
 def test_whole_replies_that_are_none() -> None:
-    for body, texts, failed in ((b'{"error":{"message":"no"}}', [], True), (b"<html>", ["<html>"], False), (b"[]", ["[]"], False)):
+    failures = (b'{"error":{"message":"no"}}', b'{"error":{"message":"no"},"output":null}', b'{"error":{"message":"no"},"output":[]}')
+    for body, texts, failed in (*((body, [], True) for body in failures), (b"<html>", ["<html>"], False), (b"[]", ["[]"], False)):
         meter = ResponsesMeter()
         meter.buffered(body)
         assert (meter.texts, meter.failed, meter.ended, meter.usage) == (texts, failed, True, None)
@@ -210,6 +219,12 @@ def test_words_that_were_not_streamed_count_wherever_they_stand(later: bytes) ->
     assert meter.texts == ["good", "evil"]
 
 
+@pytest.mark.parametrize("content", ["evil", ["evil"], [{"type": "x", "y": "evil"}], {"text": "evil"}])
+def test_words_in_an_odd_shape_count(content: Any) -> None:
+    meter, _ = run(event("response.output_item.done", output_index=0, item={"type": "message", "id": "m", "content": content}))
+    assert "evil" in "".join(meter.texts)
+
+
 def call_item(arguments: str, id: str = "c1") -> dict[str, Any]:
     return {"type": "function_call", "id": f"fc_{id}", "call_id": id, "name": "f", "arguments": arguments}
 
@@ -221,6 +236,60 @@ def test_a_call_counts_once_unless_it_says_something_else() -> None:
     assert [(c.id, c.arguments) for c in meter.tool_calls] == [("c1", '{"a":1}'), ("c2", "{}")]
     meter, _ = run(done, event("response.completed", response={"output": [call_item('{"a":2}')]}))
     assert [(c.id, c.arguments) for c in meter.tool_calls] == [("c1", '{"a":1}'), ("c1", '{"a":2}')]
+
+
+HALF = "\ud800"
+
+
+def test_half_a_surrogate_hides_no_call() -> None:
+    call = {"type": "function_call", "call_id": "c1", "name": "rm", "arguments": '{"path":"/' + HALF + '"}'}
+    usage = {"input_tokens": 5, "output_tokens": 2}
+    meter, events = run(
+        event("response.function_call_arguments.delta", output_index=0, delta=call["arguments"]),
+        event("response.output_item.done", output_index=0, item=call, note=HALF),
+        event("response.completed", response={"model": HALF, "output": [call | {"call_id": "c2"}], "usage": usage}),
+    )
+    assert [(c.id, c.name) for c in meter.tool_calls] == [("c1", "rm"), ("c2", "rm")]
+    assert (meter.usage, meter.ended) == (Usage(5, 2), True)
+    assert [one.kind for one in events] == ["tool", "tool", "end"]
+    whole = ResponsesMeter()
+    whole.buffered(json.dumps({"id": HALF, "output": [call], "usage": usage}).encode())
+    assert ([c.name for c in whole.tool_calls], whole.usage) == (["rm"], Usage(5, 2))
+
+
+@pytest.mark.parametrize(
+    "odd", [{"output_index": "0"}, {"sequence_number": 1.5}, {"content_index": {}}, {"text": 7}, {"response": 7}, {"part": []}]
+)
+def test_a_wrong_type_hides_no_call(odd: dict[str, Any]) -> None:
+    meter, _ = run(event("response.output_item.done", **{"output_index": 0, "item": call_item("{}")} | odd))
+    assert [c.name for c in meter.tool_calls] == ["f"]
+
+
+@pytest.mark.parametrize(
+    "odd", [{"id": 7}, {"model": {}}, {"status": []}, {"incomplete_details": "x"}, {"incomplete_details": {"reason": 7}}]
+)
+def test_a_wrong_type_in_a_response_hides_no_call(odd: dict[str, Any]) -> None:
+    body = {"id": "r", "output": [call_item("{}")], "usage": {"input_tokens": 5, "output_tokens": 2}} | odd
+    meter, _ = run(event("response.completed", response=body))
+    whole = ResponsesMeter()
+    whole.buffered(json.dumps(body).encode())
+    for one in (meter, whole):
+        assert ([c.name for c in one.tool_calls], one.usage) == (["f"], Usage(5, 2))
+
+
+def test_an_output_that_is_no_list_counts_as_an_item() -> None:
+    meter, _ = run(event("response.completed", response={"output": call_item("{}")}))
+    assert [c.name for c in meter.tool_calls] == ["f"]
+    assert run(event("response.completed", response={"output": None}))[0].texts == []
+
+
+def test_a_call_that_no_event_announced_is_named_where_it_is_first_heard_of() -> None:
+    done = event("response.output_item.done", output_index=0, item=call_item("{}"))
+    last = event("response.completed", response={"output": [call_item("{}"), call_item("{}", "c2") | {"name": "g\nh"}]})
+    _, events = run(done, done, last, last)
+    assert [(one.kind, one.tool) for one in events] == [("tool", "f"), ("other", ""), ("end", "g h"), ("end", "")]
+    _, (failed,) = run(event("response.failed", response={"output": [call_item("{}")]}))
+    assert (failed.kind, failed.tool) == ("error", "f")
 
 
 def test_a_shell_call_that_streams_its_commands() -> None:
@@ -316,7 +385,18 @@ def test_a_provider_cannot_fill_memory_with_numbers() -> None:
         meter.event(event("response.output_item.done", output_index=n, item=call_item(str(n), str(n))))
     meter.event(event("response.created", response={"model": "m" * 5000}))
     assert len(meter._items) == len(meter.tool_calls) == MAX_CALLS
+    assert len(meter._named) == MAX_CALLS
+    assert meter.event(event("response.output_item.added", output_index=0, item=call_item("", "last"))).tool == "f"
     assert len(meter.model) == MAX_MODEL
+    for n in range(3 * MAX_PARTS):
+        meter.event(event("response.output_text.delta", output_index=0, content_index=n, delta=str(n)))
+    assert len(meter._items[0].parts) == MAX_PARTS + 1
+    assert meter.texts[-1] == str(3 * MAX_PARTS - 1)
+
+
+def test_an_item_that_is_none_is_left_out_of_what_was_whole() -> None:
+    meter, _ = run(event("response.output_item.done", output_index=0, item=[1]), WORDS)
+    assert written(meter.cut(COSTLY))[-1]["response"]["output"] == []
 
 
 def test_depth_that_can_be_read_but_not_written_is_text() -> None:

@@ -11,9 +11,10 @@ from proxy.wire.anthropic import MessagesCodec
 from proxy.wire.base import Codec, Memos
 from proxy.wire.call import Call, WireError
 from proxy.wire.openai_chat import ChatCodec
+from proxy.wire.openai_responses import ResponsesCodec
 from proxy.wire.prefix import MIN_BODY, Prefixes
 
-codecs = st.sampled_from([ChatCodec(), MessagesCodec()])
+codecs = st.sampled_from([ChatCodec(), MessagesCodec(), ResponsesCodec()])
 _messages = st.lists(
     st.fixed_dictionaries({"role": st.sampled_from(["user", "assistant"]), "content": st.sampled_from(["a", "zwölf", "], [", "x" * 90])}),
     min_size=1,
@@ -25,6 +26,12 @@ def body_of(messages: list[dict[str, Any]], indent: int | None = None, tools: st
     head = {"role": "system", "content": "rules " * 900}
     tail = {"model": "m", "tools": [{"type": "custom", "name": tools, "custom": {"name": tools}}], "user": "u", "n": 1}
     return json.dumps({"max_tokens": 5, "messages": [head, *messages], **tail}, indent=indent, ensure_ascii=False).encode()
+
+
+def body_for(codec: Codec, messages: list[dict[str, Any]], indent: int | None = None, tools: str = "t") -> bytes:
+    """Return the body with the history where `codec` has it."""
+    body = body_of(messages, indent, tools)
+    return body.replace(b'"messages"', b'"input"', 1) if isinstance(codec, ResponsesCodec) else body
 
 
 def outcome(codec: Codec, body: bytes, memos: Memos) -> Call | str:
@@ -39,9 +46,9 @@ def test_a_longer_turn_reads_as_if_it_were_the_first(
     codec: Codec, old: list[dict[str, Any]], new: list[dict[str, Any]], indent: int | None, tools: str
 ) -> None:
     memos = Memos()
-    first = codec.decode(body_of(old, indent), memos)
+    first = codec.decode(body_for(codec, old, indent), memos)
     hits = memos.prefixes.hits
-    longer = body_of(old + new, indent, tools)
+    longer = body_for(codec, old + new, indent, tools)
     second = codec.decode(longer, memos)
     assert memos.prefixes.hits == hits + 1
     assert second == codec.decode(longer, Memos())
@@ -55,13 +62,30 @@ def test_no_damage_anywhere_makes_a_difference(
     codec: Codec, old: list[dict[str, Any]], new: list[dict[str, Any]], data: st.DataObject
 ) -> None:
     memos = Memos()
-    codec.decode(body_of(old), memos)
-    body = body_of(old + new)
+    codec.decode(body_for(codec, old), memos)
+    body = body_for(codec, old + new)
     place = data.draw(st.integers(5300, len(body)))
     gone = data.draw(st.integers(0, 30))
     added = data.draw(
         st.sampled_from(
-            [b"", b",", b"]", b"}", b'"', b" ", b'"messages":[],', b"{},", b'"model":"x",', b"\xff", b"[", b"\\u0041", b"1", b"\x01", b"\n"]
+            [
+                b"",
+                b",",
+                b"]",
+                b"}",
+                b'"',
+                b" ",
+                b'"messages":[],',
+                b'"input":"a",',
+                b"{},",
+                b'"model":"x",',
+                b"\xff",
+                b"[",
+                b"\\u0041",
+                b"1",
+                b"\x01",
+                b"\n",
+            ]
         )
     )
     damaged = body[:place] + added + body[place + gone :]

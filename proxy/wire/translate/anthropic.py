@@ -250,7 +250,7 @@ def _messages(asked: Asked) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for turn in merged(turn for turn in asked.turns if turn.role != "system"):
         outputs = [part for part in turn.parts if isinstance(part, ToolOutput)]
-        others = [part for part in turn.parts if isinstance(part, Text | Image | ToolUse)]
+        others = [part for part in turn.parts if isinstance(part, (Text, Image, ToolUse))]
         if len(outputs) + len(others) < len(turn.parts):
             asked.drop("reasoning of earlier turns")
         blocks = [_written_output(asked, output) for output in outputs] + _blocks(asked, others)

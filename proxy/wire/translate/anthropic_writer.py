@@ -61,11 +61,11 @@ class MessagesWriter(StreamWriter):
         if isinstance(step, Failed):
             self._failed = True
             told = jsonio.encoded({"error": {"message": step.message}})
-            return b"event: error\ndata: %b\n\n" % refusals.provider_error("anthropic", 500, told)
+            return b"event: error\ndata: %b\n\n" % refusals.provider_error("anthropic", 502, told)
         if isinstance(step, Ended):
             self._usage = step.usage or self._usage
             self._stop = step.stop or self._stop
-            return b"" if step.stop is None else self._flush()
+            return b""  # some servers give a reason with every event: blocks stay open until the end
         started = b"" if self._began else self._begin(Began("", ""))
         if isinstance(step, Words):
             return started + self._words("thinking" if step.thought else "text", step.text)
@@ -159,8 +159,10 @@ class MessagesWriter(StreamWriter):
             return b""
         if deny.reason not in CUT_SHORT or not self._began:
             return refusals.refuse("anthropic", deny, "", streaming=True).body
+        if self._stop is not None:
+            return self._flush() + self._ending(reason_of(self._stop, self._calls > 0), {})
         return self._close() + self._ending("max_tokens", {"fleetgate": refusals.decision(deny)})
 
 
 def _sse(name: str, members: dict[str, Any]) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), jsonio.encoded({"type": name, **members}))
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), jsonio.line({"type": name, **members}))

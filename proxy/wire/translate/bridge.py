@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from proxy.model import Deny
 from proxy.wire import gemini, jsonio, ollama
 from proxy.wire.anthropic import MessagesCodec
@@ -17,7 +19,25 @@ from proxy.wire.openai_chat import ChatCodec
 from proxy.wire.openai_responses import ResponsesCodec
 from proxy.wire.translate.anthropic import MessagesDialect
 from proxy.wire.translate.gemini import GeminiDialect
-from proxy.wire.translate.hub import Asked, Began, Dialect, Ended, Said, Step, Text, Thought, ToolBegan, ToolMore, Untranslatable, Words
+from proxy.wire.translate.hub import (
+    Asked,
+    Began,
+    Dialect,
+    Ended,
+    Failed,
+    Image,
+    Role,
+    Said,
+    Step,
+    Text,
+    Thought,
+    ToolBegan,
+    ToolMore,
+    ToolOutput,
+    ToolUse,
+    Untranslatable,
+    Words,
+)
 from proxy.wire.translate.ollama import OllamaDialect
 from proxy.wire.translate.openai_chat import ChatDialect
 from proxy.wire.translate.openai_responses import ResponsesDialect
@@ -33,6 +53,14 @@ DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect, _ in _SPOKEN}
 """Dialect to what reads and writes it."""
 TARGETS: dict[str, Codec] = {dialect.name: codec for dialect, codec in _SPOKEN}
 """Dialect to the codec that meters a target of it."""
+DEEP = "nested too deep"
+_SAYS: Final[dict[Role, set[type]]] = {
+    "system": {Text},
+    "user": {Text, Image, ToolOutput},
+    "assistant": {Text, Thought, ToolUse},
+}
+"""Role to what it can say."""
+_object_decoder = msgspec.json.Decoder(dict[str, Any])
 PREFERRED = ("openai.chat", "anthropic.messages", "gemini.generate", "ollama.chat", "openai.responses")
 """What a provider is asked in when it does not speak the client's dialect, first choice first."""
 
@@ -60,14 +88,21 @@ class Bridge:
             raise Untranslatable("several answers to one request")
         if call.thread:
             raise Untranslatable("a history that the provider keeps")
+        try:
+            self.asked = asked = self._asked(source, call, edit, id)
+            self.body = jsonio.encoded(self._target.write_request(asked))
+        except RecursionError:
+            raise Untranslatable(DEEP) from None
+        self.call = Call("chat", asked.model, self.body, stream=call.stream, max_output=asked.max_output)
+
+    def _asked(self, source: Codec, call: Call, edit: Edit, id: str) -> Asked:
         asked = self._client.read_request(_read(call.body), call.model, call.stream)
         asked.model, asked.id = edit.model or call.model, id
         asked.max_output = edit.max_output if edit.max_output is not None else call.max_output
         asked.ceiling_key, asked.framing = edit.max_output_key, source.content_type(call)
+        _refuse_misplaced(asked)
         _refuse_prefill(asked)
-        self.asked = asked
-        self.body = jsonio.encoded(self._target.write_request(asked))
-        self.call = Call("chat", asked.model, self.body, stream=call.stream, max_output=asked.max_output)
+        return asked
 
     @property
     def dropped(self) -> list[str]:
@@ -89,17 +124,20 @@ class Bridge:
         Raises:
             Untranslatable: it is not a reply of the target's dialect.
         """
-        said = self._said(body)
-        if not self.asked.stream:
-            return jsonio.encoded(self._client.write_reply(said, self.asked))
-        writer = self._client.writer(self.asked)
-        return b"".join([writer.step(step) for step in steps(said)]) + writer.end()
+        try:
+            said = self._said(body)
+            if not self.asked.stream:
+                return jsonio.encoded(self._client.write_reply(said, self.asked))
+            writer = self._client.writer(self.asked)
+            return b"".join([writer.step(step) for step in steps(said)]) + writer.end()
+        except RecursionError:
+            raise Untranslatable(DEEP) from None
 
     def _said(self, body: bytes) -> Said:
-        value = jsonio.loads(body)
-        if not isinstance(value, dict):
-            raise Untranslatable("the reply is no JSON object")
-        return self._target.read_reply(value)
+        try:
+            return self._target.read_reply(jsonio.decoded(_object_decoder, body))
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise Untranslatable("the reply is no JSON object") from None
 
     def back(self) -> Back:
         """Return what carries one streamed reply back."""
@@ -114,11 +152,17 @@ class Back:
 
     def event(self, raw: bytes) -> bytes:
         """Return the client's bytes for one event of the target; often none."""
-        return b"".join([self._writer.step(step) for step in self._reader.event(raw)])
+        try:
+            return b"".join([self._writer.step(step) for step in self._reader.event(raw)])
+        except RecursionError:
+            return self._writer.step(Failed(DEEP))
 
     def end(self) -> bytes:
         """Return the client's ending of a stream that ended by itself."""
-        return self._writer.end()
+        try:
+            return self._writer.end()
+        except RecursionError:
+            return self._writer.step(Failed(DEEP))
 
     def cut(self, deny: Deny) -> bytes:
         """Return the client's ending of a stream that is cut."""
@@ -135,6 +179,15 @@ def _read(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Untranslatable("the body is nested too deep, or holds a number that nobody can")
     return value
+
+
+def _refuse_misplaced(asked: Asked) -> None:
+    """Refuse a part in a turn of somebody who cannot say it, as a call of the user's: writers know no place for it, so it would be lost."""
+    for turn in asked.turns:
+        says = _SAYS[turn.role]
+        if not says.issuperset(map(type, turn.parts)):
+            odd = next(part for part in turn.parts if type(part) not in says)
+            raise Untranslatable(f"a {type(odd).__name__} in a turn of the {turn.role}'s")
 
 
 def _refuse_prefill(asked: Asked) -> None:

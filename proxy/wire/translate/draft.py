@@ -130,4 +130,4 @@ def whole_parts(parts: Sequence[Text | Thought | ToolUse], stop: Stop) -> list[T
 
 def is_whole(arguments: str) -> bool:
     """Return whether the arguments of a call are a JSON object from end to end."""
-    return isinstance(jsonio.loads(arguments.encode("utf-8", "replace")), dict)
+    return isinstance(jsonio.parsed(arguments.encode("utf-8", "surrogatepass")), dict)

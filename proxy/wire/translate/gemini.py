@@ -15,6 +15,7 @@ from proxy.wire.translate.gemini_asked import BUDGETS, read_request
 from proxy.wire.translate.gemini_reply import GeminiReader, GeminiWriter, read_reply, write_reply
 from proxy.wire.translate.given import arguments_of, merged, texts
 from proxy.wire.translate.hub import (
+    SEEN,
     Asked,
     Dialect,
     Image,
@@ -123,7 +124,7 @@ def _given(turn: Turn, names: dict[str, str]) -> list[dict[str, Any]]:
     return [
         *(_answered(output, names) for output in outputs),
         *(_shown(image) for image in images),
-        *(_shown(part) if isinstance(part, Image) else {"text": part.text} for part in turn.parts if isinstance(part, Text | Image)),
+        *(_shown(part) if isinstance(part, Image) else {"text": part.text} for part in turn.parts if isinstance(part, SEEN)),
     ]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from proxy.wire import jsonio
 from proxy.wire.translate.calls import CallIds
 from proxy.wire.translate.gemini_schema import json_schema
-from proxy.wire.translate.given import SWITCHES_ON, flag, number, objects, schema, sift, whole, word, words
+from proxy.wire.translate.given import SWITCHES_ON, arguments_text, flag, number, objects, schema, sift, whole, word, words
 from proxy.wire.translate.hub import Asked, Image, Part, Text, Thought, Tool, ToolOutput, ToolUse, Turn, Untranslatable
 
 # fmt: off
@@ -48,6 +48,7 @@ _CONFIG_REFUSED = {
     "logprobs": "log probabilities",
 }
 # fmt: on
+_SAID = frozenset({"output", "result", "error"})
 ROLES = {"": "user", "user": "user", "function": "user", "model": "assistant"}
 CHOICES = {"": "", "MODE_UNSPECIFIED": "", "AUTO": "auto", "VALIDATED": "auto", "ANY": "any", "NONE": "none"}
 BUDGETS = {"none": 0, "minimal": 512, "low": 1024, "medium": 8192, "high": 24576}
@@ -67,6 +68,8 @@ def camel(value: object, place: str) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         raise Untranslatable(f"{place}: not an object")
+    if "_" not in "".join(value):  # the common case, without a look at each key
+        return value
     found = {_snake.sub(lambda match: match[1].upper(), key): item for key, item in value.items()}
     if len(found) != len(value):
         raise Untranslatable(f"{place}: a member in two spellings")
@@ -109,22 +112,20 @@ def _turn(asked: Asked, value: dict[str, Any], ids: CallIds, place: str) -> Turn
     role = ROLES.get(word(content.get("role"), place))
     if role is None:
         raise Untranslatable(f"{place}: a turn of the role {content['role']}")
-    parts = tuple(
-        found
-        for i, part in enumerate(objects(content.get("parts"), f"{place}/parts"))
-        if (found := _part(asked, part, ids, f"{place}/parts/{i}")) is not None
-    )
     theirs = (ToolUse, Thought) if role == "user" else (ToolOutput, Image)
-    odd = next((part for part in parts if isinstance(part, theirs)), None)
-    if odd is not None:
-        raise Untranslatable(f"{place}: a {type(odd).__name__} in a turn of the {role}'s")
-    return Turn("user" if role == "user" else "assistant", parts)
+    parts: list[Part] = []
+    for i, part in enumerate(objects(content.get("parts"), f"{place}/parts")):
+        found = _part(asked, part, ids, f"{place}/parts/{i}")
+        if isinstance(found, theirs):
+            raise Untranslatable(f"{place}: a {type(found).__name__} in a turn of the {role}'s")
+        parts += () if found is None else (found,)
+    return Turn("user" if role == "user" else "assistant", tuple(parts))
 
 
 def _part(asked: Asked, value: dict[str, Any], ids: CallIds, place: str) -> Part | None:
     part = camel(value, place)
     sift(asked, part, _PART, _PART_REFUSED, "contents/parts/")
-    if sum(1 for key in _DATA if part.get(key) not in (None, "")) > 1:
+    if len(part) > 1 and sum([part.get(key) not in (None, "") for key in _DATA]) > 1:
         raise Untranslatable(f"{place}: several things in one part")
     if part.get("functionCall") is not None:
         return _call(asked, camel(part["functionCall"], place), ids, place)
@@ -143,7 +144,7 @@ def _call(asked: Asked, call: dict[str, Any], ids: CallIds, place: str) -> ToolU
     name, args = word(call.get("name"), place), call.get("args")
     if not isinstance(args, dict | None):
         raise Untranslatable(f"{place}: arguments that are no object")
-    return ToolUse(ids.call(word(call.get("id"), place), name), name, jsonio.readable(args or {}))
+    return ToolUse(ids.call(word(call.get("id"), place), name), name, arguments_text(args))
 
 
 def _output(asked: Asked, output: dict[str, Any], ids: CallIds, place: str) -> ToolOutput:
@@ -152,10 +153,10 @@ def _output(asked: Asked, output: dict[str, Any], ids: CallIds, place: str) -> T
     response = output.get("response") or {}
     if not isinstance(response, dict):
         raise Untranslatable(f"{place}: a response that is no object")
-    said = next(iter(response.values())) if len(response) == 1 and set(response) <= {"output", "result", "error"} else response
+    said = next(iter(response.values())) if len(response) == 1 and response.keys() <= _SAID else response
     text = jsonio.clean(said) if isinstance(said, str) else jsonio.readable(said)
     images = [_shown_before(part, place) for part in objects(output.get("parts"), place)]
-    return ToolOutput(id, name, (Text(text), *images), set(response) == {"error"})
+    return ToolOutput(id, name, (Text(text), *images), response.keys() == {"error"})
 
 
 def _shown_before(value: dict[str, Any], place: str) -> Image:
@@ -191,9 +192,9 @@ def _tool(asked: Asked, declared: dict[str, Any], place: str) -> Tool:
 
 def _choice(asked: Asked, config: dict[str, Any]) -> None:
     place = "/toolConfig/functionCallingConfig"
-    sift(asked, config, ("functionCallingConfig",), {}, "toolConfig/")
+    sift(asked, config, {"functionCallingConfig"}, {}, "toolConfig/")
     calling = camel(config.get("functionCallingConfig"), place)
-    sift(asked, calling, ("mode", "allowedFunctionNames"), {}, "toolConfig/functionCallingConfig/")
+    sift(asked, calling, {"mode", "allowedFunctionNames"}, {}, "toolConfig/functionCallingConfig/")
     mode, allowed = word(calling.get("mode"), place).upper(), words(calling.get("allowedFunctionNames"), place)
     if mode not in CHOICES:
         raise Untranslatable(f"{place}: a mode {mode}")
@@ -216,7 +217,7 @@ def _config(asked: Asked, config: dict[str, Any]) -> None:
     asked.temperature, asked.top_p = number(config, "temperature"), number(config, "topP")
     asked.stop = words(config.get("stopSequences"), place)
     thinking = camel(config.get("thinkingConfig"), f"{place}/thinkingConfig")
-    sift(asked, thinking, ("thinkingLevel", "thinkingBudget"), {}, "thinkingConfig/")
+    sift(asked, thinking, {"thinkingLevel", "thinkingBudget"}, {}, "thinkingConfig/")
     level, budget = word(thinking.get("thinkingLevel"), place).lower(), number(thinking, "thinkingBudget")
     if level and not level.endswith("_unspecified"):
         asked.effort = level

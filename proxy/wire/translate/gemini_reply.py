@@ -20,7 +20,7 @@ from proxy.wire.gemini_reply import usage_of
 from proxy.wire.openai_reply import BROKEN, CUT_SHORT, MAX_CALLS, MAX_MODEL
 from proxy.wire.sse import data_of
 from proxy.wire.translate.draft import TOO_LONG, Draft, whole_parts
-from proxy.wire.translate.given import arguments_of, call_name, reply_name
+from proxy.wire.translate.given import arguments_of, arguments_text, call_name, reply_name
 from proxy.wire.translate.hub import (
     Asked,
     Began,
@@ -110,7 +110,7 @@ def _parts(reply: _Reply) -> list[Text | Thought | ToolUse]:
     for part in (candidate.content and candidate.content.parts if candidate else None) or ():
         call = part.function_call
         if call is not None:
-            found.append(ToolUse(call.id or "", call.name or "", jsonio.readable(call.args or {})))
+            found.append(ToolUse(call.id or "", call.name or "", arguments_text(call.args)))
         elif part.text:
             found.append(Thought(part.text) if part.thought else Text(part.text))
     return found
@@ -123,7 +123,7 @@ def _word(value: object) -> str:
 def read_reply(body: dict[str, Any]) -> Said:
     """See `Dialect.read_reply`."""
     try:
-        reply = jsonio.decoded(_decoder, jsonio.dumps(body))
+        reply = jsonio.decoded(_decoder, jsonio.encoded(body))
     except BROKEN:
         raise Untranslatable("the reply is none of generateContent") from None
     reason = _reason(reply)
@@ -223,7 +223,7 @@ class GeminiWriter(StreamWriter):
         if self._over:
             return b""
         if isinstance(step, Failed):
-            told = jsonio.dumps({"error": {"message": step.message}})
+            told = jsonio.encoded({"error": {"message": step.message}})
             return self._failed(refusals.provider_error("gemini", 502, told))
         if isinstance(step, Words) and step.text and not self._draft.calling:
             part = Thought(step.text) if step.thought else Text(step.text)
@@ -250,8 +250,9 @@ class GeminiWriter(StreamWriter):
     def _last(self, parts: Sequence[Text | Thought | ToolUse], stop: Stop, more: dict[str, Any]) -> bytes:
         if self._over:
             return b""
+        said = self._event(_chunk(self._asked, self._name, parts, stop, self._draft.usage) | more)
         self._over = True
-        return self._event(_chunk(self._asked, self._name, parts, stop, self._draft.usage) | more) + self._close()
+        return said + self._close()
 
     def _failed(self, body: bytes) -> bytes:
         self._over = True
@@ -261,7 +262,7 @@ class GeminiWriter(StreamWriter):
         return b"\n]" if self._array else b""
 
     def _event(self, chunk: dict[str, Any]) -> bytes:
-        return self._framed(jsonio.dumps(chunk))
+        return self._framed(jsonio.line(chunk))
 
     def _framed(self, body: bytes) -> bytes:
         opening, self._first = b"[" if self._first else b",\n", False

@@ -5,20 +5,28 @@ A member of the wrong type is `Untranslatable`: we say a request anew, so what w
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from proxy.wire import jsonio
 from proxy.wire.keys import OFFERS
-from proxy.wire.translate.hub import Asked, Image, Part, Text, ToolUse, Turn, Untranslatable
+from proxy.wire.translate.hub import Asked, Image, Part, Role, Text, ToolUse, Turn, Untranslatable
 
 _NOTHING: tuple[Any, ...] = (None, False, 0, "", [], {})
+_OBJECTS = {dict}
+_role: Callable[[Turn], Role] = attrgetter("role")
 _prefixes = re.compile(r"(chatcmpl|msg|resp|gen)[-_]")
 _data_url = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,")
 SWITCHES_ON = {name: f"switches on {tool}, which only its own provider has" for name, tool in OFFERS.items()}
 """Members that give the model a tool of the provider's."""
+MAX_DEPTH = 64
+MAX_DOUBLE = sys.float_info.max
+"""JSON can hold whole numbers that no double can."""
 INVALID = "INVALID_JSON"
 """The member under which arguments that are no JSON object are handed on.
 
@@ -26,7 +34,7 @@ Source: Anthropic documentation, "Fine-grained tool streaming", handling invalid
 """
 
 
-def sift(asked: Asked, value: Mapping[str, Any], carried: Collection[str], refused: Mapping[str, str], place: str = "") -> None:
+def sift(asked: Asked, value: dict[str, Any], carried: AbstractSet[str], refused: Mapping[str, str], place: str = "") -> None:
     """Go through the members that a reader does not carry over: what would change the answer is refused, the rest dropped by name.
 
     A member that says nothing (null, false, zero, empty) is not there.
@@ -34,7 +42,7 @@ def sift(asked: Asked, value: Mapping[str, Any], carried: Collection[str], refus
     Raises:
         Untranslatable: a member of `refused` is there.
     """
-    if all(map(carried.__contains__, value)):  # the common case, without a line of Python for each member
+    if value.keys() <= carried:  # the common case, without a line of Python for each member
         return
     for key, item in value.items():
         if key in carried or item in _NOTHING:
@@ -48,7 +56,7 @@ def objects(value: object, place: str) -> list[dict[str, Any]]:
     """Return a list of objects; absent is empty. Raises Untranslatable."""
     if value is None:
         return []
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+    if not isinstance(value, list) or not {*map(type, value)} <= _OBJECTS:
         raise Untranslatable(f"{place}: not a list of objects")
     return value
 
@@ -76,12 +84,41 @@ def schema(value: object, place: str) -> dict[str, Any]:
     return value
 
 
+def takes_strict(schema: object, depth: int = 0) -> bool:
+    """Return whether OpenAI's strict mode takes a JSON Schema: it refuses one with an object that may have more members, or fewer.
+
+    Source: OpenAI documentation, "Structured outputs", supported schemas.
+    """
+    if not isinstance(schema, dict):
+        return True
+    members, required = schema.get("properties", {}), schema.get("required", [])
+    if depth > MAX_DEPTH or not isinstance(members, dict) or not isinstance(required, list):
+        return False
+    if ("properties" in schema or "object" in _listed(schema.get("type"))) and (
+        schema.get("additionalProperties") is not False or set(members) != set(map(str, required))
+    ):
+        return False
+    return all(takes_strict(inner, depth + 1) for inner in _inside(schema))
+
+
+def _listed(value: object) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _inside(schema: dict[str, Any]) -> Iterator[object]:
+    for key in ("properties", "$defs", "definitions"):
+        named = schema.get(key)
+        yield from named.values() if isinstance(named, dict) else ()
+    for key in ("items", "anyOf", "prefixItems"):
+        yield from _listed(schema.get(key))
+
+
 def number(value: Mapping[str, Any], key: str) -> float | None:
     """Return a number or None. Raises Untranslatable."""
     found = value.get(key)
     if found is None:
         return None
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+    if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) <= MAX_DOUBLE:
         raise Untranslatable(f"/{key}: not a number")
     return found
 
@@ -105,11 +142,9 @@ def flag(value: Mapping[str, Any], key: str, place: str = "") -> bool | None:
 def merged(turns: Iterable[Turn]) -> list[Turn]:
     """Return `turns` with neighbours of one role made one, and without empty ones: many models take only turns that alternate."""
     found: list[Turn] = []
-    for turn in turns:
-        if found and turn.role == found[-1].role:
-            found[-1] = Turn(turn.role, found[-1].parts + turn.parts)
-        elif turn.parts:
-            found.append(turn)
+    for role, neighbours in groupby((turn for turn in turns if turn.parts), key=_role):
+        first, *more = neighbours
+        found.append(Turn(role, (*first.parts, *(part for turn in more for part in turn.parts))) if more else first)
     return found
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Final, Literal
+
+import msgspec
 
 from proxy.model import Deny, Usage
 
@@ -33,22 +35,19 @@ def shown(words: str, longest: int = SHOWN) -> str:
     return "".join(c if c.isprintable() else "?" for c in words[:longest])
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(msgspec.Struct, frozen=True):
     """Words, of whoever's turn it is."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Thought:
+class Thought(msgspec.Struct, frozen=True):
     """Reasoning that a model showed. Signatures do not carry over; in a request it is left out, in a reply it is shown where possible."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Image:
+class Image(msgspec.Struct, frozen=True):
     """An image: base64 `data` of type `mime`, or a `url`."""
 
     mime: str = ""
@@ -57,8 +56,7 @@ class Image:
     detail: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolUse:
+class ToolUse(msgspec.Struct, frozen=True):
     """A tool call: `arguments` is JSON text of an object."""
 
     id: str
@@ -66,8 +64,7 @@ class ToolUse:
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolOutput:
+class ToolOutput(msgspec.Struct, frozen=True):
     """What a tool gave back to the call `id` (of tool `name`, where known)."""
 
     id: str
@@ -77,18 +74,18 @@ class ToolOutput:
 
 
 Part = Text | Thought | Image | ToolUse | ToolOutput
+SEEN: Final = (Text, Image)
+"""What a user shows beside the outputs of tools; as a tuple, since `isinstance` builds a union anew each time that it is asked."""
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(msgspec.Struct, frozen=True):
     """One turn: tool outputs stand in user turns, tool uses and thoughts in the assistant's."""
 
     role: Role
     parts: tuple[Part, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Tool:
+class Tool(msgspec.Struct, frozen=True):
     """A function that the model may call; `schema` is its JSON Schema."""
 
     name: str
@@ -155,8 +152,7 @@ class Said:
 # --- streams -----------------------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Began:
+class Began(msgspec.Struct, frozen=True):
     """The reply begins; `usage` holds the input's tokens where the provider says them first."""
 
     id: str
@@ -164,16 +160,14 @@ class Began:
     usage: Usage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Words:
+class Words(msgspec.Struct, frozen=True):
     """Some more text (or, with `thought`, reasoning)."""
 
     text: str
     thought: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class ToolBegan:
+class ToolBegan(msgspec.Struct, frozen=True):
     """A tool call begins; `index` counts the calls of this reply from 0."""
 
     index: int
@@ -181,24 +175,21 @@ class ToolBegan:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class ToolMore:
+class ToolMore(msgspec.Struct, frozen=True):
     """Some more of the arguments of call `index`."""
 
     index: int
     arguments: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """The reply is over. May come without usage (`usage=None`) and once more with it."""
 
     stop: Stop | None
     usage: Usage | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
+class Failed(msgspec.Struct, frozen=True):
     """The provider's error event."""
 
     message: str

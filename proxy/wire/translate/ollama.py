@@ -12,10 +12,23 @@ import base64
 import binascii
 from typing import Any
 
-from proxy.wire import jsonio
 from proxy.wire.translate.calls import CallIds, names_of
-from proxy.wire.translate.given import SWITCHES_ON, arguments_of, merged, number, objects, schema, sift, texts, whole, word, words
+from proxy.wire.translate.given import (
+    SWITCHES_ON,
+    arguments_of,
+    arguments_text,
+    merged,
+    number,
+    objects,
+    schema,
+    sift,
+    texts,
+    whole,
+    word,
+    words,
+)
 from proxy.wire.translate.hub import (
+    SEEN,
     Asked,
     Dialect,
     Image,
@@ -167,7 +180,7 @@ def _call(call: dict[str, Any], ids: CallIds, place: str) -> ToolUse:
     name, arguments = word(function.get("name"), place), function.get("arguments")
     if not isinstance(arguments, dict | str | None):
         raise Untranslatable(f"{place}: arguments that are no object")
-    text = arguments if isinstance(arguments, str) else jsonio.readable(arguments or {})
+    text = arguments if isinstance(arguments, str) else arguments_text(arguments)
     return ToolUse(ids.call(word(call.get("id"), place), name), name, text or "{}")
 
 
@@ -215,7 +228,7 @@ def _messages(asked: Asked) -> list[dict[str, Any]]:
             outputs = [part for part in turn.parts if isinstance(part, ToolOutput)]
             found += [_written_output(output, names) for output in outputs]
             found += _given(turn.role, [image for output in outputs for image in output.parts if isinstance(image, Image)])
-            found += _given(turn.role, [part for part in turn.parts if isinstance(part, Text | Image)])
+            found += _given(turn.role, [part for part in turn.parts if isinstance(part, SEEN)])
     return found
 
 

@@ -17,7 +17,7 @@ from proxy.wire import jsonio, refusals
 from proxy.wire.ollama_reply import EPOCH, usage_of
 from proxy.wire.openai_reply import BROKEN, CUT_SHORT, MAX_CALLS, MAX_MODEL
 from proxy.wire.translate.draft import TOO_LONG, Draft, whole_parts
-from proxy.wire.translate.given import arguments_of, call_name
+from proxy.wire.translate.given import arguments_of, arguments_text, call_name
 from proxy.wire.translate.hub import (
     Asked,
     Began,
@@ -90,7 +90,7 @@ def _parts(message: _Message | None) -> list[Text | Thought | ToolUse]:
     for call in (message.tool_calls or ())[:MAX_CALLS]:
         function = call.function or _Function()
         given = function.arguments
-        arguments = given if isinstance(given, str) else jsonio.readable({} if given is None else given)
+        arguments = given if isinstance(given, str) else arguments_text(given)
         found.append(ToolUse(_word(call.id), function.name or "", arguments or "{}"))
     return found
 
@@ -98,7 +98,7 @@ def _parts(message: _Message | None) -> list[Text | Thought | ToolUse]:
 def read_reply(body: dict[str, Any]) -> Said:
     """See `Dialect.read_reply`."""
     try:
-        reply = jsonio.decoded(_decoder, jsonio.dumps(body))
+        reply = jsonio.decoded(_decoder, jsonio.encoded(body))
     except BROKEN:
         raise Untranslatable("the reply is none of Ollama's chat") from None
     if reply.message is None:
@@ -188,7 +188,7 @@ class OllamaWriter(StreamWriter):
             return b""
         if isinstance(step, Failed):
             self._over = True
-            return refusals.provider_error("ollama", 502, jsonio.dumps({"error": step.message})) + b"\n"
+            return refusals.provider_error("ollama", 502, jsonio.encoded({"error": step.message})) + b"\n"
         if isinstance(step, Words) and step.text and not self._draft.calling:
             return self._say(_message([Thought(step.text) if step.thought else Text(step.text)], self._asked))
         self._draft.add(step)
@@ -205,7 +205,7 @@ class OllamaWriter(StreamWriter):
         return self._last("length", {"fleetgate": refusals.decision(deny)}) if deny.reason in CUT_SHORT else self._refused(deny)
 
     def _say(self, message: dict[str, Any], more: dict[str, Any] | None = None) -> bytes:
-        return jsonio.dumps(_line(self._draft.model or self._asked.model, message) | (more or {})) + b"\n"
+        return jsonio.line(_line(self._draft.model or self._asked.model, message) | (more or {})) + b"\n"
 
     def _last(self, stop: Stop, more: dict[str, Any]) -> bytes:
         if self._over:

@@ -22,12 +22,14 @@ from proxy.wire.translate.given import (
     objects,
     schema,
     sift,
+    takes_strict,
     texts,
     whole,
     word,
     words,
 )
 from proxy.wire.translate.hub import (
+    SEEN,
     Asked,
     Dialect,
     Image,
@@ -117,7 +119,7 @@ class ChatDialect(Dialect):
         elif asked.choice:
             asked.drop("tool_choice without tools")
         if asked.schema is not None:
-            named = {"name": asked.schema_name or "answer", "schema": asked.schema, "strict": True}
+            named = {"name": asked.schema_name or "answer", "schema": asked.schema, "strict": takes_strict(asked.schema)}
             body["response_format"] = {"type": "json_schema", "json_schema": named}
         elif asked.json:
             body["response_format"] = {"type": "json_object"}
@@ -268,19 +270,20 @@ def _user(turn: Turn) -> list[dict[str, Any]]:
             text = "\n".join(texts(part.parts)) or (SEEN_BELOW if images else "")
             found.append({"role": "tool", "tool_call_id": part.id, "content": ERROR + text if part.error else text})
             said += [Text(f"The images of the tool result {part.id}:"), *images] if images else []
-    said += [part for part in turn.parts if isinstance(part, Text | Image)]
+    said += [part for part in turn.parts if isinstance(part, SEEN)]
     return [*found, {"role": "user", "content": _parts(said)}] if said else found
 
 
 def _said_before(asked: Asked, turn: Turn) -> dict[str, Any] | None:
-    if any(isinstance(part, Thought) for part in turn.parts):
-        asked.drop("reasoning of earlier turns")
-    said = [part for part in turn.parts if isinstance(part, Text)]
-    calls = [
-        {"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments}}
-        for part in turn.parts
-        if isinstance(part, ToolUse)
-    ]
+    said: list[Text] = []
+    calls: list[dict[str, Any]] = []
+    for part in turn.parts:
+        if isinstance(part, Text):
+            said.append(part)
+        elif isinstance(part, ToolUse):
+            calls.append({"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments}})
+        elif isinstance(part, Thought):
+            asked.drop("reasoning of earlier turns")
     if not said and not calls:
         return None
     message: dict[str, Any] = {"role": "assistant", "content": _parts(said) if said else None}

@@ -18,6 +18,7 @@ from proxy.model import Deny, Usage
 from proxy.wire import jsonio, refusals
 from proxy.wire.openai_reply import BROKEN, CUT_SHORT, DONE, MAX_CALLS, MAX_MODEL, usage_of
 from proxy.wire.sse import data_of
+from proxy.wire.translate.draft import whole_parts
 from proxy.wire.translate.given import call_name, reply_name
 from proxy.wire.translate.hub import (
     Asked,
@@ -129,24 +130,33 @@ class _Open:
 
 
 class ChatReader(StreamReader):
-    """Reads one stream."""
+    """Reads one stream.
+
+    A call begins for the hub when its name is whole, which is when something else comes: the meter puts a name together from its pieces,
+    and the client must not be told another one.
+    """
 
     def __init__(self) -> None:
         self._began = False
         self._at: dict[int, _Open] = {}
         self._newest: _Open | None = None
+        self._waiting: list[_Open] = []
         self._calls = 0
 
     def event(self, raw: bytes) -> list[Step]:
         """See `StreamReader.event`."""
+        steps: list[Step] = []
+        data = data_of(raw)
         try:
-            chunk = jsonio.decoded(_decoder, data_of(raw))
+            chunk = jsonio.decoded(_decoder, data)
         except BROKEN:
-            return []
+            if data.strip() == b"[DONE]":
+                self._begin(steps)
+            return steps
         if chunk.error:
+            self._waiting = []
             words = chunk.error.get("message") if isinstance(chunk.error, dict) else chunk.error
             return [Failed(words if isinstance(words, str) else "")]
-        steps: list[Step] = []
         if not self._began:
             self._began = True
             steps.append(Began(_word(chunk.id), _word(chunk.model)))
@@ -158,6 +168,8 @@ class ChatReader(StreamReader):
                 self._delta(choice.delta, steps)
             if choice.finish_reason is not None:
                 stop = stop_of(choice.finish_reason)
+        if stop is not None:
+            self._begin(steps)
         usage = usage_of(chunk.usage)
         if stop is not None or usage is not None:
             steps.append(Ended(stop, usage))
@@ -165,6 +177,8 @@ class ChatReader(StreamReader):
 
     def _delta(self, delta: _Output, steps: list[Step]) -> None:
         thought, text = delta.reasoning_content or delta.reasoning, text_of(delta.content) + (delta.refusal or "")
+        if thought or text:
+            self._begin(steps)
         if thought:
             steps.append(Words(thought, thought=True))
         if text:
@@ -177,17 +191,29 @@ class ChatReader(StreamReader):
         key, id, name = piece.index or 0, piece.id or "", function.name or ""
         call = self._newest if piece.index is None else self._at.get(key)
         if call is None or (id and call.id and id != call.id) or (piece.index is None and name):
-            if self._calls >= MAX_CALLS or len(self._at) >= MAX_CALLS:
+            if self._calls + len(self._waiting) >= MAX_CALLS:
                 return
-            call = self._newest = self._at[key] = _Open()
+            self._begin(steps)
+            call = self._at[key] = _Open()
+            self._waiting.append(call)
+        self._newest = call
         call.id = call.id or id
-        call.name = call.name or name
+        if call.index >= 0:
+            steps += [ToolMore(call.index, function.arguments)] if function.arguments else []
+            return
+        call.name += name
         call.held += function.arguments or ""
-        if call.index < 0 and call.name:
+        if call.held and call.name:
+            self._begin(steps)
+
+    def _begin(self, steps: list[Step]) -> None:
+        """Begin the calls whose names are whole now. What has none yet waits for it, and is none without."""
+        named = [call for call in self._waiting if call.name]
+        self._waiting = [call for call in self._waiting if not call.name]
+        for call in named:
             call.index, self._calls = self._calls, self._calls + 1
             steps.append(ToolBegan(call.index, call.id, call.name))
-        if call.index >= 0 and call.held:
-            steps.append(ToolMore(call.index, call.held))
+            steps += [ToolMore(call.index, call.held)] if call.held else []
             call.held = ""
 
 
@@ -198,7 +224,7 @@ def write_reply(said: Said, asked: Asked) -> dict[str, Any]:
     """See `Dialect.write_reply`."""
     text = "".join([part.text for part in said.parts if isinstance(part, Text)])
     thought = "".join([part.text for part in said.parts if isinstance(part, Thought)])
-    uses = [part for part in said.parts if isinstance(part, ToolUse)]
+    uses = [part for part in whole_parts(said.parts, said.stop) if isinstance(part, ToolUse)]
     calls = [
         {
             "id": call_name(_CALL, use.id, asked, i),
@@ -242,12 +268,16 @@ def usage_written(usage: Usage) -> dict[str, Any]:
 
 
 class ChatWriter(StreamWriter):
-    """Writes one stream: a chunk with the role, the output, a chunk with the reason, usage where the client asked for it, `[DONE]`."""
+    """Writes one stream: a chunk with the role, the output, a chunk with the reason, usage where the client asked for it, `[DONE]`.
+
+    The reason waits for the end, since some servers give one with every chunk.
+    """
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
         self._head = self._headed("", "")
-        self._began = self._called = self._finished = self._failed = False
+        self._began = self._called = self._failed = False
+        self._stop: Stop | None = None
         self._usage: Usage | None = None
 
     def step(self, step: Step) -> bytes:
@@ -261,10 +291,10 @@ class ChatWriter(StreamWriter):
         if isinstance(step, Failed):
             self._failed = True
             told = jsonio.encoded({"error": {"message": step.message}})
-            return b"data: %b\n\n" % refusals.provider_error("openai", 500, told) + DONE
+            return b"data: %b\n\n" % refusals.provider_error("openai", 502, told) + DONE
         if isinstance(step, Ended):
-            self._usage = step.usage or self._usage
-            return b"" if step.stop is None else self._finish(step.stop)
+            self._usage, self._stop = step.usage or self._usage, step.stop or self._stop
+            return b""
         return self._begin() + self._delta(self._said(step))
 
     def _said(self, step: Words | ToolBegan | ToolMore) -> dict[str, Any]:
@@ -280,7 +310,7 @@ class ChatWriter(StreamWriter):
     def _headed(self, id: str, model: str) -> bytes:
         """Return how every chunk begins, without its last brace."""
         head = {"id": reply_name(_PREFIX, id, self._asked), "object": "chat.completion.chunk", "created": 0}
-        return jsonio.encoded(head | {"model": model or self._asked.model})[:-1]
+        return jsonio.line(head | {"model": model or self._asked.model})[:-1]
 
     def _begin(self) -> bytes:
         if self._began:
@@ -292,22 +322,16 @@ class ChatWriter(StreamWriter):
         return self._chunk({"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
 
     def _chunk(self, members: dict[str, Any]) -> bytes:
-        return b"data: %b,%b\n\n" % (self._head, jsonio.encoded(members)[1:])
-
-    def _finish(self, stop: Stop) -> bytes:
-        if self._finished:
-            return b""
-        self._finished = True
-        return self._begin() + self._delta({}, finish_of(stop, self._called))
+        return b"data: %b,%b\n\n" % (self._head, jsonio.line(members)[1:])
 
     def end(self) -> bytes:
         """See `StreamWriter.end`."""
         if self._failed:
             return b""
-        usage = b""
+        finish, usage = self._begin() + self._delta({}, finish_of(self._stop or "stop", self._called)), b""
         if self._asked.include_usage and self._usage is not None:
             usage = self._chunk({"choices": [], "usage": usage_written(self._usage)})
-        return self._finish("stop") + usage + DONE
+        return finish + usage + DONE
 
     def cut(self, deny: Deny) -> bytes:
         """See `StreamWriter.cut`."""
@@ -315,8 +339,7 @@ class ChatWriter(StreamWriter):
             return b""
         if deny.reason not in CUT_SHORT:
             return refusals.refuse("openai", deny, "", streaming=True).body + DONE
-        if self._finished:
-            return DONE
-        self._finished = True
+        if self._stop is not None:
+            return self._begin() + self._delta({}, finish_of(self._stop, self._called)) + DONE
         ending = {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}], "fleetgate": refusals.decision(deny)}
         return self._begin() + self._chunk(ending) + DONE

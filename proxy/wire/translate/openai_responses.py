@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.wire.translate.given import image_url, merged, texts
+from proxy.wire.translate.given import image_url, merged, takes_strict, texts
 from proxy.wire.translate.hub import (
+    SEEN,
     Asked,
     Dialect,
     Image,
@@ -58,8 +59,8 @@ class ResponsesDialect(Dialect):
         elif asked.choice:
             asked.drop("tool_choice without tools")
         if asked.schema is not None:
-            named = {"type": "json_schema", "name": asked.schema_name or "answer", "schema": asked.schema, "strict": True}
-            body["text"] = {"format": named}
+            named = {"name": asked.schema_name or "answer", "schema": asked.schema, "strict": takes_strict(asked.schema)}
+            body["text"] = {"format": {"type": "json_schema", **named}}
         elif asked.json:
             body["text"] = {"format": {"type": "json_object"}}
         if asked.stop:
@@ -110,7 +111,7 @@ def _given(turn: Turn) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [
         {"type": "function_call_output", "call_id": part.id, "output": _output(part)} for part in turn.parts if isinstance(part, ToolOutput)
     ]
-    said = _parts([part for part in turn.parts if isinstance(part, Text | Image)])
+    said = _parts([part for part in turn.parts if isinstance(part, SEEN)])
     return [*found, _message(turn.role, said)] if said else found
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.wire.translate.given import SWITCHES_ON, flag, image_of, number, objects, schema, sift, whole, word
-from proxy.wire.translate.hub import Asked, Image, Part, Text, Tool, ToolOutput, ToolUse, Turn, Untranslatable
+from proxy.wire.translate.hub import Asked, Image, Part, Role, Text, Tool, ToolOutput, ToolUse, Turn, Untranslatable
 
 # fmt: off
 _CARRIED = frozenset({
@@ -51,10 +51,10 @@ def read_request(body: dict[str, Any], model: str, stream: bool) -> Asked:
     asked.max_output = whole(body, "max_output_tokens")
     asked.temperature, asked.top_p = number(body, "temperature"), number(body, "top_p")
     reasoning = _object(body, "reasoning")
-    sift(asked, reasoning, ("effort",), {}, "reasoning/")
+    sift(asked, reasoning, {"effort"}, {}, "reasoning/")
     asked.effort = word(reasoning.get("effort"), "/reasoning")
     text = _object(body, "text")
-    sift(asked, text, ("format",), {}, "text/")
+    sift(asked, text, {"format"}, {}, "text/")
     _format(asked, _object(text, "format"))
     return asked
 
@@ -70,20 +70,18 @@ def _turns(asked: Asked, value: object) -> list[Turn]:
     """Return the input as turns. What the assistant said and called in one go is one turn, and so are the outputs that follow."""
     if isinstance(value, str):
         return [Turn("user", (Text(value),))] if value else []
-    turns: list[Turn] = []
+    turns: list[tuple[Role, bool, list[Part]]] = []
     called: dict[str, str] = {}
-    joins = False
     for i, item in enumerate(objects(value, "/input")):
         turn = _item(asked, item, called, f"/input/{i}")
-        if turn is None:
+        if turn is None or not turn.parts:
             continue
-        alike = all(isinstance(part, ToolOutput) for part in turn.parts)
-        if turns and turns[-1].role == turn.role and (turn.role == "assistant" or (joins and alike)):
-            turns[-1] = Turn(turn.role, turns[-1].parts + turn.parts)
-        elif turn.parts:
-            turns.append(turn)
-            joins = alike
-    return turns
+        joins = turn.role == "assistant" or all(isinstance(part, ToolOutput) for part in turn.parts)
+        if turns and joins and turns[-1][:2] == (turn.role, joins):
+            turns[-1][2].extend(turn.parts)
+        else:
+            turns.append((turn.role, joins, list(turn.parts)))
+    return [Turn(role, tuple(parts)) for role, _, parts in turns]
 
 
 def _item(asked: Asked, item: dict[str, Any], called: dict[str, str], place: str) -> Turn | None:

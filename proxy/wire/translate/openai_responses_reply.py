@@ -14,7 +14,7 @@ import msgspec
 from proxy.model import Usage
 from proxy.wire import jsonio, openai_responses_write
 from proxy.wire.openai_reply import BROKEN, MAX_CALLS, MAX_MODEL
-from proxy.wire.openai_responses_usage import usage_of
+from proxy.wire.openai_responses_output import usage_of
 from proxy.wire.openai_responses_write import NO_USAGE, message
 from proxy.wire.sse import data_of
 from proxy.wire.translate.draft import whole_parts
@@ -126,7 +126,7 @@ def _parts(items: list[_Item]) -> list[Text | Thought | ToolUse]:
 def read_reply(body: dict[str, Any]) -> Said:
     """See `Dialect.read_reply`."""
     try:
-        response = jsonio.decoded(_response_decoder, jsonio.dumps(body))
+        response = jsonio.decoded(_response_decoder, jsonio.encoded(body))
     except BROKEN:
         raise Untranslatable("the reply is no response") from None
     if response.output is None or response.status not in (None, "completed", "incomplete"):

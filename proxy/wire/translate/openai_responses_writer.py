@@ -162,4 +162,4 @@ class ResponsesWriter(StreamWriter):
 
     def _event(self, kind: str, members: dict[str, Any]) -> bytes:
         number, self._number = self._number, self._number + 1
-        return b"event: %b\ndata: %b\n\n" % (kind.encode(), jsonio.dumps({"type": kind, "sequence_number": number, **members}))
+        return b"event: %b\ndata: %b\n\n" % (kind.encode(), jsonio.line({"type": kind, "sequence_number": number, **members}))

@@ -13,7 +13,25 @@ from proxy.wire.base import Framing
 from proxy.wire.translate.bridge import steps
 from proxy.wire.translate.draft import Draft
 from proxy.wire.translate.given import merged
-from proxy.wire.translate.hub import Asked, Dialect, Image, Said, Step, Stop, Text, Thought, Tool, ToolOutput, ToolUse, Turn
+from proxy.wire.translate.hub import (
+    Asked,
+    Began,
+    Dialect,
+    Ended,
+    Image,
+    Said,
+    Step,
+    Stop,
+    Text,
+    Thought,
+    Tool,
+    ToolBegan,
+    ToolMore,
+    ToolOutput,
+    ToolUse,
+    Turn,
+    Words,
+)
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
@@ -124,3 +142,17 @@ def asked_again(dialect: Dialect, asked: Asked) -> Asked:
     found = request(dialect, dialect.write_request(asked), asked.model, asked.stream)
     found.turns = merged(found.turns)
     return found
+
+
+@st.composite
+def mixed(draw: st.DrawFn) -> list[Step]:
+    """The steps of one reply whose words and calls come mixed, in pieces, with usage anywhere; a call's own pieces keep their order."""
+    calls = draw(st.lists(st.tuples(names, arguments), max_size=3))
+    threads: list[list[Step]] = [[Words(text, draw(st.booleans())) for text in draw(st.lists(words, max_size=4))]]
+    for i, (name, text) in enumerate(calls):
+        cut = draw(st.integers(0, len(text)))
+        threads.append([ToolBegan(i, f"id_{i}", name), ToolMore(i, text[:cut]), ToolMore(i, text[cut:])])
+    threads.append([Ended(None, Usage(draw(counts), draw(counts)))])
+    owners = draw(st.permutations([i for i, thread in enumerate(threads) for _ in thread]))
+    order = [threads[owner].pop(0) for owner in owners]
+    return [Began("r1", "m"), *order, Ended(draw(st.sampled_from(["length", "filter", "tool" if calls else "stop"])))]

@@ -268,6 +268,12 @@ def test_a_stream_is_lines_and_the_last_has_the_counts() -> None:
     assert {line["model"] for line in lines} == {"llama3"}
 
 
+def test_a_line_is_one_whatever_counts_as_a_line_break() -> None:
+    breaks = "a\u2028b\x85c\x1cd\x0be\nf"
+    raw = streamed(OLLAMA, Asked("asked"), [Words(breaks), ToolBegan(0, "1", "x"), ToolMore(0, json.dumps({"a": breaks}))])
+    assert len(raw.decode().splitlines()) == 3
+
+
 def test_an_empty_stream_has_an_end() -> None:
     (line,) = [json.loads(line) for line in streamed(OLLAMA, Asked("asked"), []).splitlines()]
     assert (line["model"], line["done"], line["done_reason"], "eval_count" in line) == ("asked", True, "stop", False)

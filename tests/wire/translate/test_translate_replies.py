@@ -243,7 +243,10 @@ def test_what_the_hub_cannot_get_from_these_two() -> None:
     assert ChatDialect().write_request(Asked("m", json=True))["response_format"] == {"type": "json_object"}
     said = Said("1", "m", [ToolUse("c", "f", ""), Text("a"), Thought("t")], "length", Usage())
     (choice,) = ChatDialect().write_reply(said, Asked("m"))["choices"]
-    assert choice["finish_reason"] == "length"
+    assert (choice["finish_reason"], "tool_calls" in choice["message"]) == ("length", False)
+    said.stop = "stop"
+    (choice,) = ChatDialect().write_reply(said, Asked("m"))["choices"]
+    assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["tool_calls"][0]["function"]["arguments"] == "{}"
     assert ChatDialect().write_reply(Said("", "", [], "stop", Usage()), Asked("m"))["id"] == "chatcmpl-0"
 

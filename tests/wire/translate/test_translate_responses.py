@@ -232,11 +232,11 @@ def test_outputs_stand_first_and_images_stay_with_them() -> None:
 
 def test_what_only_others_can_say_is_written_or_dropped() -> None:
     asked = Asked("gpt-5", tools=[Tool("now", "", CITY, strict=True)], choice="tool:now", parallel=True, stream=True, seed=1, effort="low")
-    asked.schema = CITY
+    asked.schema = {**CITY, "additionalProperties": False}
     body = RESPONSES.write_request(asked)
     assert body["tools"] == [{"type": "function", "name": "now", "parameters": CITY, "strict": True}]
     assert (body["tool_choice"], body["parallel_tool_calls"], body["stream"]) == ({"type": "function", "name": "now"}, True, True)
-    assert body["text"] == {"format": {"type": "json_schema", "name": "answer", "schema": CITY, "strict": True}}
+    assert body["text"] == {"format": {"type": "json_schema", "name": "answer", "schema": asked.schema, "strict": True}}
     assert asked.dropped == ["seed", "reasoning effort"]
     alone = Asked("gpt-5", choice="auto")
     assert (RESPONSES.write_request(alone).get("tool_choice"), alone.dropped) == (None, ["tool_choice without tools"])

@@ -8,6 +8,8 @@ import pytest
 from translating import CHAT, MESSAGES, bridge, events, sse
 
 from proxy.model import Deny, Reason, Usage
+from proxy.wire.call import Call
+from proxy.wire.openai_chat import ChatCodec
 from proxy.wire.translate.anthropic import MessagesDialect
 from proxy.wire.translate.bridge import Back
 from proxy.wire.translate.hub import Asked, Began, Ended, Failed, ToolBegan, ToolMore, Words
@@ -164,6 +166,35 @@ def test_a_call_begins_when_its_name_is_known() -> None:
     assert blocks(to_messages(chunk({"tool_calls": [{"index": 0, "id": "c"}]}), chunk({}, "stop"))) == [], "a call without a name is none"
 
 
+def test_a_name_in_pieces_is_the_one_that_the_meter_sees() -> None:
+    pieces = [chunk(call(0, "", id="call_1", name="delete")), chunk(call(0, "", name="_all")), chunk(call(0, "{}"))]
+    none, last = chunk(call(1, "", id="call_2", name="now")), chunk(call(2, "", id="call_3", name="end"))
+    for ending in ([chunk({}, "tool_calls")], [DONE]):
+        found = to_messages(*pieces, none, last, *ending)
+        begun = [e["content_block"]["name"] for e in found if e["type"] == "content_block_start"]
+        assert begun == ["delete_all", "now", "end"]
+    meter = ChatCodec().meter(Call("chat", "m", b""))
+    for raw in (*pieces, chunk({}, "tool_calls")):
+        meter.event(raw)
+    assert [found.name for found in meter.tool_calls] == ["delete_all"]
+
+
+def test_words_after_a_call_begin_it() -> None:
+    found = to_messages(chunk(call(0, "", id="call_1", name="f")), chunk({"content": "a"}), chunk(call(0, "{}")), chunk({}, "stop"))
+    assert blocks(found) == [("tool_use", "call_1", "{}"), ("text", "", "a")]
+
+
+def test_a_reason_with_every_chunk_ends_nothing() -> None:
+    said = [
+        sse({"candidates": [{"content": {"role": "model", "parts": [{"text": text}]}, "finishReason": "STOP"}]})
+        for text in ("Grü", "ezi", "!")
+    ]
+    back = bridge(CHAT, "gemini.generate", {"stream": True}).back()
+    found = events(b"".join([back.event(raw) for raw in said]) + back.end())
+    assert [e["choices"][0]["delta"].get("content") for e in found[1:4]] == ["Grü", "ezi", "!"]
+    assert [e["choices"][0]["finish_reason"] for e in found[:-1]] == [None, None, None, None, "stop"]
+
+
 def test_a_call_without_an_id_gets_one() -> None:
     found = to_messages(chunk(call(None, "{}", name="f")), chunk(call(None, "{}", name="f")), chunk({}, "stop"))
     assert [id for _, id, _ in blocks(found)] == ["toolu_ex1_0", "toolu_ex1_1"]
@@ -184,11 +215,22 @@ def test_a_chunk_may_hold_nothing_but_the_reason() -> None:
     assert found[-2]["delta"]["stop_reason"] == "max_tokens"
 
 
+def test_a_reason_with_every_chunk_opens_no_new_block() -> None:
+    found = to_messages(*[chunk({"content": letter}, "stop") for letter in "abc"])
+    assert (blocks(found), found[-2]["delta"]["stop_reason"]) == ([("text", "", "abc")], "end_turn")
+
+
+def test_a_message_that_is_cut_behind_its_end_has_ended() -> None:
+    last = cut(MESSAGES, CHAT, COSTLY, chunk({"content": "a"}), chunk({}, "stop"))
+    assert [e["type"] for e in last] == ["content_block_stop", "message_delta", "message_stop"]
+    assert last[1]["delta"]["stop_reason"] == "end_turn"
+
+
 def test_a_stream_that_says_nothing_is_a_message_of_nothing() -> None:
     assert [e["type"] for e in to_messages()] == ["message_start", "message_delta", "message_stop"]
 
 
-@pytest.mark.parametrize(("error", "words"), [({"message": "late"}, "late"), ("late", "late"), ({"code": 5}, "The provider answered 500.")])
+@pytest.mark.parametrize(("error", "words"), [({"message": "late"}, "late"), ("late", "late"), ({"code": 5}, "The provider answered 502.")])
 def test_an_error(error: Any, words: str) -> None:
     found = to_messages(chunk({"content": "a"}), sse({"error": error}), chunk({"content": "b"}), end=False)
     assert found[-1] == {"type": "error", "error": {"type": "api_error", "message": words}, "request_id": None}
@@ -303,13 +345,13 @@ def test_a_stream_may_begin_twice_and_end_twice() -> None:
     again = sse({"type": "message_start", "message": {"id": "msg_8"}})
     found = to_chat(START, again, *TEXT[1:5], ended("max_tokens", output_tokens=3), ended(None), usage=True)
     assert {e["id"] for e in found[:-1]} == {"chatcmpl-7"}
-    assert [e["choices"][0]["finish_reason"] for e in found if e != "[DONE]" and e["choices"]] == [None, None, "stop"]
+    assert [e["choices"][0]["finish_reason"] for e in found if e != "[DONE]" and e["choices"]] == [None, None, "length"]
     assert found[-2]["usage"]["completion_tokens"] == 3
 
 
 @pytest.mark.parametrize(
     ("error", "words"),
-    [({"message": "late"}, "late"), ({"message": 5}, "The provider answered 500."), (None, "The provider answered 500.")],
+    [({"message": "late"}, "late"), ({"message": 5}, "The provider answered 502."), (None, "The provider answered 502.")],
 )
 def test_an_error_to_a_chat(error: Any, words: str) -> None:
     found = to_chat(*TEXT[:3], sse({"type": "error", "error": error}), *TEXT[3:], end=False)
@@ -350,7 +392,8 @@ def test_a_spent_budget_ends_a_chat_at_its_length() -> None:
     last, done = cut(CHAT, MESSAGES, COSTLY, *TEXT[:3])
     assert (last["choices"][0]["finish_reason"], last["fleetgate"]["reason"], done) == ("length", "budget_exceeded", "[DONE]")
     assert cut(CHAT, MESSAGES, COSTLY)[0]["choices"][0]["delta"]["role"] == "assistant"
-    assert cut(CHAT, MESSAGES, COSTLY, *TEXT[:5]) == ["[DONE]"]
+    last, done = cut(CHAT, MESSAGES, COSTLY, *TEXT[:5])
+    assert (last["choices"][0]["finish_reason"], "fleetgate" in last, done) == ("stop", False, "[DONE]"), "it had ended by itself"
 
 
 def test_any_other_cut_of_a_chat_is_an_error() -> None:
@@ -379,3 +422,13 @@ def test_steps_that_only_other_dialects_take() -> None:
     assert chat.step(Words("b")) + chat.cut(COSTLY) + chat.end() == b""
     assert writer.step(Failed("x")) != b""
     assert writer.step(Words("b")) + writer.cut(COSTLY) + writer.end() == b""
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "raw"),
+    [(MESSAGES, CHAT, chunk({"content": "a\u2028b\x85"})), (CHAT, MESSAGES, more(0, type="text_delta", text="a\u2028b\x85"))],
+)
+def test_an_event_has_the_lines_that_it_should_whatever_counts_as_a_line_break(source: str, target: str, raw: bytes) -> None:
+    said = bridge(source, target, {"stream": True}).back().event(raw)
+    assert said.decode().splitlines() == said.decode().split("\n")[:-1]
+    assert b"\\u2028" in said

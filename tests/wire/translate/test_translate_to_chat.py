@@ -12,6 +12,7 @@ from proxy.wire.translate.hub import Untranslatable
 
 BASE = {"model": "m", "messages": USER}
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}}
+CLOSED = {**SCHEMA, "required": ["a"], "additionalProperties": False}
 TOOL = {"name": "f", "description": "d", "input_schema": SCHEMA}
 FUNCTION = {"type": "function", "function": {"name": "f", "description": "d", "parameters": SCHEMA}}
 USE = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": "é"}}
@@ -62,11 +63,15 @@ def to(**body: Any) -> dict[str, Any]:
         ),
         (
             {"output_config": {"format": {"type": "json_schema", "schema": SCHEMA}}},
-            {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True}}},
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": False}}},
+        ),
+        (
+            {"output_config": {"format": {"type": "json_schema", "schema": CLOSED}}},
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": CLOSED, "strict": True}}},
         ),
         (
             {"output_format": {"type": "json_schema", "schema": SCHEMA}},
-            {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True}}},
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "schema": SCHEMA, "strict": False}}},
         ),
     ],
 )
