@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine_script import CLAUDE, STRONG, Outcome, Says, play
+from gate_readers import Got, read_chat, read_gemini, read_messages, read_ollama, read_responses
 
 from proxy.engine.exchange import Exchange
 from proxy.engine.inspector import PASSES, Inspector, Span, Verdict
@@ -40,17 +41,6 @@ class Use:
 
 
 Part = Text | Use
-
-
-@dataclass(slots=True)
-class Got:
-    """What a client has of a reply."""
-
-    text: str = ""
-    thought: str = ""
-    calls: list[tuple[str, Any]] = field(default_factory=list)
-    finish: str = ""
-    failed: bool = False
 
 
 # --- the stage -----------------------------------------------------------------------------------------------------------------------
@@ -243,124 +233,6 @@ def _ollama(parts: Sequence[Part], generate: bool = False) -> list[bytes]:
     return [*out, line({word: ""}, done=True, done_reason="stop", prompt_eval_count=10, eval_count=7)]
 
 
-# --- reading ---------------------------------------------------------------------------------------------------------------------------
-
-
-def _data(got: bytes) -> list[Any]:
-    lines = [line for line in got.splitlines() if line.startswith(b"data: {")]
-    return [json.loads(line[6:]) for line in lines]
-
-
-def _read_chat(got: bytes) -> Got:
-    found, calls = Got(), dict[int, list[str]]()
-    for value in _data(got):
-        found.failed = found.failed or "error" in value
-        for choice in value.get("choices", ()):
-            delta = choice.get("delta", choice)
-            found.text += delta.get("content") or delta.get("text") or ""
-            found.thought += delta.get("reasoning_content") or ""
-            found.finish = choice.get("finish_reason") or found.finish
-            for call in delta.get("tool_calls", ()):
-                entry = calls.setdefault(call["index"], ["", ""])
-                entry[0] += call["function"].get("name") or ""
-                entry[1] += call["function"].get("arguments") or ""
-    assert sorted(calls) == list(range(len(calls))), "no holes between calls"
-    found.calls = [(name, json.loads(arguments)) for name, arguments in calls.values()]
-    return found
-
-
-def _read_messages(got: bytes) -> Got:
-    found, blocks = Got(), list[dict[str, Any]]()
-    opened = -1
-    for value in _data(got):
-        kind = value["type"]
-        if kind == "content_block_start":
-            assert opened == -1, "one block at a time"
-            assert value["index"] == len(blocks), "every index is there"
-            opened = value["index"]
-            blocks.append(value["content_block"] | {"json": ""})
-        elif kind == "content_block_delta":
-            assert value["index"] == opened
-            delta = value["delta"]
-            blocks[-1]["json"] += delta.get("partial_json", "")
-            for key in ("text", "thinking"):
-                if key in delta:
-                    blocks[-1][key] += delta[key]
-        elif kind == "content_block_stop":
-            assert value["index"] == opened, "only what is open is stopped"
-            opened = -1
-        elif kind == "message_delta":
-            found.finish = value["delta"]["stop_reason"]
-        found.failed = found.failed or kind == "error"
-    assert opened == -1 or found.failed
-    for block in blocks:
-        found.text += block.get("text", "") if block["type"] == "text" else ""
-        found.thought += block.get("thinking", "")
-        if block["type"] == "tool_use" and opened == -1:
-            found.calls.append((block["name"], json.loads(block["json"] or "{}")))
-    return found
-
-
-def _read_responses(got: bytes) -> Got:
-    found, items, parts = Got(), dict[int, dict[str, Any]](), dict[tuple[int, str], str]()
-    values = _data(got)
-    assert [value["sequence_number"] for value in values] == list(range(len(values))), "numbered without a hole"
-    for value in values:
-        kind, index = value["type"], value.get("output_index", -1)
-        if kind == "response.output_item.added":
-            assert index not in items
-            items[index] = value["item"]
-        elif kind.endswith(".delta"):
-            assert items[index]["id"] == value["item_id"]
-            parts[index, kind[:-6]] = parts.get((index, kind[:-6]), "") + value["delta"]
-        elif kind.endswith((".delta", "text.done", "arguments.done")):
-            full = value["arguments"] if "arguments" in value else value["text"]
-            assert parts.get((index, kind[:-5]), "") == full, "pieces and the whole say the same"
-        elif kind == "response.output_item.done":
-            items[index] = value["item"]
-        elif kind in ("response.completed", "response.incomplete"):
-            found.finish = value["response"]["status"]
-            assert value["response"]["output"] == [items[i] for i in sorted(items)], "the last event says the same"
-        found.failed = found.failed or kind == "response.failed"
-    for index in sorted(items):
-        item = items[index]
-        if item["type"] == "function_call" and not found.failed:
-            assert item["arguments"] == parts.get((index, "response.function_call_arguments"), "")
-            found.calls.append((item["name"], json.loads(item["arguments"])))
-        found.text += parts.get((index, "response.output_text"), "")
-        found.thought += parts.get((index, "response.reasoning_summary_text"), "")
-    return found
-
-
-def _read_gemini(got: bytes) -> Got:
-    found = Got()
-    for value in _data(got) if got.startswith(b"data") else json.loads(got or b"[]"):
-        found.failed = found.failed or "error" in value
-        for candidate in value.get("candidates", ()):
-            for part in candidate.get("content", {}).get("parts", ()):
-                if part.get("thought"):
-                    found.thought += part["text"]
-                else:
-                    found.text += part.get("text", "")
-                if "functionCall" in part:
-                    found.calls.append((part["functionCall"]["name"], part["functionCall"]["args"]))
-            found.finish = candidate.get("finishReason", found.finish)
-    return found
-
-
-def _read_ollama(got: bytes) -> Got:
-    found = Got()
-    for line in got.splitlines():
-        value = json.loads(line)
-        found.failed = found.failed or "error" in value
-        said = value.get("message", value)
-        found.text += said.get("content") or said.get("response") or ""
-        found.thought += said.get("thinking") or ""
-        found.calls += [(call["function"]["name"], call["function"]["arguments"]) for call in said.get("tool_calls", ())]
-        found.finish = value.get("done_reason", found.finish)
-    return found
-
-
 # --- the protocols ---------------------------------------------------------------------------------------------------------------------
 
 _ASK: dict[str, Any] = {"model": "strong", "stream": True, "messages": [{"role": "user", "content": "hi"}]}
@@ -395,25 +267,25 @@ class Spoken:
 
 _USAGE = {"stream_options": {"include_usage": True}}
 PROTOCOLS = {
-    "chat": Spoken("/v1/chat/completions", _ASK | _USAGE, SSE, _chat, _read_chat, ("tool_calls", "stop")),
+    "chat": Spoken("/v1/chat/completions", _ASK | _USAGE, SSE, _chat, read_chat, ("tool_calls", "stop")),
     "completions": Spoken(
         "/v1/completions",
         {"model": "strong", "prompt": "hi", "stream": True, **_USAGE},
         SSE,
         _completions,
-        _read_chat,
+        read_chat,
         calls=False,
     ),
     "responses": Spoken(
-        "/v1/responses", {"model": "strong", "input": "hi", "stream": True}, SSE, _responses, _read_responses, ("completed", "completed")
+        "/v1/responses", {"model": "strong", "input": "hi", "stream": True}, SSE, _responses, read_responses, ("completed", "completed")
     ),
-    "messages": Spoken("/v1/messages", _ASK | {"max_tokens": 99}, SSE, _messages, _read_messages, ("tool_use", "end_turn"), CLAUDE),
+    "messages": Spoken("/v1/messages", _ASK | {"max_tokens": 99}, SSE, _messages, read_messages, ("tool_use", "end_turn"), CLAUDE),
     "gemini-array": Spoken(
         "/v1/models/strong:streamGenerateContent",
         _CONTENTS,
         "application/json",
         _gemini_array,
-        _read_gemini,
+        read_gemini,
         ("STOP", "STOP"),
         GOOGLE,
         whole=True,
@@ -423,19 +295,19 @@ PROTOCOLS = {
         _CONTENTS,
         SSE,
         _gemini_events,
-        _read_gemini,
+        read_gemini,
         ("STOP", "STOP"),
         GOOGLE,
         query="alt=sse",
         whole=True,
     ),
-    "ollama": Spoken("/api/chat", _ASK, "application/x-ndjson", _ollama, _read_ollama, target=OLLAMA, whole=True),
+    "ollama": Spoken("/api/chat", _ASK, "application/x-ndjson", _ollama, read_ollama, target=OLLAMA, whole=True),
     "generate": Spoken(
         "/api/generate",
         {"model": "strong", "prompt": "hi"},
         "application/x-ndjson",
         lambda parts: _ollama(parts, True),
-        _read_ollama,
+        read_ollama,
         target=OLLAMA,
         calls=False,
     ),
