@@ -47,7 +47,8 @@ class TextGuard(ABC):
     Attributes:
         name: its key in the agent's `data:` settings: secrets, pii or injection.
         surfaces: where it looks.
-        reach: the most characters that one finding spans: a stream holds back one fewer. None: the text must be whole.
+        reach: the most characters that one finding spans: a stream holds back one fewer. None: the text must be whole. What spans as many
+            or more may go on beyond what can be seen: in a reply it counts as open.
         digest: identifies the rule set (12 hex digits).
     """
 

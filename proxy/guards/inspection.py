@@ -57,7 +57,7 @@ class Inspection:
 
     def spans(self, text: str) -> list[Span]:
         """See `Inspector.spans`."""
-        found = [self._span(hit) for guard in self._texts for hit in guard.scan(text, "reply")]
+        found = [self._span(hit, guard.reach) for guard in self._texts for hit in guard.scan(text, "reply")]
         for reader in self._readers:
             found += reader.spans(self._ex, text)
         if self._back and "[" in text:
@@ -67,9 +67,10 @@ class Inspection:
             found.sort(key=lambda span: span.start)
         return found
 
-    def _span(self, hit: Hit) -> Span:
+    def _span(self, hit: Hit, reach: int | None = None) -> Span:
         mode = self._watch.modes[hit.rule.partition("/")[0]]
-        deny = refusal(hit, self._ex.grant, "the reply") if mode == "block" or (mode == "redact" and hit.open) else None
+        unseen = hit.open or (reach is not None and hit.end - hit.start >= reach)
+        deny = refusal(hit, self._ex.grant, "the reply") if mode == "block" or (mode == "redact" and unseen) else None
         instead = f"[{hit.label or 'REDACTED'}]" if mode == "redact" and not self._ex.grant.shadow else None
         return Span(hit.start, hit.end, instead, deny if deny is None or not deny.shadow else None, hit.rule, hit.detail)
 

@@ -2,7 +2,7 @@
 
 Two passes of RE2 over the text find the places worth a look (a literal with which keys begin; a telling name with an assignment behind
 it); only there the pattern of a format is tried, and what fits must look random and not like a placeholder. RE2 in one pass beat a trie of
-keywords by four to one here. Everything is bounded: what matches spans at most `REACH` characters in a reply, and a text with more places
+keywords by four to one here. Everything is bounded: what is tried is at most some thousand characters, and a text with more places
 than `CROWDED` is a finding itself. What a secret opens, and whether it is still valid, is not asked.
 
 Characters outside ASCII are no part of any secret; each stands for one that fits nothing, invisible ones are taken out first.
@@ -26,7 +26,7 @@ from proxy.guards.folding import shown
 from proxy.guards.structures import PASSWORD_URL, STRUCTURES, Structure, real_password
 
 REACH = 512
-"""The most characters that one finding spans in a reply."""
+"""The most characters of a secret that a stream can hold back; a longer one stops it."""
 CROWDED = 50_000
 """Places worth a look in one text, over which the text is a finding itself."""
 FORMAT_CHARS = 2400
@@ -65,7 +65,7 @@ class SecretsGuard(TextGuard):
     def scan(self, text: str, surface: Surface) -> Sequence[Hit]:
         """See `TextGuard.scan`."""
         raw, places = shown(text)
-        found = [*self._by_mark(raw, surface), *self._by_name(raw)]
+        found = [*self._by_mark(raw), *self._by_name(raw)]
         if not found:
             return ()
         kept: list[Hit] = []
@@ -76,7 +76,7 @@ class SecretsGuard(TextGuard):
             kept = [Hit(h.rule, places[h.start], places[h.end - 1] + 1, h.label, h.detail, h.open) for h in kept]
         return kept
 
-    def _by_mark(self, raw: bytes, surface: Surface) -> Iterator[Hit]:
+    def _by_mark(self, raw: bytes) -> Iterator[Hit]:
         """Find what begins like a known format."""
         done = 0
         for count, match in enumerate(self._marked.finditer(raw)):
@@ -86,7 +86,7 @@ class SecretsGuard(TextGuard):
             at = match.start()
             if at < done:
                 continue
-            hit = self._marked_at(match.group().decode("ascii"), raw, at, surface)
+            hit = self._marked_at(match.group().decode("ascii"), raw, at)
             if hit is not None:
                 done = hit.end
                 yield hit
@@ -96,10 +96,10 @@ class SecretsGuard(TextGuard):
                     start, end = url.span(1)
                     yield Hit("secrets/url-password", start, end, "PASSWORD", "a URL with a password in it")
 
-    def _marked_at(self, mark: str, raw: bytes, at: int, surface: Surface) -> Hit | None:
+    def _marked_at(self, mark: str, raw: bytes, at: int) -> Hit | None:
         for end in range(len(mark), 1, -1):
             for kind in self._starts.get(mark[:end], ()):
-                hit = self._fits(kind, raw, at) if isinstance(kind, Format) else _structured(kind, raw, at, surface)
+                hit = self._fits(kind, raw, at) if isinstance(kind, Format) else _structured(kind, raw, at)
                 if hit is not None:
                     return hit
         return None
@@ -189,13 +189,11 @@ def _crowded() -> Hit:
     return Hit("secrets/crowded", 0, 1, "SECRET", "too many places that look like secrets", open=True)
 
 
-def _structured(structure: Structure, raw: bytes, at: int, surface: Surface) -> Hit | None:
+def _structured(structure: Structure, raw: bytes, at: int) -> Hit | None:
     span = structure.find(raw, at)
     if span is None:
         return None
-    start, end = span
-    cut = surface == "reply" and end - start >= REACH
-    return Hit(f"secrets/{structure.id}", start, start + REACH if cut else end, structure.label, structure.detail, open=cut)
+    return Hit(f"secrets/{structure.id}", *span, structure.label, structure.detail)
 
 
 def _bounded(raw: bytes, start: int, end: int) -> bool:
