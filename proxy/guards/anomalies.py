@@ -30,7 +30,6 @@ _template = re2.compile(
     r"<\|(?:im_start|im_end|start_header_id|end_header_id|eot_id|system|user|assistant|begin_of_text|endoftext|channel|message)\|>"
     r"|\[/?INST\]|<</?SYS>>|<(?:start|end)_of_turn>|<\x{ff5c}(?:User|Assistant|System)\x{ff5c}>"
 )
-_TEMPLATE_MARKS = ("<|", "INST]", "SYS>>", "_of_turn>", "<\uff5c")
 _turns = re2.compile(
     r"(?im)^[ \t]{0,4}(?:#{2,4} ?)?(?:system|human|assistant|user|system prompt|system message"
     r"|instruction)\s?:[ \t]*\S.{0,400}\n+[ \t]{0,4}(?:#{2,4} ?)?(?:assistant|human|user|system|response)\s?:"
@@ -42,10 +41,10 @@ _exfil = re2.compile(r"!\[[^\]\n]{0,200}\]\(https?://[^)\s]{1,300}[?&/=](?:\{|<|
 _run = re2.compile(r"[A-Za-z0-9+/]{32}[A-Za-z0-9+/]*={0,2}")
 _unseen = re.compile("[\u00ad\u180e\u200b-\u200f\u202d\u202e\u2060-\u2068\ufeff\U000e0001-\U000e007f]")
 
-SHOTS_CHARS = 20_000
+SHOTS_BYTES = 60_000
 _asked = "q|question|f|frage|d|domanda|p|pregunta|pergunta|t|tanya|s|soru|в|вопрос|问|問|质问|질문|प्रश्न|প্রশ্ন|hỏi|س|سؤال|ถาม|คำถาม|質問"
 _told = "a|answer|antwort|r|risposta|respuesta|resposta|réponse|j|jawab|c|cevap|о|ответ|答|답|답변|उत्तर|ए|উত্তর|đáp|ج|ตอบ|คำตอบ|回答"  # noqa: RUF001
-QUESTION_ENDS = ("?", "\uff1f", "\u061f", "'", '"')
+QUESTION_ENDS = (b"?", "\uff1f".encode(), "\u061f".encode(), b"'", b'"')
 _turn = re.compile(f"(?<![^\\W_])(?:(?P<asked>{_asked})|(?P<told>{_told})) ?[:\uff1a]")
 
 _VERBS = (
@@ -72,7 +71,7 @@ _mail = re.compile(r"(?m)^(?:SUBJECT|From|To|Subject|EMAIL_FROM|Date|RECEIVED DA
 
 
 def unseen(text: str) -> Iterator[Hit]:
-    """Yield what no person writes: characters without a shape in numbers, marks of a chat template."""
+    """Yield what no person writes: characters without a shape, in numbers."""
     if _unseen.search(strange(text)):
         flags = [m.span() for m in _flag.finditer(text)]
         for kind, pattern in (("tag-characters", _tags), ("invisible", _hidden_run), ("split-words", _split)):
@@ -83,47 +82,42 @@ def unseen(text: str) -> Iterator[Hit]:
                     yield Hit(f"injection/{kind}", match.start(), match.end(), "INVISIBLE", "characters that a reader does not see")
         if (turn := _override.search(text)) is not None and any("a" <= c <= "z" for c in text[turn.start() : turn.start() + 40]):
             yield Hit("injection/bidi-override", turn.start(), turn.end(), "INVISIBLE", "text whose direction is turned around")
-    if any(mark in text for mark in _TEMPLATE_MARKS):
-        raw = text.encode("utf-8", "replace")
-        for count, match in enumerate(_template.finditer(raw)):
-            if count >= MOST:
-                break
-            start = len(raw[: match.start()].decode("utf-8", "ignore"))
-            yield Hit(
-                "injection/chat-template", start, start + len(match.group().decode("utf-8")), "INSTRUCTION", "marks of a chat template"
-            )
 
 
-def anomalies(text: str, lower: str) -> Iterator[Hit]:
-    """Yield what no honest data holds: counterfeit turns, images that carry data away, tasks in tables and e-mails, many shots."""
-    raw = lower.encode("utf-8", "replace")
+def templates(text: str) -> Iterator[Hit]:
+    """Yield the marks of chat templates, which are no text of a person."""
+    raw = text.encode("utf-8", "replace")
+    for count, match in enumerate(_template.finditer(raw)):
+        if count >= MOST:
+            break
+        start = len(raw[: match.start()].decode("utf-8", "ignore"))
+        yield Hit("injection/chat-template", start, start + len(match.group().decode("utf-8")), "INSTRUCTION", "marks of a chat template")
+
+
+def anomalies(raw: bytes) -> Iterator[tuple[str, int, int, str]]:
+    """Yield the rule, bounds (characters) and words for counterfeit turns, images that carry data away, dialogues that end in a question.
+
+    Args:
+        raw: the text, folded and in small letters.
+    """
     for id, pattern, may in (("counterfeit-turn", _turns, b":" in raw or b"<" in raw), ("exfiltration-image", _exfil, b"![" in raw)):
         match = pattern.search(raw) if may else None
         if match is not None:
-            start = len(raw[: match.start()].decode("utf-8", "ignore"))
-            yield Hit(
-                f"injection/{id}",
-                start,
-                start + max(1, len(match.group().decode("utf-8", "ignore"))),
-                "INSTRUCTION",
-                "a counterfeit of the model's own marks",
-            )
-    if len(lower) <= SHOTS_CHARS and (asked := _shots(lower)):
-        yield Hit("injection/many-shot", 0, asked, "INSTRUCTION", "a counterfeit conversation that ends in a question")
-    yield from _misplaced(text)
+            start, size = (len(part.decode("utf-8", "ignore")) for part in (raw[: match.start()], match.group()))
+            yield f"injection/{id}", start, start + size, "a counterfeit of the model's own marks"
+    if len(raw) <= SHOTS_BYTES and raw.rstrip().endswith(QUESTION_ENDS) and (asked := _shots(raw.decode("utf-8", "replace"))):
+        yield "injection/many-shot", 0, asked, "a counterfeit conversation that ends in a question"
 
 
 def _shots(lower: str) -> int:
     """Return where a conversation ends that was written into the text and stops at a question without its answer; 0 where none is."""
-    if lower.rstrip()[-1:] not in QUESTION_ENDS:
-        return 0
     turns = [bool(match["asked"]) for match in _turn.finditer(lower)]
     if len(turns) < 3 or not turns[0] or not turns[-1] or turns[-2]:
         return 0
     return len(lower)
 
 
-def _misplaced(text: str) -> Iterator[Hit]:
+def misplaced(text: str) -> Iterator[Hit]:
     """Yield lines that are a task, in a text that is otherwise a table or an e-mail."""
     lines = text.count("\n|") + text.startswith("|")
     table = lines >= 3 and text.count("\n") - 2 * text.count("\n\n") <= lines + max(6, lines // 3)

@@ -16,10 +16,10 @@ from typing import ClassVar, NamedTuple
 
 import re2
 
-from proxy.guards.anomalies import VERSION, anomalies, decoded, unseen
+from proxy.guards.anomalies import VERSION, anomalies, decoded, misplaced, templates, unseen
 from proxy.guards.base import Hit, Surface, TextGuard
 from proxy.guards.data.instructions import SIGNS
-from proxy.guards.folding import folded
+from proxy.guards.folding import folded, strange
 
 PASSAGE = 600
 """Bytes within which signs add up."""
@@ -54,7 +54,7 @@ class InjectionGuard(TextGuard):
 
     def scan(self, text: str, surface: Surface) -> Sequence[Hit]:
         """See `TextGuard.scan`."""
-        hits = list(unseen(text))
+        hits = [*unseen(text), *templates(text)]
         if surface != "prompt":
             hits += self._orders(text)
         hits.sort(key=lambda hit: (hit.start, -hit.end))
@@ -66,20 +66,18 @@ class InjectionGuard(TextGuard):
 
     def _orders(self, text: str) -> Iterator[Hit]:
         plain, places = folded(text)
-        lower = plain.lower()
-        if len(lower) != len(plain):
-            lower = "".join(c.lower() if len(c.lower()) == 1 else c for c in plain)
-        raw = lower.encode("utf-8", "replace")
-        found = list(self._near_stems(raw))
-        for passage in _passages(found):
-            start, end = (_characters(raw, n) for n in (passage.start, passage.end))
+        raw = _lower(plain)
+        found = [
+            (f"injection/{passage.id}", _characters(raw, passage.start), _characters(raw, passage.end), "text that gives the model orders")
+            for passage in _passages(list(self._near_stems(raw)))
+        ]
+        for rule, start, end, detail in [*found, *anomalies(raw)]:
             if places is not None:
                 start, end = places[start], places[end - 1] + 1
-            yield Hit(f"injection/{passage.id}", start, end, "INSTRUCTION", "text that gives the model orders")
-        if not found or len(raw) < 100_000:
-            yield from anomalies(text, lower)
+            yield Hit(rule, start, end, "INSTRUCTION", detail)
+        yield from misplaced(text)
         for start, end, inner in decoded(text):
-            if any(_passages(list(self._near_stems(inner.lower().encode("utf-8", "replace"))))):
+            if any(_passages(list(self._near_stems(_lower(inner))))):
                 yield Hit("injection/encoded", start, end, "INSTRUCTION", "encoded text that gives the model orders")
 
     def _near_stems(self, raw: bytes) -> Iterator[Found]:
@@ -91,7 +89,7 @@ class InjectionGuard(TextGuard):
                 yield Found(0, 1, "crowded", ENOUGH)
                 return
             start, end = match.span()
-            for sign in self._signs[match.group()]:
+            for sign in self._signs[raw[start:end]]:
                 if sign.weight < ENOUGH:
                     weak.append(Found(start, end, sign.id, sign.weight))
                 elif done.get(sign.id, -1) < start and (found := self._look(sign.id, sign.weight, raw, start, end)):
@@ -137,6 +135,13 @@ def _passages(found: list[Found]) -> Iterator[Found]:
             heaviest = max(signs.values(), key=lambda sign: sign.weight)
             free = i + 1
             yield Found(min(s.start for s in signs.values()), max(s.end for s in signs.values()), heaviest.id, heaviest.weight)
+
+
+def _lower(text: str) -> bytes:
+    """Return `text` in small letters, as bytes; as many characters as before."""
+    if any(len(c.lower()) != 1 or c != c.lower() for c in set(strange(text))):
+        return "".join([c.lower() if len(c.lower()) == 1 else c for c in text]).encode("utf-8", "replace")
+    return text.encode("utf-8", "replace").lower()
 
 
 def _characters(raw: bytes, count: int) -> int:

@@ -156,8 +156,9 @@ def _numbers(raw: bytes) -> Iterator[Hit]:
         if count >= CROWDED:
             yield _crowded()
             return
-        at, run = match.start(), match.group()
-        if len(run) <= 10 and _date.fullmatch(run):
+        at, end = match.span()
+        run = raw[at:end]
+        if end - at <= 10 and _date.fullmatch(run):
             continue
         yield from _in_run(raw, at, run)
 

@@ -83,10 +83,10 @@ class SecretsGuard(TextGuard):
             if count >= CROWDED:
                 yield _crowded()
                 return
-            at = match.start()
+            at, end = match.span()
             if at < done:
                 continue
-            hit = self._marked_at(match.group().decode("ascii"), raw, at)
+            hit = self._marked_at(raw[at:end].decode("ascii"), raw, at)
             if hit is not None:
                 done = hit.end
                 yield hit
@@ -181,7 +181,7 @@ def _beginning(start: str) -> str:
 
     A short one counts only where letters go on; none is lost for that, as no other can begin in the middle of a word.
     """
-    more = "[A-Za-z0-9]{8}" if start == "ey" else "[A-Za-z0-9]{4}"
+    more = "[A-Za-z0-9]{8}" if start in ("ey", "pat") else "[A-Za-z0-9]{4}"
     return str(re2.escape(start)) + (more if len(start) <= 3 and (start[-1].isalnum() or start[-1] == "_") else "")
 
 

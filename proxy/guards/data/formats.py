@@ -166,7 +166,7 @@ CODE: tuple[Format, ...] = (
 INFRA: tuple[Format, ...] = (
     Format("terraform-token", "TERRAFORM_TOKEN", (".atlasv1.",), r"[A-Za-z0-9]{14}\.atlasv1\.[A-Za-z0-9_=-]{60,70}", 3.5, 14),
     Format("vault-token", "VAULT_TOKEN", ("hvs.", "hvb.", "hvr."), r"hv[sbr]\.[\w-]{24,300}", 3.5),
-    Format("vault-token-old", "VAULT_TOKEN", (" s.", '"s.', "'s.", "=s."), r"[ \"'=](s\.[A-Za-z0-9]{24})", 3.8),
+    Format("vault-token-old", "VAULT_TOKEN", (": s.", '"s.', "=s."), r"(?:: |[\"=])(s\.[A-Za-z0-9]{24})", 3.8),
     Format("doppler-token", "DOPPLER_TOKEN", ("dp.",), r"dp\.(?:pt|st|ct|sa|scim|audit)\.(?:[a-z0-9_-]{2,35}\.)?[A-Za-z0-9]{40,44}"),
     Format("pulumi-token", "PULUMI_TOKEN", ("pul-",), r"pul-[a-f0-9]{40}"),
     Format("infracost-key", "INFRACOST_KEY", ("ico-",), r"ico-(?:[A-Za-z0-9]{32})", 4.05),
