@@ -8,6 +8,7 @@ would run. A refused call leaves words for the model and the person; a dry run l
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
 
@@ -23,6 +24,8 @@ from proxy.wire.call import ToolCall
 from proxy.wire.editing import change_strings, replace_words
 from proxy.wire.refusals import sentence
 
+INLINE_ARGUMENTS = 4096
+"""Characters of arguments up to which the call guards look at once; longer code takes milliseconds, and does so in a thread."""
 MAX_TOLD = 1024
 """Different things found in one reply that are told of once each; more are told of as often as they come."""
 
@@ -92,13 +95,17 @@ class Inspection:
         changed = arguments != call.arguments
         if changed:
             call = ToolCall(call.id, call.name, arguments, jsonio.signature(call.name, arguments), call.place)
-        effects = [effect for guard in self._guards for effect in guard.effects(call)]
+        inline = len(call.arguments) <= INLINE_ARGUMENTS
+        effects = self._effects(call) if inline else await asyncio.to_thread(self._effects, call)
         deny = deny or await self._first(call, effects)
         if deny is not None:
             self._ex.find(str(deny.reason), deny.rule)
             self._ex.note("guards", f"withheld a call of {call.name[:80]}: {deny.message} [{deny.rule}] {deny.remedy}")
             return Verdict(words=sentence(deny))
         return Verdict(arguments=arguments) if changed else PASSES
+
+    def _effects(self, call: ToolCall) -> list[Effect]:
+        return [effect for guard in self._guards for effect in guard.effects(call)]
 
     def _scanned(self, arguments: str) -> tuple[str, Deny | None]:
         """Return the arguments without what text guards hide in them, and why they must not pass at all."""
