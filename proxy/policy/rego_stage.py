@@ -103,13 +103,13 @@ class RegoStage(Stage):
     needs: ClassVar[frozenset[str]] = frozenset({"call", "grant", "session"})
 
     def __init__(self, rego: Rego) -> None:
-        self._rego = rego
+        self.rego = rego
 
     async def request(self, ex: Exchange) -> Deny | None:
         """Hear the policies on the request and do what they ask."""
-        if ex.call.operation not in ASKED or not self._rego.has("request"):
+        if ex.call.operation not in ASKED or not self.rego.has("request"):
             return None
-        found = await self._rego.decide("request", ex)
+        found = await self.rego.decide("request", ex)
         if isinstance(found, Deny):
             return found
         refusal = found.refusal
@@ -137,16 +137,16 @@ class RegoStage(Stage):
 
     async def reply(self, ex: Exchange) -> Deny | None:
         """Hear the policies on a whole reply."""
-        if ex.call.operation != "chat" or not self._rego.has("response"):
+        if ex.call.operation != "chat" or not self.rego.has("response"):
             return None
-        found = await self._rego.decide("response", ex)
+        found = await self.rego.decide("response", ex)
         if isinstance(found, Deny):
             return found
         return None if found.refusal is None else deny_of(found.refusal, Reason.POLICY_DENIED)
 
     def tap(self, ex: Exchange) -> Tap | None:
         """Return what hears the policies at the end of a stream; an OPA server is not asked there."""
-        if ex.call.operation != "chat" or not self._rego.has("response") or not isinstance(self._rego.engine, Embedded):
+        if ex.call.operation != "chat" or not self.rego.has("response") or not isinstance(self.rego.engine, Embedded):
             return None
 
         def look(event: Event) -> None:
@@ -158,7 +158,7 @@ class RegoStage(Stage):
     def _late(self, ex: Exchange) -> None:
         """Leave findings of what would have refused the reply, had it not passed already."""
         try:
-            self._rego.decide("response", ex).send(None)  # the embedded engine answers without waiting
+            self.rego.decide("response", ex).send(None)  # the embedded engine answers without waiting
         except StopIteration as done:
             found = done.value
         refusal = found if isinstance(found, Deny) else None if found.refusal is None else deny_of(found.refusal, Reason.POLICY_DENIED)
