@@ -1,4 +1,4 @@
-package fleetgate.request.confidential_test
+package confidential_test
 
 import data.fleetgate.request.confidential
 

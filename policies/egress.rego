@@ -17,5 +17,6 @@ deny contains {
 	object.get(input.agent.data, "classification", "") in guarded
 	some effect in input.tool_call.effects
 	effect.kind == "net.send"
-	not host(effect.subject) in inside
+	target := host(effect.subject)
+	not target in inside
 }

@@ -7,7 +7,9 @@ import time
 from proxy.app.build import Files
 from proxy.app.house import table
 from proxy.identity.show import lint
+from proxy.policy.opa import unanswered
 from proxy.policy.rules_yaml import doubts
+from proxy.settings.engines import OPA
 from proxy.settings.upstreams import PROTOCOLS
 
 
@@ -18,6 +20,7 @@ def warnings(files: Files) -> list[str]:
     if files.directory.baseline is None:
         found.append(f"{settings.policies / 'baseline.yaml'}: not there, so nothing holds for all agents")
     found += doubts(files.rules)
+    found += _rego(files)
     models = table(settings)
     for rule in settings.models:
         if "*" in rule.pattern or "?" in rule.pattern:
@@ -41,3 +44,19 @@ def warnings(files: Files) -> list[str]:
         if model and not grant.may_use(model):
             found.append(f"agent {name}: its preferred model {model} is not one that it may use")
     return found
+
+
+def _rego(files: Files) -> list[str]:
+    """Return what is odd about the policies in Rego and their engine."""
+    policies, settings = files.rego, files.settings.policy
+    found = [
+        f"{package.place('allow')}: {package.path} allows everything that no other package denies"
+        for packages in policies.packages.values()
+        for package in packages
+        if package.always
+    ]
+    if not settings.engine.startswith(OPA):
+        return found
+    if not policies:
+        return [f"policy.engine names an OPA server, and {files.settings.policies} has no Rego: nothing is asked of it"]
+    return found + unanswered(settings.engine.removeprefix(OPA), settings.timeout_ms, policies)

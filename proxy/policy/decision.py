@@ -41,6 +41,7 @@ class Package:
         source: where it begins.
         allows: it has a rule `allow`.
         shadow: it runs dry.
+        always: its `allow` is true whatever the input, and it denies nothing.
         places: where its outputs and the texts of its messages are written.
     """
 
@@ -50,6 +51,7 @@ class Package:
     allows: bool = False
     shadow: bool = False
     places: Mapping[str, Source] = field(default_factory=dict)
+    always: bool = False
 
     @property
     def name(self) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 from proxy.config import ConfigError, ConfigErrors
 from proxy.policy.cache import Cache, Reads, chain, dotted, reads, references
 from proxy.policy.decision import ROOT, Hook, PolicyFault
+from proxy.policy.negation import differing
 from proxy.policy.rego import HOOKS, Module, Policies
 
 try:
@@ -154,7 +155,7 @@ def _trees(modules: Sequence[Module]) -> list[Mapping[str, Any]]:
         engine = regorus.Engine()
         try:
             engine.add_policy(module.file, module.text)
-            trees.append(json.loads(engine.get_ast_as_json())[0]["ast"])
+            trees.append(_named(json.loads(engine.get_ast_as_json())[0]["ast"], module.text))
         except Exception as e:  # noqa: BLE001  as above
             words, where = _said(e)
             line = where[1] if where else 1
@@ -162,6 +163,16 @@ def _trees(modules: Sequence[Module]) -> list[Mapping[str, Any]]:
     if errors:
         raise ConfigErrors(errors)
     return trees
+
+
+def _named(tree: dict[str, Any], text: str) -> Mapping[str, Any]:
+    """Return a tree whose imports have their alias by name: the engine tells only where it stands, in bytes."""
+    raw = text.encode()
+    for item in tree.get("imports") or ():
+        at = item.get("as")
+        if isinstance(at, dict):
+            item["as"] = [at, raw[at["start"] : at["end"]].decode()]
+    return tree
 
 
 def _heard(hook: Hook, modules: Sequence[Module], trees: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
@@ -210,6 +221,9 @@ def _check(modules: Sequence[Module], trees: Sequence[Mapping[str, Any]]) -> Non
                 elif not known.setdefault(name, _builtin(name)):
                     hint = "the OPA server has it: policy: {engine: opa:URL}"
                     errors.append(ConfigError(module.file, line, f"{name}: no such function in the embedded engine", hint=hint))
+    for module, tree in zip(modules, trees, strict=True):
+        package = [other for part, other in zip(modules, trees, strict=True) if part.package == module.package]
+        errors += [ConfigError(module.file, line, words) for line, words in differing(tree, package)]
     errors += _circles(modules, trees, calls)
     if errors:
         raise ConfigErrors(errors)

@@ -18,13 +18,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-from opa_client.errors import PolicyNotFoundError
 from opa_client.opa_async import AsyncOpaClient
 
 from proxy.policy.cache import Reads
-from proxy.policy.decision import ROOT, Hook, PolicyFault
+from proxy.policy.decision import ROOT, Hook, PolicyFault, decide
 from proxy.policy.embedded import MAX_INPUT, encode
-from proxy.policy.input import PARTS
+from proxy.policy.input import PARTS, SAMPLES
 from proxy.policy.rego import HOOKS, Policies, mentions
 
 FAILURES = 5
@@ -84,21 +83,6 @@ class OpaServer:
             raise PolicyFault(f"OPA at {self.url} answered no object")
         return answer.get("result")
 
-    async def differs(self, policies: Policies) -> list[str]:
-        """Return the files of `policies` whose text the server does not serve.
-
-        Raises:
-            PolicyFault: the server cannot say.
-        """
-        served: set[str] = set()
-        try:
-            await self._open()
-            for name in await self._client.get_policies_list():
-                served.add(str((await self._client.get_policy(name))["result"]["raw"]))
-        except (aiohttp.ClientError, PolicyNotFoundError, TimeoutError, OSError, ValueError, KeyError, TypeError) as e:
-            raise PolicyFault(f"OPA at {self.url} {_why(e, self._timeout_ms)}") from None
-        return [module.file for module in policies.modules if module.text not in served]
-
     async def close(self) -> None:
         """Close the session."""
         await self._stack.aclose()
@@ -130,6 +114,23 @@ class Opa:
     async def ask(self, hook: Hook, document: Mapping[str, Any]) -> Any:
         """See `OpaServer.ask`."""
         return await self.server.ask(hook, document)
+
+
+def unanswered(url: str, timeout_ms: int, policies: Policies) -> list[str]:
+    """Return what keeps the server at `url` from deciding on `policies`, in words; for `fleetgate check`."""
+
+    async def look() -> list[str]:
+        server = OpaServer(url, timeout_ms)
+        try:
+            found = [decide(policies.packages[hook], await server.ask(hook, SAMPLES[hook])) for hook in HOOKS if policies.packages[hook]]
+        except PolicyFault as e:
+            return [f"{e}: while that lasts every call is refused, unless policy.on_error says otherwise"]
+        finally:
+            await server.close()
+        missing = [ruling.package.path for decision in found for ruling in decision.denials if ruling.output == "package"]
+        return [f"OPA at {url} does not serve {path}: have it serve the same folder" for path in missing]
+
+    return asyncio.run(look())
 
 
 def _why(e: Exception, timeout_ms: int) -> str:

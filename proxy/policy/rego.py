@@ -27,6 +27,7 @@ _ASIDE = re.compile(r'#[^\n]*|"(?:\\.|[^"\\\n])*"|`[^`]*`')
 _PACKAGE = re.compile(r"^[ \t]*package[ \t]+([A-Za-z_][\w.]*)[ \t]*;?[ \t]*$", re.MULTILINE)
 _ALL_OUTPUTS = frozenset().union(*OUTPUTS.values())
 _RULE = re.compile(rf"^[ \t]*(?:default[ \t]+)?({'|'.join(sorted(_ALL_OUTPUTS))})\b([^\n]*)", re.MULTILINE)
+_ALWAYS = re.compile(r"^[ \t]*(?:default[ \t]+)?allow[ \t]*:?=[ \t]*true[ \t]*$", re.MULTILINE)
 _TEXT = re.compile(r'"(?:\\.|[^"\\\n])*"')
 
 
@@ -176,8 +177,9 @@ def _package(path: str, hook: Hook, parts: Sequence[Module]) -> Package:
     if len(set(shadows.values())) > 1:
         odd = next(m for m in parts if not shadows[m.file])
         raise _at_package(odd, f"enforces, while another file of package {path} is in shadow mode", "one mode for all files of a package")
+    always = "deny" not in outputs and any(_ALWAYS.search(code(module.text)) for module in parts)
     line = _package_line(parts[0])
-    return Package(path, hook, Source(parts[0].file, line), "allow" in outputs, any(shadows.values()), places)
+    return Package(path, hook, Source(parts[0].file, line), "allow" in outputs, any(shadows.values()), places, always)
 
 
 def _check_head(module: Module, hook: Hook, word: str, rest: str, line: int) -> None:
