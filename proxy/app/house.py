@@ -129,6 +129,13 @@ class House:
             self._opas[named] = OpaServer(*named)
         return self._opas[named]
 
+    def policy_state(self) -> str:
+        """Return how the engine of Rego does: `none`, `embedded`, or of the OPA server `ok` or `failing`."""
+        server = self._opa(self.files.settings)
+        if not self.files.rego:
+            return "none"
+        return "embedded" if server is None else "failing" if server.failing else "ok"
+
     def keep_old(self, problems: Iterable[str]) -> None:
         """Stay on the current snapshot because the files have `problems`, and say so everywhere."""
         self.problems = tuple(problems)

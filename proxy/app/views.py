@@ -28,6 +28,7 @@ def admin_views(house: House) -> AdminViews:
             "config_errors": list(house.problems),
             "ledger": problem or "ok",
             "circuits_open": [name for name, is_open in house.circuits().items() if is_open],
+            "policy": house.policy_state(),
             "inflight": house.engine.inflight,
         }
         return not house.draining and not house.warming and not problem, detail

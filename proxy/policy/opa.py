@@ -83,6 +83,11 @@ class OpaServer:
             raise PolicyFault(f"OPA at {self.url} answered no object")
         return answer.get("result")
 
+    @property
+    def failing(self) -> bool:
+        """Whether the last question had no answer."""
+        return self._failures > 0
+
     async def close(self) -> None:
         """Close the session."""
         await self._stack.aclose()

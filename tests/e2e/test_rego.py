@@ -13,7 +13,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from opa_server import Opa, needs_opa
-from serving import Proxy, Raw, Simulator, post
+from serving import Proxy, Raw, Simulator, free_port, post
+from simulating import get
 
 CHAT = "/v1/chat/completions"
 POLICIES = {
@@ -121,3 +122,45 @@ def test_a_stream_passes_and_the_embedded_engine_says_so_late(proxy: Proxy) -> N
     assert reply.status == 200
     findings = json.dumps(proxy.record(reply.headers["x-fleetgate-request-id"]))
     assert ("late/policy_denied" in findings) == ("opa:" not in proxy.config.read_text())
+
+
+@pytest.mark.parametrize(("on_error", "status", "calls"), [("deny", 503, 0), ("observe", 200, 1)])
+def test_an_engine_that_is_down_refuses_unless_it_is_only_to_observe(sim: Simulator, on_error: str, status: int, calls: int) -> None:
+    settings = {"policy": {"engine": f"opa:http://127.0.0.1:{free_port()}", "on_error": on_error}}
+    with Proxy(sim, policies={"a.rego": POLICIES["request.rego"]}, settings=settings) as proxy:
+        reply = ask(proxy, "hello")
+        assert reply.status == status
+        assert len(sim.calls()) == calls
+        if calls:
+            assert "policy/unavailable" in reply.headers["x-fleetgate-findings"]
+        else:
+            assert json.loads(reply.body)["fleetgate"]["reason"] == "policy_unavailable"
+        assert json.loads(get(f"{proxy.admin_url}/readyz")[1])["policy"] == "failing"
+        warned = proxy.command("check").stdout
+        assert "cannot be reached: while that lasts every call is refused" in warned
+
+
+def test_input_that_no_engine_takes_is_refused(sim: Simulator) -> None:
+    with Proxy(sim, policies={"a.rego": POLICIES["request.rego"]}) as proxy:
+        reply = ask(proxy, "x" * (5 << 20))
+        assert reply.status == 503
+        assert json.loads(reply.body)["fleetgate"]["reason"] == "policy_unavailable"
+        assert sim.calls() == []
+
+
+def test_a_package_in_shadow_mode_refuses_nothing_and_says_what_it_would(sim: Simulator) -> None:
+    shadow = "# METADATA\n# custom:\n#   mode: shadow\n"
+    with Proxy(sim, policies={"a.rego": shadow + POLICIES["request.rego"], "b.rego": shadow + POLICIES["tool_call.rego"]}) as proxy:
+        script = {"tool_calls": [{"name": "delete_file", "arguments": {"path": "/data/report.txt"}}]}
+        reply = ask(proxy, "write a poem", script, tools=[TOOL])
+        assert reply.status == 200
+        assert b'"tool_calls"' in reply.body
+        assert "shadow/policy_denied" in reply.headers["x-fleetgate-findings"]
+        assert "shadow/tool_call_blocked" in reply.headers["x-fleetgate-findings"]
+        assert len(sim.calls()) == 1
+
+
+def test_a_policy_that_allows_everything_is_warned_of(sim: Simulator) -> None:
+    with Proxy(sim, policies={"a.rego": "package fleetgate.request\n\ndefault allow := true\n"}) as proxy:
+        assert ask(proxy, "hello").status == 200
+        assert "policies/a.rego:3: fleetgate.request allows everything" in proxy.command("check").stdout
