@@ -70,11 +70,11 @@ def test_it_is_found_whole(rule: str, value: str, place: str) -> None:
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("call me at 0494 92 82 32 please", "0494 92 82 32"),
-        ("my phone: 3732695155", "3732695155"),
-        ("92 34 70-Office", "92 34 70"),
-        ("975 97 287 mobile", "975 97 287"),
-        ("stop messages to 699 956 915", "699 956 915"),
+        ("call me at 0451 20 30 41 please", "0451 20 30 41"),
+        ("my phone: 5129876043", "5129876043"),
+        ("81 22 63-Office", "81 22 63"),
+        ("931 44 620 mobile", "931 44 620"),
+        ("stop messages to 612 344 508", "612 344 508"),
     ],
 )
 def test_a_number_is_a_phone_beside_the_word(text: str, value: str) -> None:
@@ -82,14 +82,14 @@ def test_a_number_is_a_phone_beside_the_word(text: str, value: str) -> None:
     assert found(f"order {value} of 9") == []
 
 
-@pytest.mark.parametrize("text", ["My driver's license number is F162823540116", "passport no. X1234567"])
+@pytest.mark.parametrize("text", ["My driver's license number is K204417730092", "passport no. X1234567"])
 def test_a_licence_beside_the_word(text: str) -> None:
     assert [rule for rule, _ in found(text)] == ["licence"]
 
 
 def test_a_card_of_no_known_issuer_counts_beside_the_word() -> None:
-    assert found("3593156708213738") == []
-    assert found("my card 3593156708213738") == [("card", "3593156708213738")]
+    assert found("9192837465019283") == []
+    assert found("my card 9192837465019283") == [("card", "9192837465019283")]
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ MARKED = {
     "figma-token": "figd_" + some(40),
     "postman-key": "PMAK-" + some(24, HEX) + "-" + some(34, HEX),
     "twilio-key": "SK" + some(32, HEX),
-    "onepassword-secret-key": "A3-ASWWYB-798JRY-LJVD4-23DC2-86TVM-H43EB",
+    "onepassword-secret-key": "A3-" + "-".join(some(n, string.ascii_uppercase + string.digits) for n in (6, 6, 5, 5, 5, 5)),
 }
 PLACES = ("{}", "export KEY={}", '{{"a": "{}"}}', "see `{}`.", "line\\n{}\\nline", "https://host/path?key={}&b=1", "Größe “{}” \u2013 ok")
 

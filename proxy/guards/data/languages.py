@@ -33,7 +33,7 @@ OTHER_LANGUAGES: tuple[Sign, ...] = (
     Sign("password-fr", 1.0, ("mot de passe", "phrase de passe",), r"(?:quel est|partag\pL+|di(?:s|tes)|confirm\pL+|écri\pL+|donn\pL+|montr\pL+|révél\pL+).{0,40}(?:mot|phrase) de passe"),
     Sign("password-de", 1.0, ("passwort", "passphrase", "kennwort",), r"(?:wie lautet|teil\pL*|sag\pL*|bestätig\pL*|schreib\pL*|zeig\pL*|nenn\pL*|gib\pL*).{0,40}(?:passwort|passphrase|kennwort)|dein passwort .{0,40}teilen"),
     Sign("password-it", 1.0, ("password", "passphrase", "parola",), r"(?:qual è|condivi\pL+|dimmi|conferm\pL+|scriv\pL+|mostra\pL*|rivel\pL+).{0,40}(?:tua |la )(?:password|passphrase|parola d'ordine)|condividere le password"),
-    Sign("password-ru", 1.0, ("парол",), r"(?:поделит\pL*|скаж\pL+|подтверд\pL+|пишите|напиш\pL+|назов\pL+|сообщи\pL*|какой у (?:тебя|вас)|раскро\pL+).{0,40}парол|парол.{0,30}(?:поделит|подтверд|скаж)|поделились паролем"),
+    Sign("password-ru", 1.0, ("парол",), r"(?:поделит\pL*|скаж\pL+|подтверд\pL+|пишите|напиш\pL+|назов\pL+|сообщи\pL*|какой у (?:тебя|вас)|раскро\pL+).{0,40}парол|парол.{0,30}(?:поделит|подтверд|скаж)"),
     Sign("password-id", 1.0, ("kata sandi",), r"(?:berbagi|bagikan|membagikan|tulis\pL*|beri ?tahu|apa|konfirmasi\pL*|sebutkan).{0,30}kata sandi"),
     Sign("password-vi", 1.0, ("mật khẩu",), r"(?:chia sẻ|viết|cho (?:tôi )?biết|xác nhận|nói).{0,40}mật khẩu|mật khẩu (?:của bạn )?là gì"),
     Sign("password-tr", 1.0, ("şifre", "parola",), r"(?:şifre|parola)(?:n|y|m)?\pL* (?:\pL+ ){0,3}(?:nedir|onayla|paylaş|yaz|söyle|ver)\pL*"),
@@ -88,5 +88,4 @@ OTHER_LANGUAGES: tuple[Sign, ...] = (
     Sign("mode-zh", 1.0, ("模式", "モード", "모드",), r"(?:覆盖|维护|验证|开发者|越权|超控)模式|(?:オーバーライド|メンテナンス|検証|開発者|保守)モード|(?:오버라이드|재정의|유지 ?보수|검증|개발자|무효화) ?모드"),
     Sign("mode-hi", 1.0, ("मोड", "মোড",), r"(?:ओवरराइड|रखरखाव|सत्यापन|डेवलपर) मोड|(?:ওভাররাইড|রক্ষণাবেক্ষণ|যাচাই) মোড|'[^']{2,24} मोड' में प्रवेश"),
     Sign("mode-ar", 1.0, ("وضع", "โหมด",), r"وضع (?:ال)?(?:تجاوز|صيانة|تحقق|مطور)\S*|โหมด(?:แทนที่|บำรุงรักษา|ตรวจสอบ|ผู้พัฒนา|override)"),
-    Sign("claim-all", 1.0, ("'10'", '"10"', "' 10 '",), r"""(?:ignor|игнор|अनदेख|नजरअंदाज|무시|無視|忽略|تجاهل|উপেক্ষা|yok say|bỏ qua|abaikan|görmezden).{0,90}['\"]10['\"]"""),
 )
