@@ -282,7 +282,7 @@ def _said_before(asked: Asked, turn: Turn) -> dict[str, Any] | None:
             said.append(part)
         elif isinstance(part, ToolUse):
             calls.append({"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments}})
-        elif isinstance(part, Thought):
+        else:  # a thought: nothing else comes here, see `bridge`
             asked.drop("reasoning of earlier turns")
     if not said and not calls:
         return None
