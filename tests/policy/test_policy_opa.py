@@ -30,7 +30,7 @@ def against(answer: Answer, work: Callable[[OpaServer], Awaitable[Any]], timeout
     async def main() -> Any:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", answer)
-        runner = web.AppRunner(app)
+        runner = web.AppRunner(app, shutdown_timeout=0.01)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
