@@ -8,7 +8,7 @@ from proxy.engine.reply import upstream_headers, upstream_query
 from proxy.model import Deny, Reason, Target
 from proxy.wire.call import Edit
 from proxy.wire.editing import replace_words
-from proxy.wire.refusals import DECIDED, Refusal, sentence
+from proxy.wire.refusals import DECIDED, Asker, Refusal, asker, sentence
 from proxy.wire.translate.bridge import Bridge, Untranslatable
 
 DROPPED = "translate/dropped"
@@ -106,3 +106,13 @@ def unreachable(provider: str, e: UpstreamError) -> Deny:
     remedy = "Try again; if it stays, check the provider."
     later = e.retry_after_s if e.retry_after_s is not None else 2 if e.kind == "connect" else None
     return Deny(reason, f"{provider}: {e}.", rule="upstream", remedy=remedy, retry_after_s=later)
+
+
+def asked_by(ex: Exchange) -> Asker:
+    """Return who asks, for the table of refusals."""
+    return asker(ex.protocol, ex.headers, ex.codec.name if hasattr(ex, "codec") else "")
+
+
+def outcome_of(deny: Deny) -> str:
+    """Return what a refusal or a cut is called on the record."""
+    return "upstream_error" if deny.reason in (Reason.UPSTREAM_ERROR, Reason.UPSTREAM_TIMEOUT) else "denied"

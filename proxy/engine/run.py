@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from proxy.engine.ask import failed, foreign, keyless, request_for, said, store_down, uncarried, unreachable
+from proxy.engine.ask import asked_by, failed, foreign, keyless, outcome_of, request_for, said, store_down, uncarried, unreachable
 from proxy.engine.exchange import Exchange, Release
 from proxy.engine.gate import gate_for
 from proxy.engine.ports import ClientGone, StoreError, UpstreamError, UpstreamReply
@@ -25,7 +25,7 @@ from proxy.engine.reply import forwarded, ours
 from proxy.engine.stage import Hook, Tap
 from proxy.model import Deny, Nanos, Reason, Target, Usage
 from proxy.wire.base import Framing
-from proxy.wire.refusals import Asker, asker, provider_error, refuse
+from proxy.wire.refusals import provider_error, refuse
 from proxy.wire.translate.bridge import Untranslatable
 
 log = logging.getLogger("fleetgate.engine")
@@ -278,7 +278,7 @@ class Engine:
         cut = await pump(ex, reply, flow)
         ex.mark("last_byte")
         ex.deny = cut
-        ex.outcome = _outcome(cut) if cut is not None else "upstream_error" if meter.failed else "ok"
+        ex.outcome = outcome_of(cut) if cut is not None else "upstream_error" if meter.failed else "ok"
         self._settled(ex)
         if cut is not None:
             ex.note("reply", f"cut: {cut.message}")
@@ -292,9 +292,9 @@ class Engine:
 
     async def _refuse(self, ex: Exchange, deny: Deny) -> None:
         ex.deny = deny
-        ex.outcome = _outcome(deny)
+        ex.outcome = outcome_of(deny)
         self._settled(ex)
-        answer = said(ex, deny) or refuse(_asker(ex), deny, ex.id)
+        answer = said(ex, deny) or refuse(asked_by(ex), deny, ex.id)
         await self._send(ex, answer.status, list(answer.headers), answer.body)
 
     async def _fault(self, ex: Exchange) -> None:
@@ -304,7 +304,7 @@ class Engine:
             ex.deny = deny
         try:
             if not ex.started:
-                answer = refuse(_asker(ex), deny, ex.id)
+                answer = refuse(asked_by(ex), deny, ex.id)
                 await self._send(ex, answer.status, list(answer.headers), answer.body)
             elif ex.meter is not None and ex.call.stream:
                 ending = (ex.shown or ex.meter).cut(deny) if ex.bridge is None else refuse(ex.protocol, deny, "", streaming=True).body
@@ -349,11 +349,3 @@ class Engine:
                 sink.record(record)
             except Exception:
                 log.exception("exchange %s: sink %s failed", ex.id, sink.name)
-
-
-def _asker(ex: Exchange) -> Asker:
-    return asker(ex.protocol, ex.headers, ex.codec.name if hasattr(ex, "codec") else "")
-
-
-def _outcome(deny: Deny) -> str:
-    return "upstream_error" if deny.reason in (Reason.UPSTREAM_ERROR, Reason.UPSTREAM_TIMEOUT) else "denied"

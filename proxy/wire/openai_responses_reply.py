@@ -13,19 +13,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import msgspec
-
 from proxy.model import Deny, Reason
 from proxy.wire import jsonio, refusals
 from proxy.wire.base import Meter
 from proxy.wire.call import Event, EventKind, ToolCall
-from proxy.wire.openai_reply import BROKEN, CUT_SHORT, MAX_CALLS, MAX_MODEL
+from proxy.wire.openai_reply import CUT_SHORT, MAX_CALLS, MAX_MODEL
+from proxy.wire.openai_responses_event import ReplyEvent, Response, event_of, response_of
 from proxy.wire.openai_responses_items import GIVEN, called
 from proxy.wire.openai_responses_output import leaves, listed, usage_of, words
 from proxy.wire.openai_responses_write import NO_USAGE, Writer, message, response
 from proxy.wire.sse import data_of
 
-_NOTHING = msgspec.Raw(b"")
 SPOKEN = ("response.output_text", "response.content_part", "response.refusal", "response.reasoning", "response.audio")
 """Beginnings of the events whose texts are words; all others belong to tool calls."""
 _WORDS = "response.output_text.delta"
@@ -38,43 +36,6 @@ _ENDS = frozenset({"response.completed", "response.incomplete", "response.cancel
 LAST = _ENDS | {"response.failed"}
 FAULTS = frozenset({Reason.UPSTREAM_ERROR, Reason.UPSTREAM_TIMEOUT, Reason.STORE_UNAVAILABLE, Reason.POLICY_UNAVAILABLE, Reason.INTERNAL})
 """Reasons for which sending the request again can help."""
-
-
-class _Response(msgspec.Struct):
-    """What is read of a response. No type is wrong here: what a client takes as it stands must not hide what is beside it."""
-
-    id: Any = None
-    model: Any = None
-    status: Any = None
-    output: msgspec.Raw = _NOTHING
-    usage: msgspec.Raw = _NOTHING
-    error: msgspec.Raw = _NOTHING
-    incomplete_details: Any = None
-
-
-class _Event(msgspec.Struct):
-    """What is read of an event, as `_Response`."""
-
-    type: Any = None
-    output_index: Any = None
-    content_index: Any = None
-    summary_index: Any = None
-    command_index: Any = None
-    sequence_number: Any = None
-    delta: Any = None
-    text: Any = None
-    refusal: Any = None
-    arguments: Any = None
-    input: Any = None
-    code: Any = None
-    transcript: Any = None
-    part: Any = None
-    item: msgspec.Raw = _NOTHING
-    response: msgspec.Raw = _NOTHING
-
-
-_event_decoder = msgspec.json.Decoder(_Event)
-_response_decoder = msgspec.json.Decoder(_Response)
 
 
 @dataclass(slots=True)
@@ -113,7 +74,7 @@ class ResponsesMeter(Meter):
     def buffered(self, body: bytes) -> None:
         """See `Meter.buffered`."""
         self.ended = True
-        found = _decoded(body)
+        found = response_of(body)
         if found is None:
             self.odd = True
             self._text(body.decode("utf-8", "replace"))
@@ -125,11 +86,8 @@ class ResponsesMeter(Meter):
     def event(self, raw: bytes) -> Event:
         """See `Meter.event`."""
         data, self._take_back = data_of(raw), None
-        try:
-            event = jsonio.decoded(_event_decoder, data)
-        except BROKEN:
-            return self._odd(raw, data)
-        if not isinstance(event.type, str):
+        event = event_of(data)
+        if event is None:
             return self._odd(raw, data)
         if isinstance(event.sequence_number, int):
             self._number = event.sequence_number
@@ -152,7 +110,7 @@ class ResponsesMeter(Meter):
             return self._last(raw, event)
         if name == "response.created":
             self._created = bytes(event.response)
-            self._head(_decoded(self._created) or _Response())
+            self._head(response_of(self._created) or Response())
         return Event(raw, "other")
 
     def _odd(self, raw: bytes, data: bytes) -> Event:
@@ -176,7 +134,7 @@ class ResponsesMeter(Meter):
             self.texts.append(text)
             self.pieces += 1
 
-    def _head(self, found: _Response) -> None:
+    def _head(self, found: Response) -> None:
         if isinstance(found.model, str):
             self.model = found.model[:MAX_MODEL]
         if self._keeps and isinstance(found.id, str):
@@ -193,7 +151,7 @@ class ResponsesMeter(Meter):
             found = self._items[index] = _Item()
         return found
 
-    def _added(self, raw: bytes, event: _Event) -> Event:
+    def _added(self, raw: bytes, event: ReplyEvent) -> Event:
         head = jsonio.loads(bytes(event.item))
         if not isinstance(head, dict):
             self.odd = True
@@ -218,7 +176,7 @@ class ResponsesMeter(Meter):
         """Return the names of the calls that came since there were `before` and that no event announced."""
         return "\n".join([name for call in self.tool_calls[before:] if (name := self._name(call.id, call.name))])
 
-    def _delta(self, raw: bytes, event: _Event) -> Event:
+    def _delta(self, raw: bytes, event: ReplyEvent) -> Event:
         text = event.delta
         if not isinstance(text, str) or event.type == SOUND:
             return Event(raw, "other")
@@ -230,12 +188,12 @@ class ResponsesMeter(Meter):
             self._text(text)
         return Event(raw, "text" if self._says(event) else "tool", text)
 
-    def _says(self, event: _Event) -> bool:
+    def _says(self, event: ReplyEvent) -> bool:
         """Tell whether an event's words are not those of a call."""
         head = self._item(event.output_index).head
         return event.type.startswith(SPOKEN) or (bool(head) and called(head) is None)
 
-    def _finished(self, raw: bytes, event: _Event) -> Event:
+    def _finished(self, raw: bytes, event: ReplyEvent) -> Event:
         """Read an event that says one part in full."""
         item = self._item(event.output_index)
         item.closed += event.type == "response.content_part.done"
@@ -300,9 +258,9 @@ class ResponsesMeter(Meter):
         self._calls.add((id, call.signature))
         self.tool_calls.append(call)
 
-    def _last(self, raw: bytes, event: _Event) -> Event:
+    def _last(self, raw: bytes, event: ReplyEvent) -> Event:
         before = len(self.tool_calls)
-        text = self._end(_decoded(bytes(event.response)) or _Response())
+        text = self._end(response_of(bytes(event.response)) or Response())
         tool = self._tools(before)
         self.failed = event.type not in _ENDS
         self.ended = not self.failed
@@ -311,7 +269,7 @@ class ResponsesMeter(Meter):
         self.finish = self.finish or event.type.removeprefix("response.")
         return Event(raw, "end", text, tool)
 
-    def _end(self, found: _Response) -> str:
+    def _end(self, found: Response) -> str:
         """Read a response that is over; return what it says that nothing before it did."""
         self._head(found)
         self.usage = usage_of(found.usage)
@@ -358,18 +316,11 @@ class ResponsesMeter(Meter):
         return output
 
 
-def _decoded(raw: bytes) -> _Response | None:
-    try:
-        return jsonio.decoded(_response_decoder, raw)
-    except BROKEN:
-        return None
-
-
 def _index(place: object) -> int:
     return place if isinstance(place, int) else 0
 
 
-def _place(event: _Event) -> tuple[str, int]:
+def _place(event: ReplyEvent) -> tuple[str, int]:
     """Return which text of its item an event belongs to."""
     index = event.content_index or event.summary_index or event.command_index
     return event.type, index if isinstance(index, int) else 0
