@@ -321,6 +321,8 @@ class Grant:
     description: str = ""
     data: Mapping[str, str] = field(default_factory=dict)
     tool_args: tuple[ArgumentClause, ...] = ()
+    firm_data: Mapping[str, str] = field(default_factory=dict)
+    """What of `data` the enforced layers say; it holds where all layers of the agent itself are shadow ones."""
 
     def may_use(self, model: str) -> bool:
         """Return whether every enforced layer lets this agent use `model`: for routing and for the list of models."""

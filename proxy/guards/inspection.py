@@ -17,7 +17,7 @@ from proxy.engine.exchange import Exchange
 from proxy.engine.inspector import PASSES, CallJudge, Span, TextJudge, Verdict, spliced
 from proxy.engine.redaction import PLACEHOLDER, REACH
 from proxy.guards.base import CallGuard, Hit
-from proxy.guards.watch import Watch, refusal
+from proxy.guards.watch import Watch, refusal, refuses
 from proxy.model import Deny, Reason
 from proxy.wire import jsonio
 from proxy.wire.call import ToolCall
@@ -73,9 +73,9 @@ class Inspection:
     def _span(self, hit: Hit, reach: int | None = None) -> Span:
         mode = self._watch.modes[hit.rule.partition("/")[0]]
         unseen = hit.open or (reach is not None and hit.end - hit.start >= reach)
-        deny = refusal(hit, self._ex.grant, "the reply") if mode == "block" or (mode == "redact" and unseen) else None
-        instead = f"[{hit.label or 'REDACTED'}]" if mode == "redact" and not self._ex.grant.shadow else None
-        return Span(hit.start, hit.end, instead, deny if deny is None or not deny.shadow else None, hit.rule, hit.detail)
+        deny = refusal(hit, self._ex.grant, "the reply") if refuses(mode, unseen) else None
+        instead = f"[{hit.label or 'REDACTED'}]" if mode == "redact" else None
+        return Span(hit.start, hit.end, instead, deny, hit.rule, hit.detail)
 
     def took(self, span: Span, text: str) -> None:
         """See `Inspector.took`: one finding for each thing that was found, however often it is said."""
@@ -85,7 +85,7 @@ class Inspection:
         if len(self._told) < MAX_TOLD:
             self._told.add(key)
         self._ex.find(span.rule, span.detail)
-        if self._ex.grant.shadow and self._watch.modes.get(span.rule.partition("/")[0]) == "block":
+        if self._watch.dry.get(span.rule.partition("/")[0]) == "block":
             self._ex.find(f"shadow/{Reason.CONTENT_BLOCKED}", span.rule)
 
     async def judge(self, call: ToolCall) -> Verdict:

@@ -20,7 +20,7 @@ from proxy.engine.stage import Stage
 from proxy.guards.base import CallGuard, Hit, Surface, TextGuard
 from proxy.guards.inspection import Inspection
 from proxy.guards.spelling import nested, unhidden
-from proxy.guards.watch import Watch, refusal, unhideable, watch_of
+from proxy.guards.watch import Watch, refusal, refuses, unhideable, watch_of
 from proxy.model import Deny, Grant
 from proxy.wire.call import Call, Message
 
@@ -86,19 +86,25 @@ class GuardStage(Stage):
             return None
         redactions: Redactions | None = None
         blocked: Hit | None = None
+        dry: Hit | None = None
         for text, hit in found:
-            mode = watch.modes[hit.rule.partition("/")[0]]
+            guard = hit.rule.partition("/")[0]
+            mode = watch.modes[guard]
             ex.find(hit.rule, hit.detail)
-            if mode == "block" or (mode == "redact" and hit.open):
+            if refuses(mode, hit.open):
                 blocked = blocked or hit
-            elif mode == "redact" and not ex.grant.shadow:
+                continue
+            if refuses(watch.dry.get(guard), hit.open):
+                dry = dry or hit
+            if mode == "redact":
                 if redactions is None:
                     redactions = redactions_of(ex)
                 redactions.hide(text[hit.start : hit.end], hit.label, quoted=text.lstrip()[:1] in ("{", "["))
         if redactions is not None:
             ex.redactions = redactions.forth
             ex.note(self.name, f"{len(redactions.forth)} texts are hidden from the provider")
-        return None if blocked is None else refusal(blocked, ex.grant, "the request")
+        told = blocked or dry
+        return None if told is None else refusal(told, ex.grant, "the request", shadow=blocked is None)
 
 
 async def _unhidden(body: bytes, words: Mapping[str, str]) -> bool:

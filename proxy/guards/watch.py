@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.guards.base import Hit, Mode, TextGuard
 from proxy.model import Deny, Grant, Reason
@@ -14,11 +14,15 @@ MODES: tuple[Mode, ...] = ("off", "warn", "redact", "block")
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """The guards that look at one agent's traffic, and the mode of each; `key` names the set in the memo."""
+    """The guards that look at one agent's traffic, and the mode of each; `key` names the set in the memo.
+
+    Where a shadow layer asks for more than the enforced ones, `dry` has what it asks for: it is told of and not done.
+    """
 
     guards: tuple[TextGuard, ...]
     modes: Mapping[str, Mode]
     key: str
+    dry: Mapping[str, Mode] = field(default_factory=dict)
 
     def strictest(self, mode: Mode) -> bool:
         """Tell whether any guard is set to `mode`."""
@@ -27,17 +31,25 @@ class Watch:
 
 def watch_of(guards: Sequence[TextGuard], grant: Grant) -> Watch:
     """Return what looks at the traffic of an agent with `grant`."""
-    modes = {guard.name: _mode(grant.data.get(guard.name, "off")) for guard in guards}
-    active = tuple(guard for guard in guards if modes[guard.name] != "off")
+    asked = {guard.name: _mode(grant.data.get(guard.name, "off")) for guard in guards}
+    active = tuple(guard for guard in guards if asked[guard.name] != "off")
+    firm = {name: _mode(grant.firm_data.get(name, "off")) for name in asked} if grant.shadow else asked
+    modes: dict[str, Mode] = {name: "warn" if mode == "off" and asked[name] != "off" else mode for name, mode in firm.items()}
+    dry = {name: mode for name, mode in asked.items() if MODES.index(mode) > MODES.index(modes[name])}
     seen = hashlib.blake2b(" ".join(f"{g.name}:{g.digest}" for g in active).encode(), digest_size=8).hexdigest()
-    return Watch(active, modes, seen)
+    return Watch(active, modes, seen, dry)
 
 
 def _mode(value: str) -> Mode:
     return value if value in MODES else "block"
 
 
-def refusal(hit: Hit, grant: Grant, where: str) -> Deny:
+def refuses(mode: Mode | None, unseen: bool) -> bool:
+    """Tell whether something found is refused in `mode`; `unseen`: nothing that stands in its place would hide it all."""
+    return mode == "block" or (mode == "redact" and unseen)
+
+
+def refusal(hit: Hit, grant: Grant, where: str, shadow: bool = False) -> Deny:
     """Return the refusal for `hit`, which stands in `where`."""
     guard = hit.rule.partition("/")[0]
     what = hit.detail or hit.rule
@@ -46,7 +58,7 @@ def refusal(hit: Hit, grant: Grant, where: str) -> Deny:
         f"{where[:1].upper()}{where[1:]} holds what agent {grant.agent} must not pass on: {what}.",
         rule=f"{hit.rule} (data.{guard}: block)",
         remedy="Take it out. Where it came from a tool, have the tool leave it out.",
-        shadow=grant.shadow,
+        shadow=shadow,
     )
 
 
@@ -57,5 +69,4 @@ def unhideable(grant: Grant) -> Deny:
         f"The request holds what agent {grant.agent} must not pass on, written so that it cannot be hidden.",
         rule="redaction (data: redact)",
         remedy="Take it out, or write it as plain text: not as a number, the name of a member, or with escapes inside JSON text.",
-        shadow=grant.shadow,
     )

@@ -52,6 +52,7 @@ def combine(agent: str, baseline: Layer | None, layers: Sequence[Layer]) -> Gran
         description=_nearest(layers, "description"),
         data=_data(every),
         tool_args=tuple(c for layer in every for c in layer.tool_args),
+        firm_data=_data([layer for layer in every if not layer.shadow]),
     )
     return replace(grant, digest=digest(grant))
 
@@ -154,6 +155,8 @@ def digest(grant: Grant) -> str:
         sorted([b.name, b.unit, b.limit, b.on_exceed, list(b.warn_at), b.shadow] for b in grant.budgets),
         [loops.warn, loops.block, loops.act, loops.shadow],
     ]
+    if grant.shadow and grant.firm_data:
+        body.append([dict(grant.firm_data)])
     if grant.tool_args:
         body.append([sorted([[sorted(c.tools), c.key, c.regex, c.action, c.shadow] for c in grant.tool_args], key=str)])
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

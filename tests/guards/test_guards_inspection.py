@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import re
 from collections.abc import Sequence
@@ -29,7 +30,7 @@ class Words(TextGuard):
 
     name = "words"
     surfaces = frozenset[Surface]({"reply", "tool_call"})
-    reach = 6
+    reach = 7
     digest = "1"
 
     def scan(self, text: str, surface: Surface) -> Sequence[Hit]:
@@ -73,10 +74,21 @@ def judged(found: Inspection, asked: ToolCall) -> Verdict:
     return asyncio.run(found.judge(asked))
 
 
-@pytest.mark.parametrize(("mode", "reach", "calls"), [("off", 0, False), ("warn", 6, True), ("redact", 6, True), ("block", 6, True)])
+@pytest.mark.parametrize(("mode", "reach", "calls"), [("off", 0, False), ("warn", 7, True), ("redact", 7, True), ("block", 7, True)])
 def test_what_is_looked_at(mode: str, reach: int, calls: bool) -> None:
     _, found = look(mode)
     assert (found.reach, found.calls) == (reach, calls)
+
+
+def test_a_reply_to_a_dry_agent_is_held_to_the_baseline() -> None:
+    ex, _ = look("block", shadow=True)
+    ex.grant = dataclasses.replace(ex.grant, firm_data={"words": "redact"})
+    (span,) = Inspection(ex, watch_of([Words()], ex.grant), (), ()).spans("x key-12")
+    assert (span.instead, span.deny) == ("[KEY]", None)
+    ex.grant = dataclasses.replace(ex.grant, firm_data={"words": "block"})
+    (span,) = Inspection(ex, watch_of([Words()], ex.grant), (), ()).spans("x key-12")
+    assert span.deny is not None
+    assert not span.deny.shadow
 
 
 def test_each_mode_on_texts() -> None:

@@ -99,6 +99,30 @@ def test_a_dry_run_hides_nothing_and_its_refusal_is_one() -> None:
     assert deny.shadow
 
 
+@pytest.mark.parametrize(
+    ("base", "own", "refused", "hidden"),
+    [
+        ("block", "off", False, False),
+        ("block", "warn", False, False),
+        ("redact", "off", None, True),
+        ("redact", "block", True, True),
+        ("warn", "block", True, False),
+        ("warn", "redact", None, False),
+    ],
+)
+def test_a_dry_agent_is_held_to_the_baseline(base: str, own: str, refused: bool | None, hidden: bool) -> None:
+    """`refused`: whether the refusal is dry, None for no refusal."""
+    every = parse_agents(f"---\nname: base\npolicy: {{data: {{pii: {base}}}}}\n---\n", "AGENTS.md").agents[0].layer
+    layer = parse_agents(f"---\nname: a\npolicy: {{mode: shadow, data: {{pii: {own}}}}}\n---\n", "AGENTS.md").agents[0].layer
+    assert every is not None
+    assert layer is not None
+    ex = exchange(combine("a", every, [layer]), user("my secret"))
+    deny = run(GuardStage([Words()]), ex)
+    assert (None if deny is None else deny.shadow) is refused
+    assert bool(ex.redactions) is hidden
+    assert [f.rule for f in ex.findings] == ["pii/word"]
+
+
 def test_every_text_is_looked_at_as_what_it_is() -> None:
     guard = Words()
     result = Message(b"", "tool", ("r",), tool_results=(ToolResult("1", b""),))
