@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from proxy.engine.exchange import Exchange
 from proxy.engine.ports import UpstreamError, UpstreamRequest
 from proxy.engine.reply import upstream_headers, upstream_query
 from proxy.model import Deny, Reason, Target
 from proxy.wire.call import Edit
-from proxy.wire.editing import replace_words
+from proxy.wire.editing import replace_words, stands
 from proxy.wire.refusals import DECIDED, Asker, Refusal, asker, sentence
 from proxy.wire.translate.bridge import Bridge, Untranslatable
 
@@ -15,6 +17,17 @@ DROPPED = "translate/dropped"
 """The finding for what is left out where a request is carried into another dialect."""
 _CARRIED = frozenset({"user-agent", "traceparent", "tracestate"})
 """Headers of the client that mean the same to every provider; the others are its own dialect's."""
+
+
+HIDDEN_INLINE = 65_536
+"""Bytes of a body up to which texts are hidden in it on the loop; in longer ones a thread does it."""
+
+
+async def requested(ex: Exchange, target: Target) -> tuple[UpstreamRequest, Bridge | None]:
+    """Return what `request_for` does, without holding up the loop."""
+    if ex.redactions and len(ex.call.body) > HIDDEN_INLINE:
+        return await asyncio.to_thread(request_for, ex, target)
+    return request_for(ex, target)
 
 
 def request_for(ex: Exchange, target: Target) -> tuple[UpstreamRequest, Bridge | None]:
@@ -39,8 +52,11 @@ def request_for(ex: Exchange, target: Target) -> tuple[UpstreamRequest, Bridge |
             ex.find(DROPPED, words)
         ex.note("upstream", f"{target.provider} is asked in {target.wire}")
         path = bridge.codec.upstream_path(bridge.call, target.upstream_model)
+        asked = replace_words(bridge.body, hidden)
+        if stands(asked, hidden):  # a text here is a number or a name there
+            raise Untranslatable("a text that must be hidden, in a place where it cannot be")
         carried = [*bridge.headers, *[h for h in headers if h[0].lower() in _CARRIED]]
-        return UpstreamRequest(target, "POST", path, carried, replace_words(bridge.body, hidden), call.stream), bridge
+        return UpstreamRequest(target, "POST", path, carried, asked, call.stream), bridge
     path, query = codec.upstream_path(call, target.upstream_model), upstream_query(ex.query)
     return (
         UpstreamRequest(

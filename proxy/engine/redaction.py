@@ -23,6 +23,8 @@ REACH = MAX_LABEL + 24
 """The most characters of a placeholder."""
 PLACEHOLDER = re.compile(r"\[[A-Z][A-Z0-9_]*_(?:[0-9a-f]{4}-)?[0-9]+\]")
 
+_WRITTEN = re.compile(PLACEHOLDER.pattern.encode())
+
 
 class Redactions:
     """The placeholders of one exchange.
@@ -64,10 +66,10 @@ class Redactions:
 
 def redactions_of(ex: Exchange) -> Redactions:
     """Return what hides texts in the request of `ex`, beside what is hidden already."""
-    body, given = ex.call.body, frozenset(ex.redactions.values())
+    given = {*ex.redactions.values(), *[found.decode() for found in _WRITTEN.findall(ex.call.body)]}
 
     def taken(placeholder: str) -> bool:
-        return placeholder in given or placeholder.encode() in body
+        return placeholder in given
 
     made = Redactions(taken, ex.id[-4:] + "-" if ex.call.thread else "")
     made.forth.update(ex.redactions)

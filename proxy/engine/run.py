@@ -15,7 +15,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from proxy.engine.ask import asked_by, failed, foreign, keyless, outcome_of, request_for, said, store_down, uncarried, unreachable
+from proxy.engine.ask import asked_by, failed, foreign, keyless, outcome_of, requested, said, store_down, uncarried, unreachable
 from proxy.engine.exchange import Exchange, Release
 from proxy.engine.gate import gate_for
 from proxy.engine.ports import ClientGone, StoreError, UpstreamError, UpstreamReply
@@ -166,7 +166,7 @@ class Engine:
         for i, target in enumerate(targets):
             last = i == len(targets) - 1
             try:
-                request, bridge = request_for(ex, target)
+                request, bridge = await requested(ex, target)
             except Untranslatable as e:
                 ex.note("upstream", f"{target.provider} cannot be asked in {target.wire}: {e}")
                 if not last:

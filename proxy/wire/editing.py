@@ -13,6 +13,8 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
+import re2
+
 from proxy.wire import jsonio
 from proxy.wire.base import THOUGHT, Editor
 from proxy.wire.sse import BOM, data_of
@@ -23,6 +25,10 @@ _colon = re.compile(rb"[ \t\r\n]*:")
 Change = Callable[[str], str]
 Words = tuple[str, dict[str, Any], str]
 """A text in a reply: its channel, the object that holds it, and the key."""
+FEW = 32
+"""Words up to which the longest are replaced first, one after the other; more are replaced in one pass, as they come."""
+FINDER_BYTES = 1 << 30
+"""The most memory that a search for all words takes; it needs some 20 bytes a character of theirs, and bodies are bounded."""
 _AROUND = b"[, \t\r\n"
 """What may stand around the JSON of an event that is no server-sent one."""
 
@@ -62,17 +68,54 @@ def encoded(text: str, like: bytes = b"") -> bytes:
     return json.dumps(text, ensure_ascii=False).encode("utf-8", "replace")
 
 
+class Finder:
+    """Finds any of many words in time linear in the text, the longest of those that begin at one place.
+
+    Args:
+        words: what to find, and what stands in its place.
+    """
+
+    def __init__(self, words: Mapping[str, str]) -> None:
+        self._words = {word.encode("utf-8", "surrogatepass"): new.encode("utf-8", "surrogatepass") for word, new in words.items()}
+        options = re2.Options()
+        options.encoding, options.longest_match, options.max_mem = re2.Options.Encoding.LATIN1, True, FINDER_BYTES
+        self._any = re2.compile(b"|".join(map(re2.escape, sorted(self._words))), options)
+
+    def any(self, text: bytes) -> bool:
+        """Tell whether any of the words stands in `text`."""
+        return self._any.search(text) is not None
+
+    def swapped(self, text: str) -> str:
+        """Return `text` with the words replaced."""
+        raw, position = text.encode("utf-8", "surrogatepass"), 0
+        parts: list[bytes] = []
+        for match in self._any.finditer(raw):
+            parts += [raw[position : match.start()], self._words[match.group()]]
+            position = match.end()
+        return b"".join([*parts, raw[position:]]).decode("utf-8", "surrogatepass") if parts else text
+
+
+def stands(raw: bytes, words: Mapping[str, str]) -> bool:
+    """Tell whether any of `words` still stands in the JSON `raw`: in a string, a name or a number, as it is or as JSON writes it."""
+    return bool(words) and (Finder(words).any(raw) or Finder({encoded(word).decode()[1:-1]: "" for word in words}).any(raw))
+
+
 def replace_words(raw: bytes, words: Mapping[str, str]) -> bytes:
     """Return the JSON `raw` with each of `words` replaced by what it maps to, in string values alone; longer words first."""
     if not words:
         return raw
     order = sorted(words, key=len, reverse=True)
-    plain = [word.encode("utf-8", "surrogatepass") for word in order]
+    known = Finder(words)
+    finders: dict[Change, Finder] = {str: known}
 
     def may(token: bytes) -> bool:
-        return b"\\" in token or any(word in token for word in plain)
+        return b"\\" in token or known.any(token)
 
     def swap(text: str, like: Change = str) -> str:
+        if len(order) > FEW:
+            if like not in finders:
+                finders[like] = Finder({like(word): like(new) for word, new in words.items()})
+            return finders[like].swapped(text)
         for word in order:
             if like(word) in text:
                 text = text.replace(like(word), like(words[word]))

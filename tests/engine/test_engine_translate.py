@@ -302,3 +302,24 @@ def test_a_guard_sees_the_providers_own_calls() -> None:
     meter = done.exchange.meter
     assert meter is not None
     assert [(c.id, c.name, c.arguments) for c in meter.tool_calls] == [("call_1", "rm", '{"a":1}')]
+
+
+class Hides(Stage):
+    name = "hides"
+
+    async def request(self, ex: Exchange) -> None:
+        ex.redactions = {"4111111111111111": "[CARD_1]", "sk-1": "[KEY_1]"}
+
+
+@pytest.mark.parametrize("arguments", ['{"card": 4111111111111111}', '{"sk-1": true}'])
+def test_what_cannot_be_hidden_over_there_is_not_sent(arguments: str) -> None:
+    call = {"id": "c", "type": "function", "function": {"name": "pay", "arguments": arguments}}
+    said = [
+        {"role": "user", "content": "pay"},
+        {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "ok"},
+    ]
+    done = play(json.dumps({"model": "strong", "messages": said}).encode(), targets=[AS_MESSAGES], stages=[Hides()])
+    assert done.upstream.asked == []
+    assert done.caller.status == 403
+    assert b"4111" not in done.caller.got

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.wire.call import Call
-from proxy.wire.editing import change_strings, event_json, event_with, named_event, replace_words
+from proxy.wire.editing import change_strings, event_json, event_with, named_event, replace_words, stands
 from proxy.wire.registry import ROUTES, find
 from proxy.wire.translate.bridge import TARGETS
 
@@ -113,3 +114,30 @@ def test_every_dialect_that_makes_text_can_be_changed() -> None:
         *("ollama.chat", "ollama.generate"),
     }
     assert {codec.dialect for codec in TARGETS.values() if codec.editor(call) is not None} == set(TARGETS)
+
+
+@pytest.mark.parametrize("count", [2, 100])
+def test_few_words_and_many_are_replaced_alike(count: int) -> None:
+    words = {**{f"wörd{n}\ud800": f"[W_{n}]" for n in range(count)}, 'a"b': "[Q_1]"}
+    inner = json.dumps({"x": 'a"b', "y": "wörd1\ud800"})
+    body = {"one": 'say wörd0\ud800, wörd1\ud800 and a"b', "two": inner, "wörd1\ud800": "left"}
+    told = json.loads(replace_words(json.dumps(body).encode(), words))
+    assert told == {"one": "say [W_0], [W_1] and [Q_1]", "two": told["two"], "wörd1\ud800": "left"}
+    assert json.loads(told["two"]) == {"x": "[Q_1]", "y": "[W_1]"}
+
+
+def test_thousands_of_words_in_thousands_of_strings_take_no_product_of_both() -> None:
+    words = {f"user{n}@corp.io": f"[EMAIL_{n}]" for n in range(4000)}
+    raw = json.dumps([[word] for word in words]).encode()
+    begun = time.process_time()
+    assert replace_words(raw, words) == json.dumps([[new] for new in words.values()]).encode()
+    assert time.process_time() - begun < 2  # one after the other they take 13 s
+
+
+@pytest.mark.parametrize(
+    ("raw", "found"),
+    [(b'{"a": 4111}', True), (b'{"4111": 1}', True), (b'["4111"]', True), (b'["q\\"q"]', True), (b'["411", "q"]', False)],
+)
+def test_a_word_stands_anywhere(raw: bytes, found: bool) -> None:
+    assert stands(raw, {"4111": "[A_1]", 'q"q': "[B_1]"}) is found
+    assert not stands(raw, {})
