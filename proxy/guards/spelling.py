@@ -44,9 +44,18 @@ def unhidden(raw: bytes, words: Mapping[str, str]) -> bool:
     return known != placeholders or any(word in after for word in words)
 
 
+def left(raw: bytes, words: Mapping[str, str]) -> bool:
+    """Tell whether some of `words` still stand in the JSON `raw` after `replace_words`: in a name, as a number, or escaped too deep."""
+    try:
+        after = _said(replace_words(raw, words))
+    except (ValueError, RecursionError):
+        return True
+    return any(word in after for word in words)
+
+
 def _said(raw: bytes) -> str:
-    """Return all that a body says: its strings, and the strings of those that are JSON text, `DEEPEST` deep."""
-    said = list(_strings(json.loads(raw)))
+    """Return all that a body says: its strings and numbers, and the strings of those that are JSON text, `DEEPEST` deep."""
+    said = list(_strings(json.loads(raw, parse_int=str, parse_float=str)))
     level = said
     for _ in range(DEEPEST):
         level = [inner for text in level if text.lstrip()[:1] in ("{", "[") for inner in _inner(text)]

@@ -10,7 +10,7 @@ A message that holds results of tools counts as a tool's word, all of it: an ins
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from proxy.engine.exchange import Exchange
@@ -19,7 +19,7 @@ from proxy.engine.redaction import Redactions, redactions_of
 from proxy.engine.stage import Stage
 from proxy.guards.base import CallGuard, Hit, Surface, TextGuard
 from proxy.guards.inspection import Inspection
-from proxy.guards.spelling import nested, unhidden
+from proxy.guards.spelling import left, nested, unhidden
 from proxy.guards.watch import Watch, refusal, refuses, unhideable, watch_of
 from proxy.model import Deny, Grant
 from proxy.wire.call import Call, Message
@@ -64,14 +64,18 @@ class GuardStage(Stage):
     async def request(self, ex: Exchange) -> Deny | None:
         """Scan what is new; note, hide or refuse what was found."""
         watch, call = self.watch(ex.grant), ex.call
-        if not watch.guards or call.operation in ("models", "show"):
+        if call.operation in ("models", "show"):
+            return None
+        if ex.redactions and await _aside(left, call.body, ex.redactions):  # what rules and policies hide
+            return unhideable(ex.grant)
+        if not watch.guards:
             return None
         if _new_chars(call, watch.key) > INLINE_CHARS:
             await asyncio.to_thread(_scan_all, call, watch)
         given = ex.redactions
         deny = self._judge(ex, watch, list(_found(call, watch)))
         ours = {text: hidden for text, hidden in ex.redactions.items() if text not in given}
-        if deny is None and ours and await _unhidden(call.body, ours):
+        if deny is None and ours and await _aside(unhidden, call.body, ours):
             return unhideable(ex.grant)
         return deny
 
@@ -107,10 +111,9 @@ class GuardStage(Stage):
         return None if told is None else refusal(told, ex.grant, "the request", shadow=blocked is None)
 
 
-async def _unhidden(body: bytes, words: Mapping[str, str]) -> bool:
-    if len(body) > INLINE_CHARS:
-        return await asyncio.to_thread(unhidden, body, words)
-    return unhidden(body, words)
+async def _aside(ask: Callable[[bytes, Mapping[str, str]], bool], body: bytes, words: Mapping[str, str]) -> bool:
+    """Ask about a body, a long one in a thread."""
+    return await asyncio.to_thread(ask, body, words) if len(body) > INLINE_CHARS else ask(body, words)
 
 
 def _surface(message: Message) -> Surface:

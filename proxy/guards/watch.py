@@ -67,6 +67,6 @@ def unhideable(grant: Grant) -> Deny:
     return Deny(
         Reason.CONTENT_BLOCKED,
         f"The request holds what agent {grant.agent} must not pass on, written so that it cannot be hidden.",
-        rule="redaction (data: redact)",
+        rule="redaction",
         remedy="Take it out, or write it as plain text: not as a number, the name of a member, or with escapes inside JSON text.",
     )

@@ -164,3 +164,13 @@ def test_a_policy_that_allows_everything_is_warned_of(sim: Simulator) -> None:
     with Proxy(sim, policies={"a.rego": "package fleetgate.request\n\ndefault allow := true\n"}) as proxy:
         assert ask(proxy, "hello").status == 200
         assert "policies/a.rego:3: fleetgate.request allows everything" in proxy.command("check").stdout
+
+
+def test_a_policy_on_replies_that_reads_budgets_leaves_streams_whole(sim: Simulator) -> None:
+    policy = 'package fleetgate.response\ndeny contains "poor" if {\n\tsome budget in input.budgets\n\tbudget.left < 100\n}\n'
+    agents = "---\nname: tester\npolicy: {models: {allow: ['*']}, budgets: {session: {usd: 5}}}\n---\nx\n"
+    with Proxy(sim, policies={"response.rego": policy}, agents=agents) as proxy:
+        assert ask(proxy, "hi").status == 403
+        reply = ask(proxy, "hi", stream=True)
+        assert (reply.status, b"[DONE]" in reply.body, b"internal" in reply.body) == (200, True, False)
+        assert [rule for rule, _ in proxy.records()[-1]["findings"]] == ["policy/unheard"]

@@ -99,6 +99,16 @@ def test_a_dry_run_hides_nothing_and_its_refusal_is_one() -> None:
     assert deny.shadow
 
 
+@pytest.mark.parametrize("body", [b'{"card": 4111}', b'{"4111": 1}', b'["{\\"4111\\": 4111}"]', b'["4111"]', b"[41.11]"])
+def test_what_rules_hide_is_hidden_or_refused(body: bytes) -> None:
+    ex = exchange(grant("pii: off"), user("4111"))
+    ex.call.body = body
+    ex.redactions = {"4111": "[CARDS_1]"}
+    deny = run(GuardStage([]), ex)
+    assert (deny is not None) is (body[:1] == b"{")
+    assert deny is None or (deny.reason, deny.shadow) == (Reason.CONTENT_BLOCKED, False)
+
+
 @pytest.mark.parametrize(
     ("base", "own", "refused", "hidden"),
     [
@@ -164,7 +174,7 @@ def test_what_is_written_out_of_reach_is_refused() -> None:
     ex.call.body = b'{"secret": 1}'
     deny = run(GuardStage([Words()]), ex)
     assert deny is not None
-    assert deny.rule == "redaction (data: redact)"
+    assert deny.rule == "redaction"
 
 
 def test_escapes_inside_json_text_are_read() -> None:
