@@ -108,20 +108,29 @@ class Inspection:
         return [effect for guard in self._guards for effect in guard.effects(call)]
 
     def _scanned(self, arguments: str) -> tuple[str, Deny | None]:
-        """Return the arguments without what text guards hide in them, and why they must not pass at all."""
+        """Return the arguments without what text guards hide in them, and why they must not pass at all.
+
+        They are read string by string, where something can be hidden, and as they are written: a name is no such string, and may be what
+        makes a secret of the value beside it.
+        """
         if not self._arguments:
             return arguments, None
         denies: list[Deny] = []
 
-        def change(text: str) -> str:
+        def look(text: str) -> list[Span]:
             spans = [self._span(hit) for guard in self._arguments for hit in guard.scan(text, "tool_call")]
             for span in spans:
                 self.took(span, text[span.start : span.end])
             denies.extend([span.deny for span in spans if span.deny is not None])
-            return spliced(text, spans)
+            return spans
+
+        def change(text: str) -> str:
+            return spliced(text, look(text))
 
         raw = arguments.encode("utf-8", "surrogatepass")
         whole = jsonio.loads(raw) is None
+        if not whole:
+            look(arguments)
         said = change(arguments) if whole else change_strings(raw, change).decode("utf-8", "surrogatepass")
         return said, denies[0] if denies else None
 

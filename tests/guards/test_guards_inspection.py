@@ -151,3 +151,10 @@ def test_the_first_refusal_counts_and_dry_runs_are_findings() -> None:
     assert (first.seen, second.seen) == (['{"c":"rm -rf /"}'], []), "what the agent would run is judged"
     assert [(f.rule, f.detail) for f in ex.findings] == [("shadow/tool_call_blocked", "rule-rm"), ("tool_call_blocked", "rule-rm")]
     assert judged(found, call('{"c":"ls"}')) is PASSES
+
+
+@pytest.mark.parametrize(("mode", "withheld"), [("warn", False), ("redact", False), ("block", True)])
+def test_the_names_of_arguments_are_looked_at_too(mode: str, withheld: bool) -> None:
+    ex, found = look(mode)
+    assert (judged(found, call('{"key-12": "x"}')).words is not None) is withheld
+    assert [f.rule for f in ex.findings][:1] == ["words/key"]
