@@ -27,6 +27,8 @@ from proxy.wire.call import Call, Message
 INLINE_CHARS = 65_536
 """New text up to this length is scanned on the loop (about a millisecond), more in a thread."""
 REMEMBERED = 1024
+MOST_FINDINGS = 1024
+"""Findings of one request up to which each place is one; from there on a kind that was told of is not told again."""
 
 
 class GuardStage(Stage):
@@ -91,10 +93,13 @@ class GuardStage(Stage):
         redactions: Redactions | None = None
         blocked: Hit | None = None
         dry: Hit | None = None
+        told = set[tuple[str, str]]()
         for text, hit in found:
             guard = hit.rule.partition("/")[0]
             mode = watch.modes[guard]
-            ex.find(hit.rule, hit.detail)
+            if len(ex.findings) < MOST_FINDINGS or (hit.rule, hit.detail) not in told:
+                ex.find(hit.rule, hit.detail)
+                told.add((hit.rule, hit.detail))
             if refuses(mode, hit.open):
                 blocked = blocked or hit
                 continue

@@ -13,11 +13,11 @@ from proxy.engine.exchange import Exchange
 from proxy.engine.ports import Client
 from proxy.guards.base import Hit, Surface, TextGuard
 from proxy.guards.inspection import Inspection
-from proxy.guards.stage import INLINE_CHARS, REMEMBERED, GuardStage
+from proxy.guards.stage import INLINE_CHARS, MOST_FINDINGS, REMEMBERED, GuardStage
 from proxy.guards.watch import watch_of
 from proxy.identity.agents_md import parse_agents
 from proxy.identity.grants import combine
-from proxy.model import Deny, Grant, Reason
+from proxy.model import Deny, Finding, Grant, Reason
 from proxy.wire.call import Call, Message, ToolCall, ToolResult, Tools
 
 
@@ -107,6 +107,16 @@ def test_what_rules_hide_is_hidden_or_refused(body: bytes) -> None:
     deny = run(GuardStage([]), ex)
     assert (deny is not None) is (body[:1] == b"{")
     assert deny is None or (deny.reason, deny.shadow) == (Reason.CONTENT_BLOCKED, False)
+
+
+def test_a_text_full_of_findings_makes_no_record_full_of_them() -> None:
+    ex = exchange(grant("pii: warn"), *[user("secret")] * (MOST_FINDINGS + 9))
+    assert run(GuardStage([Words()]), ex) is None
+    assert len(ex.findings) == MOST_FINDINGS
+    ex = exchange(grant("pii: warn"), user("secret"))
+    ex.findings = [Finding("loop/x", "")] * MOST_FINDINGS
+    assert run(GuardStage([Words()]), ex) is None
+    assert [f.rule for f in ex.findings].count("pii/word") == 1
 
 
 @pytest.mark.parametrize(
