@@ -93,13 +93,13 @@ class GuardStage(Stage):
         redactions: Redactions | None = None
         blocked: Hit | None = None
         dry: Hit | None = None
-        told = set[tuple[str, str]]()
+        listed = set[tuple[str, str]]()
         for text, hit in found:
             guard = hit.rule.partition("/")[0]
             mode = watch.modes[guard]
-            if len(ex.findings) < MOST_FINDINGS or (hit.rule, hit.detail) not in told:
+            if len(ex.findings) < MOST_FINDINGS or (hit.rule, hit.detail) not in listed:
                 ex.find(hit.rule, hit.detail)
-                told.add((hit.rule, hit.detail))
+                listed.add((hit.rule, hit.detail))
             if refuses(mode, hit.open):
                 blocked = blocked or hit
                 continue
