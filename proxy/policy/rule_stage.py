@@ -90,7 +90,7 @@ class RuleStage(Stage):
         redactions = redactions_of(ex)
         for rule, text, spans in hits:
             for start, end in spans:
-                redactions.hide(text[start:end], label(rule))
+                redactions.hide(text[start:end], label(rule), quoted=text.lstrip()[:1] in ("{", "["))
         ex.redactions = {**ex.redactions, **redactions.forth}
         ex.note(self.name, f"{len(redactions.forth)} texts are hidden from the provider")
 

@@ -244,6 +244,11 @@ def test_where_rules_on_requests_look(body: str, call: Call, holds: bool) -> Non
     assert (asked(ruleset(body), call)[0] is not None) == holds, "and again, from what is remembered"
 
 
+def test_a_line_break_in_arguments_is_hidden_as_the_body_writes_it() -> None:
+    _, ex = asked(ruleset("match: {regex: P1.+P2}, action: redact"), say('{"key": "P1\\nP2"}'))
+    assert ex.redactions["P1\nP2"] == ex.redactions["P1\\nP2"]
+
+
 def test_redaction_hides_each_place_and_leaves_placeholders_of_others_alone() -> None:
     rules = ruleset("match: {regex: 'P[0-9]+'}, action: redact")
     deny, ex = asked(rules, say("P1 and P22, not [R0_1]"))
