@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import signal
 import sys
 from typing import Any
@@ -53,9 +54,17 @@ def _check_key(request: web.Request, vendor: Vendor) -> None:
     raise Invalid(_NO_KEY.get(vendor.name, _NO_KEY["openai"]), status=401)
 
 
+def _finite(text: str) -> float:
+    """Return a number; one that no double can hold is none to a vendor either, and could not be written into a reply."""
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(text)
+    return value
+
+
 def _loads(body: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(body)
+        value = json.loads(body, parse_float=_finite)
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict):
