@@ -36,8 +36,42 @@ _PLACE = re.compile(r"--> (.*?):(\d+):\d+")
 _WORDS = re.compile(r"^error: (.+)$", re.MULTILINE)
 
 
+KEPT = 4
+"""Engines that a thread keeps, for as many snapshots: an older one is made anew if it is asked again."""
+
+
+class _Engines(threading.local):
+    """The engines of one thread, by whom they are for, the newest last.
+
+    An engine may only be freed by the thread that made it, and a variable of a frame that an error came through lives as long as the
+    error. So no variable ever holds one: who wants an engine says whose.
+    """
+
+    def __init__(self) -> None:
+        self.of: dict[object, Any] = {}
+
+    def make(self, key: object, policies: Policies) -> None:
+        """Have an engine with `policies` for `key`; the oldest of many goes."""
+        while len(self.of) >= KEPT:
+            del self.of[next(iter(self.of))]
+        self.of[key] = regorus.Engine()
+        try:
+            for module in policies.modules:
+                self.of[key].add_policy(module.file, module.text)
+            self.of[key].add_data_json(encode(policies.data))
+        except BaseException:
+            del self.of[key]  # half of the policies must not decide
+            raise
+
+
+_here = _Engines()
+
+
 class Embedded:
     """The embedded engine of one snapshot.
+
+    It holds no engine itself: those belong to the thread that made them, which alone may let go of them. What a snapshot holds is freed by
+    whichever thread collects it.
 
     Args:
         policies: what to evaluate.
@@ -51,8 +85,7 @@ class Embedded:
             first = policies.modules[0].file
             hint = "policy: {engine: opa:http://127.0.0.1:8181} asks an OPA server"
             raise ConfigErrors([ConfigError(first, 1, "Rego, which this platform has no embedded engine for", "an OPA server", hint)])
-        self._policies = policies
-        self._local = threading.local()
+        self._policies, self._key = policies, object()
         trees = _trees(policies.modules)
         _check(policies.modules, trees)
         self.reads: Mapping[Hook, Reads] = {hook: reads(_heard(hook, policies.modules, trees)) for hook in HOOKS}
@@ -64,13 +97,16 @@ class Embedded:
         Raises:
             ConfigErrors: that failed.
         """
-        engine = _engine(self._policies)
+        error: ConfigError | None = None
         for hook, document in samples.items():
             try:
-                _evaluate(engine, hook, encode(document))
+                self._ask(hook, document)
             except PolicyFault as e:
                 where = e.args[1] if len(e.args) > 1 else (self._policies.modules[0].file, 1)
-                raise ConfigErrors([ConfigError(where[0], where[1], str(e.args[0]), "policies that can be evaluated")]) from None
+                error = ConfigError(where[0], where[1], str(e.args[0]), "policies that can be evaluated")
+                break
+        if error is not None:
+            raise ConfigErrors([error])
 
     async def ask(self, hook: Hook, document: Mapping[str, Any]) -> Any:
         """Return the document of `data.fleetgate.<hook>` for the input `document`.
@@ -84,13 +120,12 @@ class Embedded:
         text = encode(document)
         if len(text) > MAX_INPUT:
             raise PolicyFault(f"what the policies read is larger than {MAX_INPUT >> 20} MiB")
-        engine = getattr(self._local, "engine", None)
-        if engine is None:
-            engine = self._local.engine = _engine(self._policies)
+        if self._key not in _here.of:
+            _here.make(self._key, self._policies)
         try:
-            return _evaluate(engine, hook, text)
+            return _evaluate(self._key, hook, text)
         except _PanickedError as e:
-            del self._local.engine
+            del _here.of[self._key]
             raise PolicyFault(str(e)) from None
 
 
@@ -113,18 +148,10 @@ def encode(document: Mapping[str, Any]) -> str:
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def _engine(policies: Policies) -> Any:
-    engine = regorus.Engine()
-    for module in policies.modules:
-        engine.add_policy(module.file, module.text)
-    engine.add_data_json(encode(policies.data))
-    return engine
-
-
-def _evaluate(engine: Any, hook: Hook, text: str) -> Any:
+def _evaluate(key: object, hook: Hook, text: str) -> Any:
     try:
-        engine.set_input_json(text)
-        found = json.loads(engine.eval_query_as_json(f"data.{ROOT}.{hook}"))
+        _here.of[key].set_input_json(text)
+        found = json.loads(_here.of[key].eval_query_as_json(f"data.{ROOT}.{hook}"))
     except (KeyboardInterrupt, SystemExit):
         raise
     except Exception as e:  # noqa: BLE001  the binding raises RuntimeError for everything; nothing is let pass
@@ -152,14 +179,14 @@ def _said(e: Exception) -> tuple[str, tuple[str, int] | None]:
 def _trees(modules: Sequence[Module]) -> list[Mapping[str, Any]]:
     trees, errors = [], []
     for module in modules:
-        engine = regorus.Engine()
         try:
-            engine.add_policy(module.file, module.text)
-            trees.append(_named(json.loads(engine.get_ast_as_json())[0]["ast"], module.text))
+            _here.make(module, Policies((module,)))
+            trees.append(_named(json.loads(_here.of[module].get_ast_as_json())[0]["ast"], module.text))
         except Exception as e:  # noqa: BLE001  as above
             words, where = _said(e)
             line = where[1] if where else 1
             errors.append(ConfigError(module.file, line, words.removeprefix(f"{module.file}:{line}: "), "Rego v1"))
+        _here.of.pop(module, None)
     if errors:
         raise ConfigErrors(errors)
     return trees

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 from rego_cases import REQUEST, denied, load, proven, said
 
+from proxy.policy import embedded
 from proxy.policy.decision import PolicyFault
 from proxy.policy.embedded import Embedded, encode
+from proxy.policy.rego import Module, Policies
 
 
 def test_it_decides(tmp_path: Path) -> None:
@@ -81,7 +84,38 @@ def test_an_engine_that_panics_is_a_fault_and_is_made_anew(tmp_path: Path, monke
         def set_input_json(self, text: str) -> None:
             raise Panic
 
-    engine._local.engine = Broken()
+    monkeypatch.setattr(embedded._here, "of", {engine._key: Broken()})
     with pytest.raises(PolicyFault, match="the engine broke: Panic"):
         asyncio.run(engine.ask("request", {"time": {"hour": 1}}))
     assert asyncio.run(engine.ask("request", {"time": {"hour": 1}})) == {"deny": ["x"]}
+
+
+def test_a_snapshot_may_be_let_go_of_in_any_thread(tmp_path: Path) -> None:
+    """The engine is bound to its thread and says so when another one frees it, which pytest turns into a failure."""
+    held = [[proven(tmp_path, REQUEST + 'deny contains "x" if input.stream\n')]]
+    held[0].append(held[0])  # type: ignore[arg-type]  # a circle, as snapshots are: only the collector frees it
+    asyncio.run(held[0][0].ask("request", {"stream": True}))
+
+    def forget() -> None:
+        held.clear()
+        gc.collect()
+
+    thread = threading.Thread(target=forget)
+    thread.start()
+    thread.join()
+    gc.collect()
+
+
+def test_a_thread_keeps_few_engines(tmp_path: Path) -> None:
+    engines = [proven(tmp_path, REQUEST + f'deny contains "{n}" if input.stream\n') for n in range(embedded.KEPT + 2)]
+    for n, engine in [*enumerate(engines), *enumerate(engines)]:
+        assert asyncio.run(engine.ask("request", {"stream": True, "n": n})) == {"deny": [str(n)]}
+        assert len(embedded._here.of) <= embedded.KEPT
+
+
+def test_an_engine_that_could_not_be_made_decides_nothing() -> None:
+    broken = Policies((Module("a.rego", "package fleetgate.request\ndeny contains", "fleetgate.request"),))
+    engines = embedded._Engines()
+    with pytest.raises(RuntimeError):
+        engines.make("key", broken)
+    assert engines.of == {}
