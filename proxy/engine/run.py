@@ -25,7 +25,7 @@ from proxy.engine.reply import forwarded, ours
 from proxy.engine.stage import Hook, Tap
 from proxy.model import Deny, Nanos, Reason, Target, Usage
 from proxy.wire.base import Framing
-from proxy.wire.refusals import provider_error, refuse
+from proxy.wire.refusals import error_event, provider_error, refuse
 from proxy.wire.translate.bridge import Untranslatable
 
 log = logging.getLogger("fleetgate.engine")
@@ -307,7 +307,7 @@ class Engine:
                 answer = refuse(asked_by(ex), deny, ex.id)
                 await self._send(ex, answer.status, list(answer.headers), answer.body)
             elif ex.meter is not None and ex.call.stream:
-                ending = (ex.shown or ex.meter).cut(deny) if ex.bridge is None else refuse(ex.protocol, deny, "", streaming=True).body
+                ending = (ex.shown or ex.meter).cut(deny) if ex.bridge is None else error_event(ex.protocol, deny)
                 await ex.client.write(ending)
                 await ex.client.end()
         except ClientGone:

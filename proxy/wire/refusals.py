@@ -113,7 +113,7 @@ def dialect(path: str, headers: Mapping[str, str]) -> str:
     return "anthropic" if path.startswith("/v1/messages") or "anthropic-version" in headers else "openai"
 
 
-def refuse(asker: Asker | str, deny: Deny, request_id: str, streaming: bool = False) -> Refusal:
+def refuse(asker: Asker | str, deny: Deny, request_id: str) -> Refusal:
     """Return the refusal for `deny`, before anything of a reply went out.
 
     Args:
@@ -123,8 +123,6 @@ def refuse(asker: Asker | str, deny: Deny, request_id: str, streaming: bool = Fa
     """
     if isinstance(asker, str):
         asker = Asker(asker)
-    if streaming:
-        return Refusal(200, (("content-type", "text/event-stream"),), error_event(asker.protocol, deny, request_id))
     retry = _retry(deny)
     if asker.websocket and deny.reason is Reason.UNMETERED_ROUTE:
         return Refusal(426, (("content-type", "application/json"), ("upgrade", "HTTP/1.1")), _body("openai", deny, request_id))

@@ -103,7 +103,7 @@ class MessagesWriter(StreamWriter):
         if self._waiting <= MAX_LETTERS and len(self._later) <= MAX_CALLS:
             return b""
         self._failed = True
-        return refusals.refuse("anthropic", TOO_LONG, "", streaming=True).body
+        return refusals.error_event("anthropic", TOO_LONG)
 
     def _more(self, step: ToolMore) -> bytes:
         if self._open is not None and self._open.call == step.index:
@@ -158,7 +158,7 @@ class MessagesWriter(StreamWriter):
         if self._failed:
             return b""
         if deny.reason not in CUT_SHORT or not self._began:
-            return refusals.refuse("anthropic", deny, "", streaming=True).body
+            return refusals.error_event("anthropic", deny)
         if self._stop is not None:
             return self._flush() + self._ending(reason_of(self._stop, self._calls > 0), {})
         return self._close() + self._ending("max_tokens", {"fleetgate": refusals.decision(deny)})

@@ -217,4 +217,4 @@ class OllamaWriter(StreamWriter):
         if self._over:
             return b""
         self._over = True
-        return refusals.refuse("ollama", deny, "", streaming=True).body
+        return refusals.error_event("ollama", deny)

@@ -338,7 +338,7 @@ class ChatWriter(StreamWriter):
         if self._failed:
             return b""
         if deny.reason not in CUT_SHORT:
-            return refusals.refuse("openai", deny, "", streaming=True).body + DONE
+            return refusals.error_event("openai", deny) + DONE
         if self._stop is not None:
             return self._begin() + self._delta({}, finish_of(self._stop, self._called)) + DONE
         ending = {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}], "fleetgate": refusals.decision(deny)}
