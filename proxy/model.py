@@ -265,14 +265,14 @@ class BudgetRule:
         unit: what is counted; `concurrency` counts calls in flight and is never spent.
         limit: in nanos for `usd`, else a count.
         window: minute, hour, day, week, month (UTC calendar), session, run, total, or `rolling 24h`.
-        on_exceed: `deny` or `warn` here; other actions are kept for later stages of the budget.
+        on_exceed: `deny`, `warn`, `local` (a local model serves it), or `downgrade:MODEL` (that model does); both within the limit.
         reason: what a refusal is called: budget_exceeded, or step_limit for a bound on calls in a session.
         shadow: counts, and refuses only dry.
     """
 
     name: str
     scope: tuple[tuple[str, str], ...]
-    unit: Literal["usd", "tokens", "requests", "concurrency"]
+    unit: Literal["usd", "tokens", "input_tokens", "output_tokens", "requests", "concurrency"]
     limit: int
     window: str
     source: Source
@@ -331,23 +331,40 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who the caller proved to be: the agent pattern of its key, and the key's public id (never the key)."""
+    """Who the caller proved to be: the agent pattern of its key, the key's public id (never the key), and what the key is bound to.
+
+    `run` is the run that all of its calls belong to, whatever they say; `limit` is what the key may spend in all, None for no bound.
+    """
 
     agent: str
     key_id: str
+    run: str = ""
+    limit: Nanos | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class LoopSignal:
-    """What the loop detector thinks of the request: level, the rule that fired, and how often it saw the repeat."""
+    """What the loop detector thinks of the request.
+
+    Attributes:
+        level: how sure it is and what that leads to: `warn` only says so, from `nudge` on something is done about it.
+        rule: the rule that fired. count: how often it saw the repeat.
+        action: what was done, where that is more than a nudge: persona, downgrade, strip_tools, escalate.
+        since: how many steps ago the loop began. wasted: what was paid since, as far as it is known.
+    """
 
     level: Literal["none", "warn", "nudge", "block"] = "none"
     rule: str = ""
     count: int = 0
+    action: str = ""
+    since: int = 0
+    wasted: Nanos = Nanos(0)
 
     def header(self) -> str:
         """The value of `x-fleetgate-loop`."""
-        return "none" if self.level == "none" else f"{self.level};rule={self.rule};count={self.count}"
+        if self.level == "none":
+            return "none"
+        return f"{self.level};rule={self.rule};count={self.count}{f';action={self.action}' if self.action else ''}"
 
 
 NO_LOOP = LoopSignal()

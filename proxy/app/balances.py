@@ -23,7 +23,7 @@ async def balances(files: Files, store: BudgetStore, grants: Iterable[Grant], no
         facts = Facts(team=grant.team, agent=grant.agent, key=key_id, session="", run="")
         for claim in (*fleet.claims(facts, now, AMOUNTS), *RuleSet(grant.budgets).claims(facts, now, AMOUNTS)):
             found.setdefault(claim.counter, claim)
-    known = await store.balances(list(found))
+    known = await store.balances(list(found), now)
     return [_shown(claim, *known.get(counter, (0, 0))) for counter, claim in found.items()]
 
 

@@ -154,7 +154,7 @@ async def _sweep(house: House) -> None:
             log.error("expired holds cannot be swept: %s", e)
         else:
             if expired:
-                log.warning("%d holds expired and were charged in full", expired)
+                log.warning("%d holds expired and were charged in full", len(expired))
 
 
 async def _simulate(stack: AsyncExitStack) -> str:

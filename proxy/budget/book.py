@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from proxy.budget.port import TOMBSTONE_S, Balance, Claim, Exceeded, Held, Unit
+from proxy.budget.port import TOMBSTONE_S, Balance, Claim, Ended, Exceeded, Held, Unit
 from proxy.engine.ports import StoreError
 
 Part = tuple[str, Unit, int | None, int, *tuple[Any, ...]]
@@ -26,12 +26,12 @@ class Counter:
 
 
 class Hold:
-    """One hold that stands. `parts` are its claims, or what was read of them."""
+    """One hold that stands. `parts` are its claims, or what was read of them; `about` is what its reserve said."""
 
-    __slots__ = ("expires", "parts")
+    __slots__ = ("about", "expires", "parts")
 
-    def __init__(self, parts: Sequence[Part], expires: float) -> None:
-        self.parts, self.expires = parts, expires
+    def __init__(self, parts: Sequence[Part], expires: float, about: str = "") -> None:
+        self.parts, self.expires, self.about = parts, expires, about
 
 
 class Book:
@@ -51,7 +51,7 @@ class Book:
         self.dirty_counters: set[str] = set()
         self.dirty_holds: set[str] = set()
 
-    def reserve(self, hold_id: str, claims: Sequence[Claim], now: float, hold_expires: float) -> Held | Exceeded:
+    def reserve(self, hold_id: str, claims: Sequence[Claim], now: float, hold_expires: float, about: str = "") -> Held | Exceeded:
         """See `BudgetStore.reserve`."""
         if hold_id in self.settled:
             raise StoreError("the hold was settled before")
@@ -59,7 +59,7 @@ class Book:
             return self._again(self.holds[hold_id], claims)
         counters = self.counters
         touched: list[Counter] = []
-        for key, _, limit, amount, expires, _, _, _ in claims:
+        for key, _, limit, amount, expires, _, _, _, _ in claims:
             counter = counters.get(key)
             if counter is None:
                 counter = counters[key] = Counter()
@@ -68,7 +68,7 @@ class Book:
             counter.held += amount
             counter.expires = max(counter.expires, expires)
             touched.append(counter)
-        self.holds[hold_id] = Hold(claims, hold_expires)
+        self.holds[hold_id] = Hold(claims, hold_expires, about)
         if self._watched:
             self.dirty_holds.add(hold_id)
             self.dirty_counters.update([claim[0] for claim in claims])
@@ -93,14 +93,14 @@ class Book:
             raise StoreError("there is no such hold, or it was settled")
         wanted: dict[str, int] = {}
         parts = [part[:4] for part in hold.parts]
-        for index, (key, unit, limit, _) in enumerate(parts):
-            counter, total = self.counters[key], wanted.get(key, 0) + amounts.get(unit, 0)
+        for index, (key, unit, limit, amount) in enumerate(parts):
+            counter, total = self.counters[key], wanted.get(key, 0) + max(0, amounts.get(unit, 0) - amount)
             if limit is not None and counter.spent + counter.held + total > limit:
                 return Exceeded(index, tuple([self.balance(part[0]) for part in hold.parts]))
             wanted[key] = total
         for key, more in wanted.items():
             self.counters[key].held += more
-        hold.parts = [(key, unit, limit, amount + amounts.get(unit, 0)) for key, unit, limit, amount in parts]
+        hold.parts = [(key, unit, limit, max(amount, amounts.get(unit, 0))) for key, unit, limit, amount in parts]
         hold.expires = max(hold.expires, hold_expires or 0.0)
         if self._watched:
             self.dirty_holds.add(hold_id)
@@ -141,13 +141,19 @@ class Book:
         counter = self.counters.get(key)
         return (counter.spent, counter.held) if counter else (0, 0)
 
-    def sweep(self, now: float) -> int:
+    def sweep(self, now: float) -> list[Ended]:
         """See `BudgetStore.sweep`."""
-        over = [hold_id for hold_id, hold in self.holds.items() if hold.expires <= now]
-        for hold_id in over:
+        over = [(hold_id, hold) for hold_id, hold in self.holds.items() if hold.expires <= now]
+        for hold_id, _ in over:
             self.settle(hold_id, None, now)
         while self.settled and self.settled[first := next(iter(self.settled))] <= now:
             del self.settled[first]
         for key in [k for k, c in self.counters.items() if c.expires <= now and not c.held]:
             del self.counters[key]
-        return len(over)
+        return [ended(hold_id, hold) for hold_id, hold in over]
+
+
+def ended(hold_id: str, hold: Hold) -> Ended:
+    """Return what settling `hold` in full charges."""
+    parts = [part[:4] for part in hold.parts]
+    return Ended(hold_id, tuple([(key, unit, amount) for key, unit, _, amount in parts if unit != "concurrency"]), hold.about)

@@ -26,7 +26,7 @@ def left(rules: Sequence[BudgetRule], store: BudgetStore) -> Left:
         claims = [*fleet.claims(facts, ex.wall, AMOUNTS), *RuleSet(ex.grant.budgets).claims(facts, ex.wall, AMOUNTS)]
         if not claims:
             return []
-        known = await store.balances([claim.counter for claim in claims])
+        known = await store.balances([claim.counter for claim in claims], ex.wall)
         return [_shown(claim, *known.get(claim.counter, (0, 0))) for claim in claims if claim.rule is not None]
 
     return look

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from proxy.model import BudgetRule
 
-Unit = Literal["usd", "tokens", "requests", "concurrency"]
+Unit = Literal["usd", "tokens", "input_tokens", "output_tokens", "requests", "concurrency"]
 
 TOMBSTONE_S = 120.0
 """How long a settled hold is remembered, so that a doubled reserve cannot stand up again. Later settles find nothing to change."""
@@ -30,6 +30,8 @@ class Claim(NamedTuple):
         rule: the rule that asked, for whoever explains a refusal. Stores do not look at it.
         resets_at: when the window ends, UTC seconds, or None.
         target: which target of the route the claim stands for, as (provider, model); None when it holds whoever serves.
+        span: length of a rolling window in seconds, 0 for a window that has a beginning. What was spent longer ago than that (and up to
+            one `SLICES`-th of it longer) counts no more.
     """
 
     counter: str
@@ -40,7 +42,11 @@ class Claim(NamedTuple):
     rule: BudgetRule | None = None
     resets_at: float | None = None
     target: tuple[str, str] | None = None
+    span: float = 0.0
 
+
+SLICES = 60
+"""A rolling window forgets in so many steps: what was spent in one step is forgotten together, never early."""
 
 Balance = tuple[int, int]
 """What is spent and what is held of one counter."""
@@ -55,10 +61,23 @@ class Held:
 
 @dataclass(slots=True)
 class Exceeded:
-    """Nothing is held: claim number `index` does not fit. `balances` are those of all claims, in order."""
+    """Nothing is held: claim number `index` does not fit. `balances` are those of all claims, in order.
+
+    `frees_at`: when the counter's rolling window next forgets something, UTC seconds; None where nothing is forgotten step by step.
+    """
 
     index: int
     balances: tuple[Balance, ...]
+    frees_at: float | None = None
+
+
+@dataclass(slots=True)
+class Ended:
+    """A hold that a sweep settled in full: what it charged, as (counter, unit, amount), and what the reserve said that it was about."""
+
+    hold_id: str
+    charged: tuple[tuple[str, Unit, int], ...]
+    about: str = ""
 
 
 class BudgetStore(Protocol):
@@ -68,8 +87,10 @@ class BudgetStore(Protocol):
     that bills more than the bound has spent the money: that is charged in full, and the counter then refuses.)
     """
 
-    async def reserve(self, hold_id: str, claims: Sequence[Claim], now: float, hold_expires: float) -> Held | Exceeded:
+    async def reserve(self, hold_id: str, claims: Sequence[Claim], now: float, hold_expires: float, about: str = "") -> Held | Exceeded:
         """Hold all of `claims` or none. Of a hold that stands already with the same claims, return its balances and change nothing.
+
+        `about` is a short text that is kept with the hold, for whoever finds it after its process died.
 
         Raises:
             StoreError: no answer, the hold was settled before, or one of that id stands with other claims.
@@ -77,7 +98,9 @@ class BudgetStore(Protocol):
         ...
 
     async def extend(self, hold_id: str, amounts: Mapping[str, int], now: float, hold_expires: float | None = None) -> Held | Exceeded:
-        """Hold `amounts` (by unit) more on each of the hold's counters, all or none, and perhaps for longer.
+        """Have the hold cover `amounts` (by unit, in all, not in addition) on each of its counters, all or none, and perhaps for longer.
+
+        A counter that holds that much already stays as it is, so a doubled or late call changes nothing; nor does a unit not named.
 
         Raises:
             StoreError: no answer, or no such hold.
@@ -95,12 +118,12 @@ class BudgetStore(Protocol):
         """End the hold at no charge: nothing was sent."""
         ...
 
-    async def balances(self, counters: Sequence[str]) -> dict[str, Balance]:
-        """Return what is spent and held of each of `counters`; (0, 0) for one that nobody touched."""
+    async def balances(self, counters: Sequence[str], now: float) -> dict[str, Balance]:
+        """Return what is spent and held of each of `counters` at `now`; (0, 0) for one that nobody touched."""
         ...
 
-    async def sweep(self, now: float) -> int:
-        """Settle in full every hold whose time is over (its process died), forget what expired, return how many holds it ended."""
+    async def sweep(self, now: float) -> list[Ended]:
+        """Settle in full every hold whose time is over (its process died), forget what expired, return the holds that it ended."""
         ...
 
     async def close(self) -> None:

@@ -194,10 +194,10 @@ class Plan:
                 session = session or f",session={safe(facts.session)}"
                 head = f"{head}{session}{tail}"
             elif kind == _OPEN:
-                made = _claim(Claim, (tail, unit, limit, amount, later if expires is None else expires, rule, resets_at, None))
+                made = _claim(Claim, (tail, unit, limit, amount, later if expires is None else expires, rule, resets_at, None, 0.0))
                 found += _open(compiled, facts, head, made)
                 continue
-            found.append(_claim(Claim, (head, unit, limit, amount, later if expires is None else expires, rule, resets_at, None)))
+            found.append(_claim(Claim, (head, unit, limit, amount, later if expires is None else expires, rule, resets_at, None, 0.0)))
         return found
 
 

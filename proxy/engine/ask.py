@@ -42,6 +42,7 @@ def request_for(ex: Exchange, target: Target) -> tuple[UpstreamRequest, Bridge |
         max_output=ex.max_output,
         ask_usage=call.stream and not call.wants_usage,
         max_output_key="max_tokens" if target.local else "max_completion_tokens",
+        steer=ex.steer,
     )
     headers, hidden = upstream_headers(ex.headers), ex.redactions
     if ex.bridge is not None:  # what an earlier target would have gone without

@@ -13,11 +13,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from proxy.engine.notice import Tell, nobody
 from proxy.engine.ports import Client, Clock, Sink, Transport
 from proxy.engine.stage import Plan
 from proxy.model import NO_LOOP, Deny, Finding, Grant, LoopSignal, Nanos, Principal, Route, Target, Usage
 from proxy.wire.base import Codec, Meter
-from proxy.wire.call import Call
+from proxy.wire.call import Call, Steer
 from proxy.wire.translate.bridge import Bridge
 
 Release = Callable[["Exchange"], Awaitable[None]]
@@ -44,6 +45,8 @@ class Runtime:
     refusal: Literal["error", "message"] = "error"
     count: Count = lambda ex: ex.meter.pieces if ex.meter is not None else 0
     """A floor of the output tokens seen so far in a stream; asked only when its pieces outnumber the hold."""
+    tell: Tell = nobody
+    """Takes what people outside should hear of."""
 
 
 _NOTHING: Mapping[str, str] = {}
@@ -102,6 +105,7 @@ class Exchange:
         "sizes",
         "started",
         "status",
+        "steer",
         "t0_ns",
         "target",
         "upstream_status",
@@ -186,6 +190,7 @@ class Exchange:
         self.status = 0
         self.upstream_status = 0
         self.max_output = None
+        self.steer: Steer | None = None
         self.route_to = self.route_rule = ""
         self.held_output = self.look_at = self.history = 0
         self.reply_body = b""

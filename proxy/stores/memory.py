@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 
 from proxy.budget.book import Book
-from proxy.budget.port import Balance, Claim, Exceeded, Held
+from proxy.budget.port import Balance, Claim, Ended, Exceeded, Held
 
 
 class MemoryBudget:
@@ -17,9 +17,9 @@ class MemoryBudget:
     def __init__(self) -> None:
         self._book = Book(watched=False)
 
-    async def reserve(self, hold_id: str, claims: Sequence[Claim], now: float, hold_expires: float) -> Held | Exceeded:
+    async def reserve(self, hold_id: str, claims: Sequence[Claim], now: float, hold_expires: float, about: str = "") -> Held | Exceeded:
         """See `BudgetStore.reserve`."""
-        return self._book.reserve(hold_id, claims, now, hold_expires)
+        return self._book.reserve(hold_id, claims, now, hold_expires, about)
 
     async def extend(self, hold_id: str, amounts: Mapping[str, int], now: float, hold_expires: float | None = None) -> Held | Exceeded:
         """See `BudgetStore.extend`."""
@@ -33,11 +33,11 @@ class MemoryBudget:
         """See `BudgetStore.release`."""
         return self._book.settle(hold_id, {}, now)
 
-    async def balances(self, counters: Sequence[str]) -> dict[str, Balance]:
+    async def balances(self, counters: Sequence[str], now: float) -> dict[str, Balance]:
         """See `BudgetStore.balances`."""
         return {key: self._book.balance(key) for key in counters}
 
-    async def sweep(self, now: float) -> int:
+    async def sweep(self, now: float) -> list[Ended]:
         """See `BudgetStore.sweep`."""
         return self._book.sweep(now)
 

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from proxy.budget.book import Book, Counter, Hold, Part
-from proxy.budget.port import Exceeded
+from proxy.budget.book import Book, Counter, Hold, Part, ended
+from proxy.budget.port import Ended, Exceeded
 from proxy.engine.ports import StoreError
 
 MOST_COUNTERS = 20_000
@@ -116,21 +116,23 @@ class Rows:
             self._stored.discard(hold_id)
         self._clear()
 
-    def sweep(self, now: float) -> int:
-        """Settle what expired in full, delete what nobody needs, and return how many holds that ended."""
+    def sweep(self, now: float) -> list[Ended]:
+        """Settle what expired in full, delete what nobody needs, and return the holds that this ended."""
 
-        def work() -> int:
+        def work() -> list[Ended]:
             self.forget()
             over = msgspec.json.decode(self._db.execute(_OVER, (now,)).fetchone()[0])
             self._load((), over)
-            ended = sum([self.book.settle(hold_id, None, now) for hold_id in over])
+            found = [ended(hold_id, self.book.holds[hold_id]) for hold_id in over]
+            for hold_id in over:
+                self.book.settle(hold_id, None, now)
             if over:
                 self._write()
             self._db.execute("DELETE FROM budget_holds WHERE expires <= ? AND parts IS NULL", (now,))
             self._db.execute("DELETE FROM budget_counters WHERE expires <= ? AND held = 0", (now,))
             self._db.execute("UPDATE counters SET value = value + 1 WHERE name = 'budget'")
             self.forget()
-            return ended
+            return found
 
         return self._locked(work)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.budget.book import Book
-from proxy.budget.port import Balance, Claim, Exceeded, Held
+from proxy.budget.port import Balance, Claim, Ended, Exceeded, Held
 from proxy.engine.ports import StoreError
 from proxy.stores.rows import Rows, Verb
 from proxy.stores.schema import connect
@@ -59,11 +59,11 @@ class SqliteBudget:
         self._thread = threading.Thread(target=self._write_loop, name="fleetgate-budget", daemon=True)
         self._thread.start()
 
-    async def reserve(self, hold_id: str, claims: Sequence[Claim], now: float, hold_expires: float) -> Held | Exceeded:
+    async def reserve(self, hold_id: str, claims: Sequence[Claim], now: float, hold_expires: float, about: str = "") -> Held | Exceeded:
         """See `BudgetStore.reserve`."""
 
         def run(book: Book) -> Held | Exceeded:
-            return book.reserve(hold_id, claims, now, hold_expires)
+            return book.reserve(hold_id, claims, now, hold_expires, about)
 
         found: Held | Exceeded = await self._submit(Verb(run, (hold_id,), [claim[0] for claim in claims], new=True))
         return found
@@ -83,14 +83,14 @@ class SqliteBudget:
         ended: bool = await self._submit(Verb(lambda book: book.settle(hold_id, {}, now), (hold_id,)), urgent=False)
         return ended
 
-    async def balances(self, counters: Sequence[str]) -> dict[str, Balance]:
+    async def balances(self, counters: Sequence[str], now: float) -> dict[str, Balance]:
         """See `BudgetStore.balances`."""
         found: dict[str, Balance] = await self._submit(Verb(lambda book: {key: book.balance(key) for key in counters}, (), counters))
         return found
 
-    async def sweep(self, now: float) -> int:
+    async def sweep(self, now: float) -> list[Ended]:
         """See `BudgetStore.sweep`."""
-        ended: int = await self._submit(now)
+        ended: list[Ended] = await self._submit(now)
         return ended
 
     async def close(self) -> None:

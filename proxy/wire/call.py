@@ -155,6 +155,23 @@ class Call:
     members: Mapping[str, Span] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Steer:
+    """How a model that goes in circles is helped out of them. The client sees nothing of it: it changes what goes upstream alone.
+
+    Attributes:
+        note: words that the model reads at the end of the conversation, after all that a provider may have cached; empty for none.
+        system: a system prompt that takes the place of the client's own, None to leave it.
+        temperature: the temperature to sample at, None to leave it.
+        no_tools: the model may not call tools on this turn.
+    """
+
+    note: str = ""
+    system: str | None = None
+    temperature: float | None = None
+    no_tools: bool = False
+
+
 @dataclass(slots=True)
 class Edit:
     """What must change in a body before it goes upstream; None or False leaves that part as it is."""
@@ -163,6 +180,7 @@ class Edit:
     max_output: int | None = None
     ask_usage: bool = False
     max_output_key: str = ""
+    steer: Steer | None = None
 
 
 @dataclass(slots=True)

@@ -27,7 +27,7 @@ class Bench:
             await release(ex)
 
     async def balance(self, counter: str) -> Balance:
-        return (await self.store.balances([counter]))[counter]
+        return (await self.store.balances([counter], 0))[counter]
 
 
 def run(body: Callable[[], Awaitable[None]]) -> None:

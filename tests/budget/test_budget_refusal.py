@@ -195,7 +195,7 @@ class Broken(MemoryBudget):
         super().__init__()
         self.applied = applied
 
-    async def reserve(self, hold_id: str, claims: Any, now: float, hold_expires: float) -> Held | Exceeded:
+    async def reserve(self, hold_id: str, claims: Any, now: float, hold_expires: float, about: str = "") -> Held | Exceeded:
         if self.applied:
             await super().reserve(hold_id, claims, now, hold_expires)
         raise StoreError("lost")
@@ -209,7 +209,7 @@ def test_a_store_that_does_not_answer_refuses_and_leaves_no_hold(applied: bool) 
             await BudgetStage([rule()], store).request(ex)
         for _, release in ex.defers:
             await release(ex)
-        assert await store.balances([CAP]) == {CAP: (0, 0)}
+        assert await store.balances([CAP], 0) == {CAP: (0, 0)}
 
     run(body)
 
@@ -217,7 +217,7 @@ def test_a_store_that_does_not_answer_refuses_and_leaves_no_hold(applied: bool) 
 class Racing(MemoryBudget):
     """A store where another call takes a part between the refusal and the second try."""
 
-    async def reserve(self, hold_id: str, claims: Any, now: float, hold_expires: float) -> Held | Exceeded:
+    async def reserve(self, hold_id: str, claims: Any, now: float, hold_expires: float, about: str = "") -> Held | Exceeded:
         answer = await super().reserve(hold_id, claims, now, hold_expires)
         if isinstance(answer, Exceeded):
             name = f"other{len(self._book.holds)}"

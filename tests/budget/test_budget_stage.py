@@ -187,8 +187,8 @@ def test_a_hold_outlives_its_process_only_until_it_expires() -> None:
         bench, ex = Bench(rule(limit=1.0)), exchange({"max_tokens": 10})
         await bench.stage.request(ex)
         held = (await bench.balance(CAP))[1]
-        assert await bench.store.sweep(ex.wall + HOLD_S - 1) == 0
-        assert await bench.store.sweep(ex.wall + HOLD_S) == 1
+        assert len(await bench.store.sweep(ex.wall + HOLD_S - 1)) == 0
+        assert len(await bench.store.sweep(ex.wall + HOLD_S)) == 1
         assert await bench.balance(CAP) == (held, 0)
 
     run(body)
@@ -283,7 +283,7 @@ def test_an_id_that_stands_for_another_call_lets_nothing_go_free() -> None:
 @pytest.mark.parametrize("steps", range(6))
 def test_a_request_that_is_cancelled_anywhere_leaves_no_hold(steps: int) -> None:
     class Slow(MemoryBudget):
-        async def reserve(self, hold_id: str, claims: Any, now: float, hold_expires: float) -> Held | Exceeded:
+        async def reserve(self, hold_id: str, claims: Any, now: float, hold_expires: float, about: str = "") -> Held | Exceeded:
             await asyncio.sleep(0)
             answer = await super().reserve(hold_id, claims, now, hold_expires)
             await asyncio.sleep(0)
@@ -298,7 +298,7 @@ def test_a_request_that_is_cancelled_anywhere_leaves_no_hold(steps: int) -> None
         await asyncio.gather(task, return_exceptions=True)
         for _, release in ex.defers:
             await release(ex)
-        assert await store.balances([CAP]) == {CAP: (0, 0)}
+        assert await store.balances([CAP], 0) == {CAP: (0, 0)}
         assert store._book.holds == {}
 
     run(body)

@@ -225,7 +225,7 @@ async def _settled(world: World, cell: Cell, record: Record, reported: Usage | N
     assert list(store.held) == [record.id], "(3) one exchange, one hold"
     if want.amount == "expired":
         assert not store.ends
-        assert await store.sweep(store.expires + 1) == 1
+        assert len(await store.sweep(store.expires + 1)) == 1
         return
     assert len(store.ends) == 1, f"(3) one settle, not {store.ends}"
     verb, hold, amounts = store.ends[0]
@@ -269,5 +269,5 @@ async def _balances(world: World, cell: Cell, records: list[Record]) -> None:
     if want.amount == "expired":
         spent = {unit: 0 if unit == "concurrency" else store.most(unit) for unit in spent}
         assert spent["requests"] == 1
-    for counter, found in (await store.balances(list(store.counters))).items():
+    for counter, found in (await store.balances(list(store.counters), 0)).items():
         assert found == (spent[store.counters[counter]], 0), f"(4) {counter}: (spent, held) is {found}"

@@ -77,7 +77,7 @@ async def send_bad(world: World, cell: BadCell) -> None:
         assert len(world.calls.kept) == 1
         assert len(world.store.ends) == 1
         assert record.cost <= world.store.most("usd")
-    for found in (await world.store.balances(list(world.store.counters))).values():
+    for found in (await world.store.balances(list(world.store.counters), 0)).values():
         assert found[1] == 0, "nothing stays held"
     assert record.cost < MILLION**2
 

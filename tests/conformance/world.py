@@ -21,7 +21,7 @@ from typing import Any, Self
 from proxy.app import build
 from proxy.app.house import House
 from proxy.app.me import Me
-from proxy.budget.port import Balance, Claim, Exceeded, Held
+from proxy.budget.port import Balance, Claim, Ended, Exceeded, Held
 from proxy.engine.exchange import Runtime
 from proxy.engine.ports import StoreError
 from proxy.engine.record import Record
@@ -146,9 +146,9 @@ class Watched:
         if verb in self.fails:
             raise StoreError("the matrix says that the store is down")
 
-    async def reserve(self, hold_id: str, claims: Sequence[Claim], now: float, hold_expires: float) -> Held | Exceeded:
+    async def reserve(self, hold_id: str, claims: Sequence[Claim], now: float, hold_expires: float, about: str = "") -> Held | Exceeded:
         self._asked("reserve")
-        answer = await self.inner.reserve(hold_id, claims, now, hold_expires)
+        answer = await self.inner.reserve(hold_id, claims, now, hold_expires, about)
         if isinstance(answer, Held):
             assert hold_id not in self.held, "one exchange holds once"
             self.held[hold_id] = claims
@@ -169,10 +169,10 @@ class Watched:
         self.ends.append(("release", hold_id, {}))
         return await self.inner.release(hold_id, now)
 
-    async def balances(self, counters: Sequence[str]) -> dict[str, Balance]:
-        return await self.inner.balances(counters)
+    async def balances(self, counters: Sequence[str], now: float) -> dict[str, Balance]:
+        return await self.inner.balances(counters, now)
 
-    async def sweep(self, now: float) -> int:
+    async def sweep(self, now: float) -> list[Ended]:
         return await self.inner.sweep(now)
 
     async def close(self) -> None:

@@ -137,7 +137,7 @@ def test_a_killed_server_leaves_holds_that_expire_charged_in_full(sim: Simulator
         async def sweep(after_s: float) -> int:
             stores = open_store(f"sqlite:{proxy.folder / 'fleetgate.db'}")
             try:
-                return await stores.budget.sweep(time.time() + after_s)
+                return len(await stores.budget.sweep(time.time() + after_s))
             finally:
                 await stores.close()
 

@@ -21,7 +21,7 @@ def test_reserve_holds_and_settle_spends_what_was_used(url: str) -> None:
     async def body(store: BudgetStore) -> None:
         assert await store.reserve("h", [usd("a", 100, 60), Claim("t", "tokens", None, 9, LATE)], 1, 50) == Held(((0, 60), (0, 9)))
         assert await store.settle("h", {"usd": 25, "tokens": 4}, 2)
-        assert await store.balances(["a", "t", "never"]) == {"a": (25, 0), "t": (4, 0), "never": (0, 0)}
+        assert await store.balances(["a", "t", "never"], 0) == {"a": (25, 0), "t": (4, 0), "never": (0, 0)}
 
     run(url, body)
 
@@ -31,7 +31,7 @@ def test_a_refused_reserve_holds_nothing_anywhere(url: str) -> None:
         await store.reserve("one", [usd("b", 100, 90)], 1, 50)
         answer = await store.reserve("two", [usd("a", 100, 20), usd("b", 100, 20)], 1, 50)
         assert answer == Exceeded(1, ((0, 0), (0, 90)))
-        assert await store.balances(["a", "b"]) == {"a": (0, 0), "b": (0, 90)}
+        assert await store.balances(["a", "b"], 0) == {"a": (0, 0), "b": (0, 90)}
         assert isinstance(await store.reserve("two", [usd("a", 100, 20), usd("b", 100, 10)], 1, 50), Held)
 
     run(url, body)
@@ -54,7 +54,7 @@ def test_doubled_and_late_verbs_change_nothing(url: str) -> None:
         assert await store.settle("h", {"usd": 10}, 2) is True
         assert await store.settle("h", {"usd": 60}, 3) is False
         assert await store.release("h", 3) is False
-        assert await store.balances(["a"]) == {"a": (10, 0)}
+        assert await store.balances(["a"], 0) == {"a": (10, 0)}
         with pytest.raises(StoreError):
             await store.reserve("h", [usd("a", 100, 1)], 4, 50)
         with pytest.raises(StoreError):
@@ -67,7 +67,7 @@ def test_release_refunds_all_and_needs_no_hold(url: str) -> None:
     async def body(store: BudgetStore) -> None:
         await store.reserve("h", [usd("a", 100, 60), Claim("r", "requests", 5, 1, LATE)], 1, 50)
         assert await store.release("h", 2) is True
-        assert await store.balances(["a", "r"]) == {"a": (0, 0), "r": (0, 0)}
+        assert await store.balances(["a", "r"], 0) == {"a": (0, 0), "r": (0, 0)}
         assert await store.release("unknown", 2) is False
         with pytest.raises(StoreError):
             await store.reserve("unknown", [usd("a", 100, 1)], 3, 50)
@@ -79,7 +79,7 @@ def test_settle_can_refund_single_counters(url: str) -> None:
     async def body(store: BudgetStore) -> None:
         await store.reserve("h", [usd("served", 100, 60), usd("other", 100, 60)], 1, 50)
         await store.settle("h", {"usd": 30}, 2, refund=["other"])
-        assert await store.balances(["served", "other"]) == {"served": (30, 0), "other": (0, 0)}
+        assert await store.balances(["served", "other"], 0) == {"served": (30, 0), "other": (0, 0)}
 
     run(url, body)
 
@@ -88,7 +88,7 @@ def test_more_than_was_held_is_charged_in_full(url: str) -> None:
     async def body(store: BudgetStore) -> None:
         await store.reserve("h", [usd("a", 100, 10)], 1, 50)
         await store.settle("h", {"usd": 150}, 2)
-        assert await store.balances(["a"]) == {"a": (150, 0)}
+        assert await store.balances(["a"], 0) == {"a": (150, 0)}
         assert await store.reserve("i", [usd("a", 100, 0)], 3, 50) == Exceeded(0, ((150, 0),))
 
     run(url, body)
@@ -97,12 +97,13 @@ def test_more_than_was_held_is_charged_in_full(url: str) -> None:
 def test_extend_grows_every_claim_or_none(url: str) -> None:
     async def body(store: BudgetStore) -> None:
         await store.reserve("h", [usd("a", 100, 10), usd("b", 30, 10)], 1, 50)
-        assert await store.extend("h", {"usd": 20}, 2) == Held(((0, 30), (0, 30)))
-        assert await store.extend("h", {"usd": 1}, 2) == Exceeded(1, ((0, 30), (0, 30)))
+        assert await store.extend("h", {"usd": 30}, 2) == Held(((0, 30), (0, 30)))
+        assert await store.extend("h", {"usd": 30}, 2) == Held(((0, 30), (0, 30))), "a doubled call changes nothing"
+        assert await store.extend("h", {"usd": 31}, 2) == Exceeded(1, ((0, 30), (0, 30)))
         assert await store.extend("h", {}, 2, hold_expires=90) == Held(((0, 30), (0, 30)))
-        assert await store.sweep(60) == 0, "it was extended until 90"
+        assert len(await store.sweep(60)) == 0, "it was extended until 90"
         await store.settle("h", {"usd": 5}, 61)
-        assert await store.balances(["a", "b"]) == {"a": (5, 0), "b": (5, 0)}
+        assert await store.balances(["a", "b"], 0) == {"a": (5, 0), "b": (5, 0)}
         with pytest.raises(StoreError):
             await store.extend("never", {"usd": 1}, 2)
 
@@ -113,12 +114,12 @@ def test_sweep_settles_expired_holds_in_full_and_frees_what_runs(url: str) -> No
     async def body(store: BudgetStore) -> None:
         await store.reserve("dead", [usd("a", 100, 40), Claim("c", "concurrency", 2, 1, LATE)], 1, 50)
         await store.reserve("alive", [usd("a", 100, 30)], 1, 500)
-        assert await store.sweep(50) == 1
-        assert await store.sweep(51) == 0
-        assert await store.balances(["a", "c"]) == {"a": (40, 30), "c": (0, 0)}
+        assert len(await store.sweep(50)) == 1
+        assert len(await store.sweep(51)) == 0
+        assert await store.balances(["a", "c"], 0) == {"a": (40, 30), "c": (0, 0)}
         assert await store.settle("dead", {"usd": 1}, 60) is False, "too late"
         await store.settle("alive", {"usd": 1}, 60)
-        assert await store.balances(["a"]) == {"a": (41, 0)}
+        assert await store.balances(["a"], 0) == {"a": (41, 0)}
 
     run(url, body)
 
@@ -129,8 +130,8 @@ def test_a_settle_just_before_the_sweep_counts(url: str) -> None:
             await store.reserve(name, [usd("a", 1000, 40), usd(name, 100, 40)], 1, 50)
         early, longer = store.settle("settled", {"usd": 1}, 60), store.extend("new", {}, 60, hold_expires=90)
         swept = await asyncio.gather(early, longer, store.sweep(60), store.settle("new", {"usd": 2}, 60))
-        assert swept[2] == 1
-        assert await store.balances(["a", "settled", "new", "dead"]) == {"a": (43, 0), "settled": (1, 0), "new": (2, 0), "dead": (40, 0)}
+        assert len(swept[2]) == 1
+        assert await store.balances(["a", "settled", "new", "dead"], 0) == {"a": (43, 0), "settled": (1, 0), "new": (2, 0), "dead": (40, 0)}
 
     run(url, body)
 
@@ -152,15 +153,15 @@ def test_counters_are_forgotten_when_they_expire_and_nothing_is_held(url: str) -
     async def body(store: BudgetStore) -> None:
         await store.reserve("h", [Claim("old", "usd", 10, 3, 100)], 1, 5000)
         await store.sweep(101)
-        assert await store.balances(["old"]) == {"old": (0, 3)}, "still held"
+        assert await store.balances(["old"], 0) == {"old": (0, 3)}, "still held"
         await store.settle("h", {"usd": 3}, 102)
-        assert await store.balances(["old"]) == {"old": (3, 0)}
+        assert await store.balances(["old"], 0) == {"old": (3, 0)}
         await store.reserve("i", [Claim("old", "usd", 10, 1, 300)], 103, 5000)
         await store.release("i", 104)
         await store.sweep(299)
-        assert await store.balances(["old"]) == {"old": (3, 0)}, "touched since"
+        assert await store.balances(["old"], 0) == {"old": (3, 0)}, "touched since"
         await store.sweep(300)
-        assert await store.balances(["old"]) == {"old": (0, 0)}
+        assert await store.balances(["old"], 0) == {"old": (0, 0)}
 
     run(url, body)
 
@@ -185,7 +186,7 @@ def test_200_concurrent_calls_never_pass_one_limit(url: str) -> None:
                 await store.settle(hold_id, {"usd": used}, 1)
 
         await asyncio.gather(*[call(i) for i in range(200)])
-        assert await store.balances(["one"]) == {"one": (spent, 0)}
+        assert await store.balances(["one"], 0) == {"one": (spent, 0)}
         assert peak <= 1000
         assert spent > 500, "the budget could be used"
         assert refused > 0
@@ -208,6 +209,6 @@ def test_a_cancelled_reserve_leaves_nothing_once_its_release_ran(url: str) -> No
         await asyncio.sleep(0)
         task.cancel()
         await store.release("h", 2)
-        assert await store.balances(["a"]) == {"a": (0, 0)}
+        assert await store.balances(["a"], 0) == {"a": (0, 0)}
 
     run(url, body)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -94,7 +95,8 @@ class Machine(RuleBasedStateMachine):
     def sweep(self, seconds: int) -> None:
         self.now += seconds
         over = [n for n, hold in self.holds.items() if hold and hold[1] <= self.now]
-        assert self.do(self.store.sweep(self.now)) == len(over)
+        ended: Any = self.do(self.store.sweep(self.now))
+        assert len(ended) == len(over)
         for number in over:
             hold = self.holds[number]
             assert hold
@@ -106,7 +108,7 @@ class Machine(RuleBasedStateMachine):
     def never_over_the_limit(self) -> None:
         if not hasattr(self, "opened"):
             return
-        found = self.do(self.store.balances(sorted(LIMITS)))
+        found = self.do(self.store.balances(sorted(LIMITS), self.now))
         assert found == {key: (self.spent[key], self.held(key)) for key in LIMITS}
         assert all(limit is None or self.spent[key] + self.held(key) <= limit for key, limit in LIMITS.items())
 

@@ -62,10 +62,10 @@ def test_a_process_killed_with_a_hold_is_charged_in_full_by_the_next(tmp_path: P
         process.wait()
 
     async def body(store: BudgetStore) -> None:
-        assert await store.balances(["one"]) == {"one": (0, 30)}
-        assert await store.sweep(49) == 0
-        assert await store.sweep(50) == 3
-        assert await store.balances(["one"]) == {"one": (30, 0)}
+        assert await store.balances(["one"], 0) == {"one": (0, 30)}
+        assert len(await store.sweep(49)) == 0
+        assert len(await store.sweep(50)) == 3
+        assert await store.balances(["one"], 0) == {"one": (30, 0)}
 
     run(url, body)
 
@@ -77,7 +77,7 @@ def test_processes_share_one_file_and_one_limit(tmp_path: Path) -> None:
     held = [int(process.communicate()[0]) for process in processes]
 
     async def body(store: BudgetStore) -> None:
-        assert await store.balances(["one"]) == {"one": (7 * sum(held), 0)}
+        assert await store.balances(["one"], 0) == {"one": (7 * sum(held), 0)}
         assert 7 * sum(held) <= 1000
         assert 138 <= sum(held) <= 142, "142 calls of 7 fit while each holds 10; holds of others may refuse a few at the edge"
 
@@ -95,11 +95,11 @@ def test_a_file_that_stays_locked_is_a_store_error_and_heals(tmp_path: Path) -> 
             await store.reserve("h", [usd("a", 100, 10)], 1, 50)
         other.execute("ROLLBACK")
         other.close()
-        assert await store.balances(["a"]) == {"a": (0, 0)}
+        assert await store.balances(["a"], 0) == {"a": (0, 0)}
         assert isinstance(await store.reserve("h", [usd("a", 100, 10)], 1, 50), Held)
         await store.close()
         with pytest.raises(StoreError, match="closed"):
-            await store.balances(["a"])
+            await store.balances(["a"], 0)
 
     asyncio.run(main())
 
@@ -139,11 +139,11 @@ def test_a_disk_that_is_full_refuses_and_heals(tmp_path: Path) -> None:
         held = 1 + sum(isinstance(answer, Held) for answer in answers)
         assert any("full" in str(answer) for answer in answers if isinstance(answer, StoreError))
         assert all(isinstance(answer, Held | StoreError) for answer in answers)
-        assert await store.balances(["a"]) == {"a": (0, 10 * held)}, "what failed holds nothing"
+        assert await store.balances(["a"], 0) == {"a": (0, 10 * held)}, "what failed holds nothing"
         store._db.execute("PRAGMA max_page_count = 1000000")
         assert isinstance(await store.reserve("later", [usd("a", 100_000, 10)], 1, 50), Held)
         assert await store.settle("first", {"usd": 4}, 2)
-        assert await store.balances(["a"]) == {"a": (4, 10 * held)}
+        assert await store.balances(["a"], 0) == {"a": (4, 10 * held)}
         await store.close()
 
     asyncio.run(main())
@@ -165,7 +165,7 @@ def test_a_writer_that_never_answers_fails_all_who_wait_and_heals(tmp_path: Path
             with pytest.raises(StoreError, match="does not answer"):
                 await task
         with pytest.raises(StoreError, match="does not answer"):
-            await store.balances(["a"])
+            await store.balances(["a"], 0)
         answered = asyncio.Event()
         told = store._answered
 
@@ -176,7 +176,7 @@ def test_a_writer_that_never_answers_fails_all_who_wait_and_heals(tmp_path: Path
         store._answered = telling  # type: ignore[method-assign]
         free.set()
         await answered.wait()
-        spent, held = (await store.balances(["a"]))["a"]
+        spent, held = (await store.balances(["a"], 0))["a"]
         assert spent + held == 11, "what was given to the writer is done in the end, in order"
         await store.close()
 
@@ -230,7 +230,7 @@ def test_two_stores_on_one_file_never_decide_on_old_numbers(tmp_path: Path) -> N
             await two.reserve("1", [usd("a", 100, 1)], 1, 50)
         with pytest.raises(StoreError, match="settled before"):
             await two.reserve("1", [usd("a", 100, 99)], 1, 50)
-        assert await one.balances(["a"]) == await two.balances(["a"]) == {"a": (70, 0)}
+        assert await one.balances(["a"], 0) == await two.balances(["a"], 0) == {"a": (70, 0)}
         await one.close()
         await two.close()
 
@@ -253,7 +253,7 @@ def test_what_is_taken_for_new_and_is_not_is_found_out(tmp_path: Path) -> None:
             assert isinstance(await store.reserve(f"{name}3", [usd("all", 1000, 10), usd(name, 100, 40)], 3, 50), Held)
         with pytest.raises(StoreError, match="settled before"):
             await store.reserve("a", [usd("other", 100, 1)], 3, 50)
-        assert await store.balances(["all", "a", "b", "c", "new", "other"]) == {
+        assert await store.balances(["all", "a", "b", "c", "new", "other"], 0) == {
             "all": (150, 30),
             "a": (50, 40),
             "b": (50, 40),
@@ -263,7 +263,7 @@ def test_what_is_taken_for_new_and_is_not_is_found_out(tmp_path: Path) -> None:
         }
         for hold_id in ("x", "a3", "b3", "c3"):
             assert await store.settle(hold_id, {"usd": 1}, 4)
-        assert await store.balances(["all", "a", "new"]) == {"all": (153, 0), "a": (51, 0), "new": (1, 0)}
+        assert await store.balances(["all", "a", "new"], 0) == {"all": (153, 0), "a": (51, 0), "new": (1, 0)}
 
     run(url, spend)
     run(url, go_on)
@@ -276,7 +276,7 @@ def test_forgetting_the_cache_changes_no_answer(tmp_path: Path, monkeypatch: pyt
         for i in range(5):
             assert await store.reserve(f"h{i}", [usd("a", 100, 10), usd(f"b{i}", 10, 10)], 1, 50) == Held(((0, 10 * i + 10), (0, 10)))
         assert await store.settle("h0", {"usd": 3}, 2)
-        assert await store.balances(["a", "b0", "b1"]) == {"a": (3, 40), "b0": (3, 0), "b1": (0, 10)}
+        assert await store.balances(["a", "b0", "b1"], 0) == {"a": (3, 40), "b0": (3, 0), "b1": (0, 10)}
 
     run(url_of("sqlite", tmp_path), body)
 
@@ -294,7 +294,7 @@ def test_answers_for_a_loop_that_is_gone_are_dropped(tmp_path: Path) -> None:
         other.close()
 
     async def come_back() -> None:
-        assert await store.balances(["a"]) == {"a": (0, 10)}
+        assert await store.balances(["a"], 0) == {"a": (0, 10)}
         await store.close()
         await store.close()
 
@@ -310,7 +310,7 @@ def test_a_sqlite_store_outlives_its_process(tmp_path: Path) -> None:
         await store.settle("h", {"usd": 11}, 2)
 
     async def look(store: BudgetStore) -> None:
-        assert await store.balances(["a"]) == {"a": (11, 0)}
+        assert await store.balances(["a"], 0) == {"a": (11, 0)}
         assert await store.settle("h", {"usd": 60}, 3) is False
 
     run(url, spend)

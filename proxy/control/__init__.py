@@ -1,0 +1,1 @@
+"""Human hands: what people stop, let go on and approve while the fleet runs."""
