@@ -10,11 +10,11 @@ import os
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from proxy.engine.notice import Tell, nobody
-from proxy.engine.ports import Client, Clock, Sink, Transport
+from proxy.engine.ports import Answer, Approver, Beat, Client, Clock, Question, Sink, Transport
 from proxy.engine.stage import Plan
 from proxy.model import NO_LOOP, Deny, Finding, Grant, LoopSignal, Nanos, Principal, Route, Target, Usage
 from proxy.wire.base import Codec, Meter
@@ -33,6 +33,14 @@ class Limits:
     max_reply: int = 64 << 20
 
 
+class Nobody:
+    """Implements `Approver` where nobody can be asked: refuses."""
+
+    async def ask(self, question: Question, beat: Beat | None = None) -> Answer:
+        """See `Approver`."""
+        return Answer(False, why="nobody can be asked here")
+
+
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """One immutable snapshot of everything that files configure. An exchange finishes on the snapshot that it started with."""
@@ -47,6 +55,8 @@ class Runtime:
     """A floor of the output tokens seen so far in a stream; asked only when its pieces outnumber the hold."""
     tell: Tell = nobody
     """Takes what people outside should hear of."""
+    approver: Approver = field(default_factory=Nobody)
+    """Asks people (see `engine.approval.approved`)."""
 
 
 _NOTHING: Mapping[str, str] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -178,4 +178,68 @@ class Sink(Protocol):
 
     async def close(self) -> None:
         """Write out what is queued."""
+        ...
+
+
+QuestionKind = Literal["tool_call", "loop", "budget", "request"]
+Beat = Callable[[], Awaitable[None]]
+"""Called every few seconds while somebody waits, to keep the client's stream alive; raises ClientGone when nobody waits any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a person is asked to allow.
+
+    Attributes:
+        kind: what is held. agent, session, run, exchange: whose it is.
+        what: its name in a word: the tool, the loop's rule, the budget.
+        digest: of all that is asked (a tool's arguments): what has the same agent, session, kind, what and digest is one question, and one
+            decision answers it.
+        rule: which rule asks and where it is written. why: its words.
+        preview: what a person needs to see of it; secrets hidden, bounded.
+        timeout_s: how long to wait, None for the setting `approvals.timeout_s`.
+        default: what follows when nobody decides in that time, None for the setting `approvals.default`.
+    """
+
+    kind: QuestionKind
+    agent: str
+    session: str
+    run: str
+    exchange: str
+    what: str
+    digest: str
+    rule: str
+    why: str = ""
+    preview: str = ""
+    timeout_s: float | None = None
+    default: Literal["deny", "allow"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came of a question: whether it is allowed, who said so (empty: nobody did) and why. `id` names the question for people."""
+
+    allowed: bool
+    by: str = ""
+    why: str = ""
+    id: str = ""
+
+    @property
+    def decided(self) -> bool:
+        """Whether somebody decided, or nobody did in time."""
+        return bool(self.by)
+
+
+class Approver(Protocol):
+    """Asks a person, and waits."""
+
+    async def ask(self, question: Question, beat: Beat | None = None) -> Answer:
+        """Return what is decided, at once where that was decided before. Never longer than the question's time; without a `beat`, when
+        nothing can be sent meanwhile, no longer than clients wait for a reply (`approvals.buffered_s`). Who asks the same again finds
+        the decision that was made meanwhile.
+
+        Raises:
+            ClientGone: from `beat`.
+            StoreError: the question cannot be kept.
+        """
         ...

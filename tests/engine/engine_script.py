@@ -16,7 +16,7 @@ from multidict import CIMultiDict
 
 from proxy.engine.decode import DecodeStage
 from proxy.engine.exchange import Count, Exchange, Limits, Runtime
-from proxy.engine.ports import ClientGone, Sink, UpstreamError, UpstreamReply, UpstreamRequest
+from proxy.engine.ports import Approver, ClientGone, Sink, UpstreamError, UpstreamReply, UpstreamRequest
 from proxy.engine.record import Record
 from proxy.engine.run import Engine, Settle
 from proxy.engine.stage import Stage, compile_plan
@@ -204,6 +204,7 @@ def play(
     refusal: Literal["error", "message"] = "error",
     query: str = "",
     upstream: Upstream | None = None,
+    approver: Approver | None = None,
 ) -> Outcome:
     """Run one exchange through the engine and check what must hold for every one: one record, one release of each hold, reply closed."""
 
@@ -214,6 +215,8 @@ def play(
         rt = Runtime("v1", plan, provider, (*sinks, book), Limits(), refusal)
         if count is not None:
             rt = dataclasses.replace(rt, count=count)
+        if approver is not None:
+            rt = dataclasses.replace(rt, approver=approver)
         codec = find("POST", path, headers or {}, query)
         assert codec is not None
         ex = Exchange(rt, Clock(), client, codec.protocol)
