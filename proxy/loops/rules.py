@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from proxy.model import NO_LOOP, LoopLimits, LoopSignal
+from proxy.loops.detection import NOTHING, Detection, capped
+from proxy.model import LoopLimits
 from proxy.wire.call import Message, ToolCall
 
 RULE = "identical"
@@ -114,10 +115,14 @@ def _together(items: list[Message]) -> tuple[ToolCall, ...]:
     return tuple(call for message in reversed(items) for call in message.tool_calls)
 
 
-def judge(repeat: Repeat, limits: LoopLimits) -> LoopSignal:
-    """Return what `repeat` means under `limits`; only `act: block` ever goes above a warning."""
-    if repeat.count >= limits.block and limits.act == "block":
-        return LoopSignal("block", RULE, repeat.count)
-    if repeat.count >= min(limits.warn, limits.block):
-        return LoopSignal("warn", RULE, repeat.count)
-    return NO_LOOP
+def judge(repeat: Repeat, limits: LoopLimits) -> Detection:
+    """Return what `repeat` means under `limits`."""
+    if repeat.count < min(limits.warn, limits.block):
+        return NOTHING
+    level = capped("block" if repeat.count >= limits.block else "warn", limits)
+    return Detection(level, RULE, repeat.count, repeat.count - 1, repeat.tools, f"{repeat.count} times in a row with the same arguments")
+
+
+def detect(messages: Sequence[Message], limits: LoopLimits, before: Repeat = NO_REPEAT) -> Detection:
+    """Return what the detector makes of a conversation: `messages` as sent, `before` what is known from earlier and not in them."""
+    return judge(joined(before, repeats(messages)), limits)

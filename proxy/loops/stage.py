@@ -11,11 +11,10 @@ import functools
 
 from proxy.engine.exchange import Exchange
 from proxy.engine.stage import Stage
-from proxy.loops.rules import NO_REPEAT, RULE, Repeat, answered, joined, judge, repeats
+from proxy.loops.detection import Detection
+from proxy.loops.rules import NO_REPEAT, Repeat, answered, detect, joined, repeats
 from proxy.model import Deny, LoopLimits, LoopSignal, Reason
 
-MAX_SHOWN = 3
-MAX_NAME = 64
 KEPT = ("previous_response_id", "conversation")
 """Session signals that name a history of the provider's."""
 DIALECT = "openai.responses"
@@ -37,26 +36,28 @@ class LoopStage(Stage):
         """Set `ex.loop`; deny at the level `block`."""
         if ex.call.operation != "chat":
             return None
-        limits = ex.grant.loops
-        repeat = repeats(ex.call.messages)
-        if ex.codec.dialect == DIALECT:
-            repeat = joined(self._before(ex), repeat)
-            ex.defer(self.name, functools.partial(self._remember, repeat))
-        signal = judge(repeat, limits)
-        if signal.level == "none":
+        limits, found = ex.grant.loops, self._found(ex)
+        if found.level == "none":
             return None
-        ex.loop = LoopSignal("warn", signal.rule, signal.count) if limits.shadow else signal  # a dry run says no more than it does
-        names = _names(repeat.tools)
-        ex.note("loops", f"{signal.level}: {names}, {repeat.count} times in a row (warn at {limits.warn}, block at {limits.block})")
-        if signal.level != "block":
+        ex.loop = LoopSignal("warn" if limits.shadow else found.level, found.rule, found.count, since=found.since)
+        ex.note("loops", f"{found.level}: {found.names}, {found.evidence} (warn at {limits.warn}, block at {limits.block})")
+        if found.level != "block":
             return None
         return Deny(
             Reason.LOOP_DETECTED,
-            f"the agent called {names} {repeat.count} times in a row with the same arguments",
-            rule=_rule(limits),
+            f"the agent called {found.names} {found.evidence}",
+            rule=_rule(found.rule, limits),
             remedy="change the approach or the arguments, or ask a person; a new user message starts the count anew",
             shadow=limits.shadow,
         )
+
+    def _found(self, ex: Exchange) -> Detection:
+        """Return what the detector makes of the request, and of what is remembered where the provider keeps the history."""
+        if ex.codec.dialect != DIALECT:
+            return detect(ex.call.messages, ex.grant.loops)
+        before = self._before(ex)
+        ex.defer(self.name, functools.partial(self._remember, joined(before, repeats(ex.call.messages))))
+        return detect(ex.call.messages, ex.grant.loops, before)
 
     def _before(self, ex: Exchange) -> Repeat:
         hints = ex.call.hints
@@ -75,11 +76,6 @@ class LoopStage(Stage):
                 self._runs[ex.agent, id] = run
 
 
-def _names(tools: tuple[str, ...]) -> str:
-    shown = ["".join(c if c.isprintable() else "?" for c in name[:MAX_NAME]) for name in tools[:MAX_SHOWN]]
-    return " + ".join(shown) + (f" and {len(tools) - MAX_SHOWN} more" if len(tools) > MAX_SHOWN else "")
-
-
-def _rule(limits: LoopLimits) -> str:
+def _rule(rule: str, limits: LoopLimits) -> str:
     where = f" ({limits.source.file}:{limits.source.line})" if limits.source is not None else " (default)"
-    return f"loops.{RULE}{where}"
+    return f"loops.{rule}{where}"

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.loops.rules import NO_REPEAT, Repeat, judge, repeats
-from proxy.model import LoopLimits, LoopSignal
+from proxy.model import LoopLimits
 from proxy.wire.call import Message, ToolCall, ToolResult
 
 
@@ -104,16 +104,17 @@ def test_reads_only_the_tail_of_a_long_conversation() -> None:
         (5, LoopLimits(3, 5), "block"),
         (9, LoopLimits(3, 5), "block"),
         (9, LoopLimits(3, 5, act="warn"), "warn"),
-        (9, LoopLimits(3, 5, act="nudge"), "warn"),
+        (9, LoopLimits(3, 5, act="nudge"), "nudge"),
+        (4, LoopLimits(3, 5, act="nudge"), "warn"),
         (2, LoopLimits(5, 2), "block"),
         (2, LoopLimits(5, 2, act="warn"), "warn"),
         (0, LoopLimits(3, 5), "none"),
     ],
 )
 def test_judges_by_the_limits(count: int, limits: LoopLimits, level: str) -> None:
-    signal = judge(Repeat(count, ("a",)), limits)
-    assert signal.level == level
-    assert signal == (LoopSignal() if level == "none" else LoopSignal(level, "identical", count))
+    found = judge(Repeat(count, ("a",)), limits)
+    assert (found.level, found.rule, found.count) == ((level, "identical", count) if level != "none" else ("none", "", 0))
+    assert found.since == max(0, found.count - 1)
 
 
 steps = st.lists(st.sampled_from(["u", "t", "s", "A", "B", "A+B", ">A"]), max_size=30)

@@ -43,12 +43,12 @@ def test_warns_without_refusing() -> None:
     ex, deny = run(3, LoopLimits())
     assert deny is None
     assert ex.loop.header() == "warn;rule=identical;count=3"
-    assert ex.decisions == [("loops", "warn: bash, 3 times in a row (warn at 3, block at 5)")]
+    assert ex.decisions == [("loops", "warn: bash, 3 times in a row with the same arguments (warn at 3, block at 5)")]
 
 
 def test_refuses_and_names_the_tool_the_count_and_the_rule() -> None:
     ex, deny = run(5, LoopLimits(source=SOURCE))
-    assert ex.loop == LoopSignal("block", "identical", 5)
+    assert ex.loop == LoopSignal("block", "identical", 5, since=4)
     assert deny is not None
     assert (deny.reason, deny.status, deny.shadow) == (Reason.LOOP_DETECTED, 403, False)
     assert deny.message == "the agent called bash 5 times in a row with the same arguments"
