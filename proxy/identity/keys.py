@@ -3,6 +3,8 @@
 A key is `fg-<agent>-<32 random characters>`; the name in it is for people, only the hash of the whole counts. What is stored is the
 SHA-256 (hex): the random part has 190 bits, so a slow hash would add nothing but a way to make the proxy busy. A key that is unknown,
 expired, too long or not ASCII is no key. Where a request carries two different keys nobody guesses which was meant: it is refused.
+
+A key may be bound to a run and to an amount. One that is bound to a run of another key is that key's child, and holds no longer than it.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import hmac
+import math
 import re
 import secrets
 import string
@@ -23,10 +26,14 @@ from urllib.parse import unquote_plus
 from proxy.config import ConfigError, ConfigErrors, Doc, load_yaml
 from proxy.identity.fields import MAX_ID
 from proxy.identity.headers import CARRIERS, Present, present
-from proxy.model import Principal
-from proxy.shapes import Errors, Table, Text, quoted
+from proxy.identity.runs import RUN, parent_of, whole
+from proxy.model import Nanos, Principal
+from proxy.money import nanos
+from proxy.shapes import Errors, Number, Table, Text, quoted
 
 MAX_KEY = 256
+MOST_PARENTS = 8
+"""A chain of keys longer than this does not hold."""
 _BASE62 = string.digits + string.ascii_letters
 _AGENT = r"[a-z0-9*?][a-z0-9._*?-]*(/[a-z0-9*?][a-z0-9._*?-]*)*"
 
@@ -41,7 +48,10 @@ class Presented(enum.Enum):
 class KeyEntry:
     """One key as it is stored: the agent (or glob of agents) that it speaks for, its hash, and when it ends (UTC seconds).
 
-    `id` is its public name: the first 8 hex characters of the hash.
+    Attributes:
+        id: its public name: the first 8 hex characters of the hash.
+        run: the run that all of its calls belong to, empty for none; a name alone is a run of its own.
+        usd: the most that it may spend in all, in nanos; None for no bound.
     """
 
     agent: str
@@ -49,9 +59,30 @@ class KeyEntry:
     expires: float | None = None
     created: float = 0.0
     id: str = ""
+    run: str = ""
+    usd: Nanos | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "id", self.id or self.sha256[:8])
+        object.__setattr__(self, "run", whole(self.run, self.id))
+
+    @property
+    def parent(self) -> str:
+        """The id of the key whose child it is, empty for none."""
+        return parent_of(self.run, self.id)
+
+    def to_dict(self) -> dict[str, str | int | float | None]:
+        """Return it as plain data, for stores that keep text."""
+        return {name: getattr(self, name) for name in _FIELDS}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> KeyEntry:
+        """Return what `to_dict` wrote; members that it does not know are passed over. Raises KeyError without an agent or a hash."""
+        known = {name: data[name] for name in _FIELDS if name in data}
+        return cls(**{"agent": data["agent"], "sha256": data["sha256"]} | known)
+
+
+_FIELDS = ("agent", "sha256", "expires", "created", "id", "run", "usd")
 
 
 class KeyStore(Protocol):
@@ -66,7 +97,7 @@ class KeyStore(Protocol):
         ...
 
     def revoke(self, id_or_agent: str) -> int:
-        """Remove the keys with this id or for this agent and return how many there were."""
+        """Remove the keys with this id or for this agent, and their children, and return how many there were."""
         ...
 
     def version(self) -> int:
@@ -75,15 +106,25 @@ class KeyStore(Protocol):
 
 
 class KeyRing:
-    """All keys that hold now, by hash. Immutable; made anew when the file or the store changes."""
+    """All keys that hold now, by hash. Immutable; made anew when the file or the store changes.
+
+    A child key ends with its parent, also where that one was taken out of a file or ran out of time.
+    """
 
     __slots__ = ("_entries",)
 
     def __init__(self, entries: Iterable[KeyEntry]) -> None:
-        self._entries = {e.sha256: (e.sha256, Principal(e.agent, e.id), e.expires) for e in entries}
+        every = list(entries)
+        by_id = {e.id: e for e in every}
+        self._entries = {e.sha256: (e.sha256, Principal(e.agent, e.id, e.run, e.usd), _ends(e, by_id)) for e in every}
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def holds(self, entry: KeyEntry, now: float) -> bool:
+        """Return whether `entry` is a key at `now` (UTC seconds)."""
+        found = self._entries.get(entry.sha256)
+        return found is not None and now < found[2]
 
     def find(self, presented: str, now: float) -> Principal | None:
         """Return whom `presented` proves at `now` (UTC seconds), or None."""
@@ -91,9 +132,23 @@ class KeyRing:
             return None
         found = hashlib.sha256(presented.encode()).hexdigest()
         entry = self._entries.get(found)
-        if entry is None or not hmac.compare_digest(entry[0], found) or (entry[2] is not None and now >= entry[2]):
+        if entry is None or not hmac.compare_digest(entry[0], found) or now >= entry[2]:
             return None
         return entry[1]
+
+
+def _ends(entry: KeyEntry, by_id: Mapping[str, KeyEntry]) -> float:
+    """Return when `entry` ends, UTC seconds: with the first of itself and those that it is a child of; -inf where one is gone."""
+    ends = math.inf
+    at: KeyEntry | None = entry
+    for _ in range(MOST_PARENTS):
+        if at is None:
+            return -math.inf
+        ends = ends if at.expires is None else min(ends, at.expires)
+        if not at.parent:
+            return ends
+        at = by_id.get(at.parent)
+    return -math.inf
 
 
 def new_key(agent: str) -> str:
@@ -142,13 +197,15 @@ _ENTRY = Table(
         "agent": Text(MAX_ID, _AGENT, "an agent's name, or a glob such as team-a/*"),
         "sha256": Text(64, r"[0-9a-fA-F]{64}", "64 hex characters, the SHA-256 of the whole key", "fleetgate keys create prints a key"),
         "expires": Text(40, what="a date or time such as 2027-01-31 or 2027-01-31T12:00:00Z"),
+        "run": Text(256, RUN, "a run: a name for one of its own, KEYID/NAME for one of another key"),
+        "usd": Number(0, 10**9),
     },
     required=("agent", "sha256"),
 )
 
 
 def load_keys_file(path: Path, file: str | None = None) -> list[KeyEntry]:
-    """Return the keys of the YAML file at `path`: `keys: [{agent, sha256, expires}]`.
+    """Return the keys of the YAML file at `path`: `keys: [{agent, sha256, expires, run, usd}]`.
 
     A date means the start of that day, and a time without zone is UTC.
 
@@ -170,7 +227,8 @@ def load_keys_file(path: Path, file: str | None = None) -> list[KeyEntry]:
         errors += wrong
         if wrong:
             continue
-        entry = KeyEntry(item["agent"], item["sha256"].lower(), expires)
+        usd = nanos(item["usd"]) if "usd" in item else None
+        entry = KeyEntry(item["agent"], item["sha256"].lower(), expires, run=item.get("run", ""), usd=usd)
         if entry.sha256 in entries:
             errors.append(doc.error(("keys", i, "sha256"), "this key stands here twice", "each key once"))
         entries[entry.sha256] = entry

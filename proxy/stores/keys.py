@@ -32,8 +32,9 @@ class MemoryKeys:
         self._version += 1
 
     def revoke(self, id_or_agent: str) -> int:
-        """Forget the key with that id, or all keys of that agent; return how many."""
-        gone = [key.id for key in self._keys.values() if id_or_agent in (key.id, key.agent)]
+        """Forget the key with that id, or all keys of that agent, and their children; return how many."""
+        named = {key.id for key in self._keys.values() if id_or_agent in (key.id, key.agent)} | {id_or_agent}
+        gone = [key.id for key in self._keys.values() if key.id in named or key.parent in named]
         for key_id in gone:
             del self._keys[key_id]
         self._version += bool(gone)
@@ -53,18 +54,17 @@ class SqliteKeys:
 
     def keys(self) -> list[KeyEntry]:
         """Return all keys, oldest first."""
-        rows = self._run([("SELECT agent, sha256, expires, created, id FROM keys ORDER BY created, id", ())])
-        return [KeyEntry(agent=a, sha256=s, expires=e, created=c, id=i) for a, s, e, c, i in rows]
+        rows = self._run([("SELECT agent, sha256, expires, created, id, run, usd FROM keys ORDER BY created, id", ())])
+        return [KeyEntry(*row) for row in rows]
 
     def add(self, entry: KeyEntry) -> None:
         """Keep `entry`."""
-        row = (entry.id, entry.agent, entry.sha256, entry.expires, entry.created)
-        self._run([("INSERT INTO keys(id, agent, sha256, expires, created) VALUES (?, ?, ?, ?, ?)", row), _CHANGED])
+        row = (entry.id, entry.agent, entry.sha256, entry.expires, entry.created, entry.run, entry.usd)
+        self._run([("INSERT INTO keys(id, agent, sha256, expires, created, run, usd) VALUES (?, ?, ?, ?, ?, ?, ?)", row), _CHANGED])
 
     def revoke(self, id_or_agent: str) -> int:
-        """Forget the key with that id, or all keys of that agent; return how many."""
-        delete = ("DELETE FROM keys WHERE id = ?1 OR agent = ?1 RETURNING id", (id_or_agent,))
-        return len(self._run([_CHANGED, delete]))
+        """Forget the key with that id, or all keys of that agent, and their children; return how many."""
+        return len(self._run([_CHANGED, (_REVOKE, (id_or_agent,))]))
 
     def version(self) -> int:
         """Return a number that changes whenever the keys do."""
@@ -92,3 +92,8 @@ class SqliteKeys:
 
 
 _CHANGED: tuple[str, tuple[Any, ...]] = ("UPDATE counters SET value = value + 1 WHERE name = 'keys'", ())
+_REVOKE = (
+    "DELETE FROM keys WHERE id = ?1 OR agent = ?1 OR substr(run, 1, 9) IN (SELECT id || '/' FROM keys WHERE agent = ?1"
+    " UNION SELECT ?1 || '/' WHERE length(?1) = 8 AND ?1 NOT GLOB '*[^0-9a-f]*') RETURNING id"
+)
+"""A run of a key begins with the key's id, which has eight characters, and a slash; the parent itself may stand in a file."""

@@ -21,6 +21,7 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "INSERT INTO counters VALUES ('keys', 0)",
     ),
     ("INSERT INTO counters VALUES ('budget', 0)",),
+    ("ALTER TABLE keys ADD COLUMN run TEXT NOT NULL DEFAULT ''", "ALTER TABLE keys ADD COLUMN usd INTEGER"),
 )
 """What brings a file from version n to n + 1. Never change a step that was released; add one."""
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_cases import CONFIG, Folder, folder
@@ -92,6 +94,95 @@ def test_revoking_by_id_or_agent_counts(good: Folder) -> None:
     assert good.run("keys", "revoke", "clerk").out == "revoked 2 keys\n"
     done = good.run("keys", "revoke", "clerk")
     assert (done.code, done.out) == (1, "")
+
+
+def listed(good: Folder) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = good.run("keys", "list", "--json").json
+    return found
+
+
+def created(good: Folder, *arguments: str) -> str:
+    """Make a key and return its id."""
+    done = good.run("keys", "create", *arguments)
+    assert (done.code, done.err) == (0, "")
+    return hash_key(done.out.strip())[:8]
+
+
+def test_a_key_may_be_bound_to_a_run_and_to_an_amount(good: Folder) -> None:
+    parent = created(good, "clerk")
+    ids = [
+        created(good, "team-a/scout", "--run", "nightly", "--parent", parent, "--usd", "2.50"),
+        created(good, "team-a/scout", "--run", f"{parent}/nightly"),
+        created(good, "clerk", "--run", "own", "--usd", "0.000000001"),
+        created(good, "team-a/scout", "--run", "clerk/some-session"),
+        created(good, "clerk", "--usd", "7"),
+    ]
+    shown = {e["id"]: (e["run"], e["usd"], e["parent"]) for e in listed(good)}
+    assert shown.pop(parent) == (None, None, None)
+    assert [shown[i] for i in ids] == [
+        (f"{parent}/nightly", "2.50", parent),
+        (f"{parent}/nightly", None, parent),
+        (f"{ids[2]}/own", "0.000000001", None),
+        ("clerk/some-session", None, None),
+        (None, "7.00", None),
+    ]
+    table = good.run("keys", "list").out
+    assert "RUN" in table.splitlines()[0]
+    assert re.search(rf"{ids[0]}  team-a/scout  {parent}/nightly +2\.50 ", table)
+
+
+def test_a_key_of_a_bound_parent_shares_its_run(good: Folder) -> None:
+    root = created(good, "clerk")
+    parent = created(good, "clerk", "--run", "nightly", "--parent", root)
+    child = created(good, "clerk", "--parent", parent)
+    assert {e["id"]: e["run"] for e in listed(good)}[child] == f"{root}/nightly"
+    done = good.run("keys", "create", "clerk", "--run", "other", "--parent", parent)
+    assert (done.code, done.out) == (1, "")
+    assert f"key {parent} is bound to run {root}/nightly itself" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--run", "r", "--parent", "01234567"), "no key 01234567 holds now"),
+        (("--run", "01234567/r"), "no key 01234567 holds now"),
+        (("--run", "nobody/r"), "nobody is no key's id and no agent"),
+        (("--parent", "PARENT"), "name the run of key"),
+        (("--run", "clerk/session", "--parent", "PARENT"), "name the run of key"),
+    ],
+)
+def test_a_run_of_nobody_is_not_bound_to(good: Folder, arguments: tuple[str, ...], words: str) -> None:
+    parent = created(good, "clerk")
+    done = good.run("keys", "create", "clerk", *(parent if a == "PARENT" else a for a in arguments))
+    assert (done.code, done.out) == (1, "")
+    assert words in done.err
+    assert len(listed(good)) == 1
+
+
+@pytest.mark.parametrize("amount", ["-1", "nan", "inf", "1e308", "two", ""])
+def test_an_amount_that_is_none_is_wrong_usage(good: Folder, amount: str) -> None:
+    done = good.run("keys", "create", "clerk", f"--usd={amount}")
+    assert (done.code, done.out) == (2, "")
+    assert "is not an amount of dollars" in done.err
+
+
+@pytest.mark.parametrize("run", ["", "a b", "x/", "/x"])
+def test_a_run_that_is_no_name_is_wrong_usage(good: Folder, run: str) -> None:
+    done = good.run("keys", "create", "clerk", f"--run={run}")
+    assert (done.code, done.out) == (2, "")
+    assert "is not a run" in done.err
+
+
+def test_a_child_of_a_key_of_a_file_and_revoking_with_the_parent(good: Folder) -> None:
+    good.write("fleetgate.yaml", CONFIG + "auth: {mode: keys, keys: keys.yaml}\n")
+    good.write("keys.yaml", f"keys:\n  - {{agent: clerk, sha256: {'ab' * 32}, usd: 3}}\n")
+    created(good, "clerk", "--run", "r", "--parent", "abababab")
+    assert [(e["run"], e["usd"]) for e in listed(good)] == [(None, "3.00"), ("abababab/r", None)]
+    parent = created(good, "team-a/scout")
+    for _ in range(2):
+        created(good, "clerk", "--run", "r", "--parent", parent)
+    assert good.run("keys", "revoke", parent).out == "revoked 3 keys\n"
+    assert len(listed(good)) == 2
 
 
 def test_memory_keeps_no_keys_and_says_what_to_do(good: Folder) -> None:

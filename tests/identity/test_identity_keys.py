@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from multidict import CIMultiDict
 from proxy.config import ConfigErrors
 from proxy.identity import keys
 from proxy.identity.keys import KeyEntry, KeyRing, Presented, load_keys_file, new_key, presented_key
-from proxy.model import Principal
+from proxy.model import Nanos, Principal
 
 HASH = "ab" * 32
 
@@ -130,3 +131,87 @@ def test_errors_of_the_keys_file(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(ConfigErrors) as caught:
         load(tmp_path, text)
     assert str(caught.value).startswith(words)
+
+
+ID = "abababab"
+"""The id of the key with the hash `HASH`."""
+
+
+def test_the_run_and_the_amount_of_a_key_of_the_file(tmp_path: Path) -> None:
+    text = f"""keys:
+  - {{agent: a, sha256: {HASH}, run: nightly, usd: 2.5}}
+  - {{agent: b, sha256: {"c" * 64}, run: {ID}/nightly, usd: 0.1}}
+  - {{agent: b, sha256: {"d" * 64}, run: a/some-session}}
+"""
+    found = load(tmp_path, text)
+    assert [(e.run, e.usd, e.parent) for e in found] == [
+        (f"{ID}/nightly", 2_500_000_000, ""),
+        (f"{ID}/nightly", 100_000_000, ID),
+        ("a/some-session", None, ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ("run: 'a b'", "keys[0].run: 'a b'; expected a run"),
+        ("run: a/b/", "keys[0].run: 'a/b/'; expected a run"),
+        ("run: 'A:x/b'", "keys[0].run: 'A:x/b'; expected a run"),
+        ("run: [a]", "keys[0].run: a list; expected a run"),
+        ("usd: -1", "keys[0].usd: -1; expected a number from 0"),
+        ("usd: .nan", "keys[0].usd: .nan is not a number"),
+        ("usd: 1.0e+308", "keys[0].usd: 1e+308; expected a number from 0"),
+        ("usd: '1'", "keys[0].usd: '1'; expected a number from 0"),
+    ],
+)
+def test_a_run_or_an_amount_that_is_none(tmp_path: Path, more: str, words: str) -> None:
+    with pytest.raises(ConfigErrors) as caught:
+        load(tmp_path, f"keys:\n  - {{agent: a, sha256: {HASH}, {more}}}")
+    assert words in str(caught.value)
+
+
+def test_what_a_key_is_bound_to_is_proved_with_it() -> None:
+    bound = KeyEntry("a", keys.hash_key("fg-a-1"), run="nightly", usd=Nanos(7))
+    assert KeyRing([bound]).find("fg-a-1", 0.0) == Principal("a", bound.id, f"{bound.id}/nightly", Nanos(7))
+
+
+def child(key: str, parent: KeyEntry, expires: float | None = None) -> KeyEntry:
+    return KeyEntry("b", keys.hash_key(key), expires, run=f"{parent.id}/r")
+
+
+def test_a_child_key_ends_with_its_parent() -> None:
+    parent = entry("fg-a-1", expires=100.0)
+    one, other = child("fg-b-1", parent), child("fg-b-2", parent, 50.0)
+    grandchild = child("fg-c-1", one)
+    ring = KeyRing([one, other, grandchild, parent])
+    assert [ring.find("fg-b-1", now) is not None for now in (0.0, 99.0, 100.0)] == [True, True, False]
+    assert [ring.find("fg-b-2", now) is not None for now in (0.0, 50.0)] == [True, False]
+    assert [ring.find("fg-c-1", now) is not None for now in (0.0, 99.0, 100.0)] == [True, True, False]
+    assert [ring.holds(one, now) for now in (0.0, 100.0)] == [True, False]
+    orphans = KeyRing([one, other, grandchild])
+    assert [orphans.find(key, 0.0) for key in ("fg-b-1", "fg-b-2", "fg-c-1")] == [None] * 3
+    assert not orphans.holds(parent, 0.0)
+
+
+def test_keys_that_are_each_others_parents_do_not_hold() -> None:
+    one, other = keys.hash_key("fg-a-1"), keys.hash_key("fg-b-1")
+    ring = KeyRing([KeyEntry("a", one, run=f"{other[:8]}/r"), KeyEntry("b", other, run=f"{one[:8]}/r")])
+    assert (ring.find("fg-a-1", 0.0), ring.find("fg-b-1", 0.0)) == (None, None)
+
+
+def test_a_key_as_plain_data_and_back() -> None:
+    bound = KeyEntry("a", HASH, 9.0, 1.0, run="nightly", usd=Nanos(7))
+    assert bound.to_dict() == {
+        "agent": "a",
+        "sha256": HASH,
+        "expires": 9.0,
+        "created": 1.0,
+        "id": ID,
+        "run": f"{ID}/nightly",
+        "usd": 7,
+    }
+    for one in (bound, entry("fg-a-1")):
+        assert KeyEntry.from_dict(json.loads(json.dumps(one.to_dict()))) == one
+    assert KeyEntry.from_dict({"agent": "a", "sha256": HASH, "colour": "red"}) == KeyEntry("a", HASH)
+    with pytest.raises(KeyError):
+        KeyEntry.from_dict({"agent": "a"})

@@ -13,7 +13,9 @@ from store_cases import SCHEMES, url_of
 
 from proxy.engine.ports import StoreError
 from proxy.identity.keys import KeyEntry, KeyStore
+from proxy.model import Nanos
 from proxy.stores import open_store
+from proxy.stores.schema import STEPS
 
 
 @pytest.fixture(params=SCHEMES)
@@ -76,6 +78,61 @@ def test_keys_are_kept_listed_and_revoked(keys: KeyStore) -> None:
     assert keys.keys() == []
     assert keys.revoke("triage") == 0
     assert keys.version() not in versions
+
+
+def test_what_a_key_is_bound_to_is_kept(keys: KeyStore) -> None:
+    bound = KeyEntry("triage", "a" * 64, None, 1.0, run="nightly", usd=Nanos(9 * 10**18))
+    keys.add(bound)
+    keys.add(KeyEntry("triage", "b" * 64, None, 2.0, usd=Nanos(0)))
+    found = keys.keys()
+    assert found[0] == bound
+    assert [(e.run, e.usd) for e in found] == [("aaaaaaaa/nightly", 9 * 10**18), ("", 0)]
+
+
+FAMILY = (
+    KeyEntry("triage", "a" * 64, None, 1.0),
+    KeyEntry("scout", "b" * 64, None, 2.0, run="aaaaaaaa/r1"),
+    KeyEntry("scout", "c" * 64, None, 3.0, run="aaaaaaaa/r2"),
+    KeyEntry("triage", "d" * 64, None, 4.0, run="own"),
+    KeyEntry("scout", "e" * 64, None, 5.0, run="reviewer/session"),
+    KeyEntry("scout", "f" * 64, None, 6.0, run="99999999/parent-of-a-file"),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [
+        ("aaaaaaaa", "def"),
+        ("bbbbbbbb", "acdef"),
+        ("dddddddd", "abcef"),
+        ("triage", "ef"),
+        ("scout", "ad"),
+        ("99999999", "abcde"),
+        ("reviewer", "abcdef"),
+        ("aaaaaaa", "abcdef"),
+    ],
+)
+def test_child_keys_go_with_their_parent(keys: KeyStore, name: str, left: str) -> None:
+    for entry in FAMILY:
+        keys.add(entry)
+    before = keys.version()
+    assert keys.revoke(name) == len(FAMILY) - len(left)
+    found = keys.keys()
+    assert "".join(e.id[0] for e in found) == left
+    assert (keys.version() != before) or len(left) == len(FAMILY)
+
+
+def test_a_file_of_before_runs_is_brought_up_to_date(tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        for statement in (*STEPS[0], *STEPS[1]):
+            db.execute(statement)
+        db.execute("INSERT INTO keys VALUES ('aaaaaaaa', 'triage', ?, NULL, 1.0)", ("a" * 64,))
+        db.execute("PRAGMA user_version = 2")
+        db.commit()
+    stores = open_store(f"sqlite:{path}")
+    assert stores.keys.keys() == [KeyEntry("triage", "a" * 64, None, 1.0)]
+    asyncio.run(stores.close())
 
 
 def test_keys_of_one_process_are_seen_by_another(tmp_path: Path) -> None:
