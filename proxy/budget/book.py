@@ -7,31 +7,22 @@ to save the changes finds the keys touched in `dirty_counters` and `dirty_holds`
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
-from proxy.budget.port import TOMBSTONE_S, Balance, Claim, Ended, Exceeded, Held, Unit
+from proxy.budget.counter import Counter, Rolling
+from proxy.budget.port import TOMBSTONE_S, Balance, Claim, Ended, Exceeded, Held, taken_at_once
 from proxy.engine.ports import StoreError
-
-Part = tuple[str, Unit, int | None, int, *tuple[Any, ...]]
-"""What a hold has of one counter: its key, the unit, the counter's limit for this hold, the amount. A claim is one, with more behind."""
-
-
-class Counter:
-    """One counter."""
-
-    __slots__ = ("expires", "held", "spent")
-
-    def __init__(self, spent: int = 0, held: int = 0, expires: float = 0.0) -> None:
-        self.spent, self.held, self.expires = spent, held, expires
 
 
 class Hold:
-    """One hold that stands. `parts` are its claims, or what was read of them; `about` is what its reserve said."""
+    """One hold that stands. `parts` are its claims, or what was read of them: counter, unit, limit, amount and span are right.
 
-    __slots__ = ("about", "expires", "parts")
+    `about` is what its reserve said, `begun` the time of that, UTC seconds.
+    """
 
-    def __init__(self, parts: Sequence[Part], expires: float, about: str = "") -> None:
-        self.parts, self.expires, self.about = parts, expires, about
+    __slots__ = ("about", "begun", "expires", "parts")
+
+    def __init__(self, parts: Sequence[Claim], expires: float, about: str = "", begun: float = 0.0) -> None:
+        self.parts, self.expires, self.about, self.begun = parts, expires, about, begun
 
 
 class Book:
@@ -56,35 +47,61 @@ class Book:
         if hold_id in self.settled:
             raise StoreError("the hold was settled before")
         if hold_id in self.holds:
-            return self._again(self.holds[hold_id], claims)
+            return self._again(self.holds[hold_id], claims, now)
         counters = self.counters
         touched: list[Counter] = []
-        for key, _, limit, amount, expires, _, _, _, _ in claims:
+        for key, unit, limit, amount, expires, _, _, _, span in claims:
             counter = counters.get(key)
-            if counter is None:
-                counter = counters[key] = Counter()
+            if counter is None or span:
+                counter = self._open(key, counter, span, now)
             if limit is not None and counter.spent + counter.held + amount > limit:
-                return self._undo(touched, claims)
-            counter.held += amount
+                return self._undo(touched, claims, now)
+            if span and taken_at_once(unit, span):
+                counter.spend(now, amount)  # type: ignore[attr-defined]  # a span makes it a rolling one
+            else:
+                counter.held += amount
             counter.expires = max(counter.expires, expires)
             touched.append(counter)
-        self.holds[hold_id] = Hold(claims, hold_expires, about)
+        self.holds[hold_id] = Hold(claims, hold_expires, about, now)
         if self._watched:
             self.dirty_holds.add(hold_id)
             self.dirty_counters.update([claim[0] for claim in claims])
         return Held(tuple([(counter.spent, counter.held) for counter in touched]))
 
-    def _again(self, hold: Hold, claims: Sequence[Claim]) -> Held:
+    def _open(self, key: str, counter: Counter | None, span: float, now: float) -> Counter:
+        """Return the counter of `key` for a reserve, a rolling one where there is a `span`, with what it has forgotten gone."""
+        if not span:
+            counter = self.counters[key] = Counter()
+        elif not isinstance(counter, Rolling):  # nobody touched it; or it was none, then what it knows was spent just now
+            before = counter or Counter()
+            counter = self.counters[key] = Rolling(span, None, before.held, before.expires)
+            counter.spend(now, before.spent)
+        else:
+            counter.roll(now)
+        return counter
+
+    def _again(self, hold: Hold, claims: Sequence[Claim], now: float) -> Held:
         """Return the balances of a hold that stands, if `claims` are its own: an id that means two calls would let one go free."""
         if [part[:4] for part in hold.parts] != [claim[:4] for claim in claims]:
             raise StoreError("a hold of this id stands with other claims")
-        return Held(tuple([self.balance(part[0]) for part in hold.parts]))
+        return self._held(hold, now)
 
-    def _undo(self, touched: Sequence[Counter], claims: Sequence[Claim]) -> Exceeded:
-        """Take back what was held of the first claims, because the one behind them does not fit."""
+    def _held(self, hold: Hold, now: float) -> Held:
+        return Held(tuple([self.balance(part[0], now) for part in hold.parts]))
+
+    def _undo(self, touched: Sequence[Counter], claims: Sequence[Claim], now: float) -> Exceeded:
+        """Take back what was taken of the first claims, because the one behind them does not fit."""
         for counter, claim in zip(touched, claims, strict=False):
-            counter.held -= claim.amount
-        return Exceeded(len(touched), tuple([self.balance(claim.counter) for claim in claims]))
+            if isinstance(counter, Rolling) and taken_at_once(claim.unit, claim.span):
+                counter.spend(now, -claim.amount)
+            else:
+                counter.held -= claim.amount
+        return self._exceeded(len(touched), claims, now)
+
+    def _exceeded(self, index: int, claims: Sequence[Claim], now: float) -> Exceeded:
+        short = self.counters[claims[index].counter]
+        frees_at = short.frees_at() if isinstance(short, Rolling) else None
+        return Exceeded(index, tuple([self.balance(claim[0], now) for claim in claims]), frees_at)
 
     def extend(self, hold_id: str, amounts: Mapping[str, int], now: float, hold_expires: float | None = None) -> Held | Exceeded:
         """See `BudgetStore.extend`."""
@@ -92,20 +109,29 @@ class Book:
         if hold is None:
             raise StoreError("there is no such hold, or it was settled")
         wanted: dict[str, int] = {}
-        parts = [part[:4] for part in hold.parts]
-        for index, (key, unit, limit, amount) in enumerate(parts):
-            counter, total = self.counters[key], wanted.get(key, 0) + max(0, amounts.get(unit, 0) - amount)
+        for index, part in enumerate(hold.parts):
+            key, limit = part.counter, part.limit
+            counter, total = self.counters[key], wanted.get(key, 0) + max(0, amounts.get(part.unit, 0) - part.amount)
+            if isinstance(counter, Rolling):
+                counter.roll(now)
             if limit is not None and counter.spent + counter.held + total > limit:
-                return Exceeded(index, tuple([self.balance(part[0]) for part in hold.parts]))
+                return self._exceeded(index, hold.parts, now)
             wanted[key] = total
-        for key, more in wanted.items():
-            self.counters[key].held += more
-        hold.parts = [(key, unit, limit, max(amount, amounts.get(unit, 0))) for key, unit, limit, amount in parts]
+        for part in hold.parts:
+            self._take(part, wanted.pop(part.counter, 0), hold.begun)
+        hold.parts = [part._replace(amount=max(part.amount, amounts.get(part.unit, 0))) for part in hold.parts]
         hold.expires = max(hold.expires, hold_expires or 0.0)
         if self._watched:
             self.dirty_holds.add(hold_id)
-            self.dirty_counters.update(wanted)
-        return Held(tuple([self.balance(part[0]) for part in hold.parts]))
+            self.dirty_counters.update([part[0] for part in hold.parts])
+        return self._held(hold, now)
+
+    def _take(self, part: Claim, more: int, begun: float) -> None:
+        counter = self.counters[part.counter]
+        if isinstance(counter, Rolling) and taken_at_once(part.unit, part.span):
+            counter.spend(begun, more)
+        else:
+            counter.held += more
 
     def settle(self, hold_id: str, amounts: Mapping[str, int] | None, now: float, refund: Collection[str] = ()) -> bool:
         """See `BudgetStore.settle`; `amounts` None charges all that is held."""
@@ -122,38 +148,53 @@ class Book:
         del self.holds[hold_id]
         for part, counter in zip(hold.parts, found, strict=True):
             unit, amount = part[1], part[3]
-            counter.held -= amount
+            charged = 0
             if unit != "concurrency" and part[0] not in refund:
-                counter.spent += amount if amounts is None else amounts.get(unit, 0)
+                charged = amount if amounts is None else amounts.get(unit, 0)
+            if not part[8]:
+                counter.held -= amount
+                counter.spent += charged
+            elif isinstance(counter, Rolling):
+                _settle_rolling(counter, part, charged, (hold.begun, now))
         if self._watched:
             self.dirty_counters.update([part[0] for part in hold.parts])
         return True
 
-    def _missing(self, part: Part) -> Counter:
+    def _missing(self, part: Claim) -> Counter:
         """Return a counter that is not there for `part`. One that held nothing may have been forgotten; no other may."""
-        if part[3]:
+        if part.amount and not taken_at_once(part.unit, part.span):
             raise StoreError("a counter is missing, so the store does not say what it should")
-        counter = self.counters[part[0]] = Counter()
+        counter = self.counters[part.counter] = Rolling(part.span) if part.span else Counter()
         return counter
 
-    def balance(self, key: str) -> Balance:
-        """Return what is spent and held of `key`."""
+    def balance(self, key: str, now: float) -> Balance:
+        """Return what is spent and held of `key` at `now`."""
         counter = self.counters.get(key)
-        return (counter.spent, counter.held) if counter else (0, 0)
+        return counter.balance(now) if counter else (0, 0)
 
     def sweep(self, now: float) -> list[Ended]:
         """See `BudgetStore.sweep`."""
         over = [(hold_id, hold) for hold_id, hold in self.holds.items() if hold.expires <= now]
         for hold_id, _ in over:
             self.settle(hold_id, None, now)
-        while self.settled and self.settled[first := next(iter(self.settled))] <= now:
-            del self.settled[first]
+        for hold_id in [i for i, until in self.settled.items() if until <= now]:
+            del self.settled[hold_id]
         for key in [k for k, c in self.counters.items() if c.expires <= now and not c.held]:
             del self.counters[key]
         return [ended(hold_id, hold) for hold_id, hold in over]
 
 
+def _settle_rolling(counter: Rolling, part: Claim, charged: int, times: tuple[float, float]) -> None:
+    """Free what `part` holds of `counter` and spend `charged`; `times` are those of the reserve and of the settle."""
+    begun, now = times
+    if taken_at_once(part.unit, part.span):
+        counter.spend(begun, charged - part.amount)
+        return
+    counter.held -= part.amount
+    counter.roll(now)
+    counter.spend(now, charged)
+
+
 def ended(hold_id: str, hold: Hold) -> Ended:
     """Return what settling `hold` in full charges."""
-    parts = [part[:4] for part in hold.parts]
-    return Ended(hold_id, tuple([(key, unit, amount) for key, unit, _, amount in parts if unit != "concurrency"]), hold.about)
+    return Ended(hold_id, tuple([(p.counter, p.unit, p.amount) for p in hold.parts if p.unit != "concurrency"]), hold.about)

@@ -6,6 +6,7 @@ same process is seen by it. A store that cannot answer raises `StoreError`, neve
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
@@ -31,7 +32,7 @@ class Claim(NamedTuple):
         resets_at: when the window ends, UTC seconds, or None.
         target: which target of the route the claim stands for, as (provider, model); None when it holds whoever serves.
         span: length of a rolling window in seconds, 0 for a window that has a beginning. What was spent longer ago than that (and up to
-            one `SLICES`-th of it longer) counts no more.
+            one `SLICES`-th of it longer) counts no more. All claims on one counter have the same span.
     """
 
     counter: str
@@ -48,6 +49,29 @@ class Claim(NamedTuple):
 SLICES = 60
 """A rolling window forgets in so many steps: what was spent in one step is forgotten together, never early."""
 
+
+def slice_of(now: float, span: float) -> int:
+    """Return the number of the step of a rolling window of `span` seconds that holds `now`. Older than `SLICES` steps is forgotten.
+
+    Every store computes exactly this (product, quotient, floor, in doubles), or two that share counters would disagree at the edge.
+    """
+    return math.floor(now * SLICES / span)
+
+
+def forgotten_at(number: int, span: float) -> float:
+    """Return when a rolling window of `span` seconds forgets its step `number`, UTC seconds: its end and the whole span later."""
+    return (number + 1 + SLICES) * span / SLICES
+
+
+def taken_at_once(unit: Unit, span: float) -> bool:
+    """Return whether a claim is spent by the reserve itself: requests in a rolling window, which count from when they were made.
+
+    Were they held until the call ends, long calls would fill a rate that they do not have. A settle or release corrects what was taken
+    in the step in which it was; what that step has forgotten by then changes nothing.
+    """
+    return span > 0 and unit == "requests"
+
+
 Balance = tuple[int, int]
 """What is spent and what is held of one counter."""
 
@@ -63,7 +87,7 @@ class Held:
 class Exceeded:
     """Nothing is held: claim number `index` does not fit. `balances` are those of all claims, in order.
 
-    `frees_at`: when the counter's rolling window next forgets something, UTC seconds; None where nothing is forgotten step by step.
+    `frees_at`: when that claim's rolling window next forgets something, UTC seconds; None where it has nothing to forget, or is none.
     """
 
     index: int
@@ -85,6 +109,11 @@ class BudgetStore(Protocol):
 
     For every claim with a limit: spent + held ≤ limit, at all times, as long as no call is settled at more than it held. (A provider
     that bills more than the bound has spent the money: that is charged in full, and the counter then refuses.)
+
+    In a rolling window, what a settle charges is spent at the settle's `now`: it was held until then. Clocks of replicas may differ, and
+    may step back: what was spent is forgotten early, or late, by that difference at most.
+
+    A verb that raises, or is cancelled, was done in full or not at all; the same verb again finds out.
     """
 
     async def reserve(self, hold_id: str, claims: Sequence[Claim], now: float, hold_expires: float, about: str = "") -> Held | Exceeded:
@@ -119,11 +148,14 @@ class BudgetStore(Protocol):
         ...
 
     async def balances(self, counters: Sequence[str], now: float) -> dict[str, Balance]:
-        """Return what is spent and held of each of `counters` at `now`; (0, 0) for one that nobody touched."""
+        """Return what is spent and held of each of `counters` at `now`; (0, 0) for one that nobody touched. Changes nothing."""
         ...
 
     async def sweep(self, now: float) -> list[Ended]:
-        """Settle in full every hold whose time is over (its process died), forget what expired, return the holds that it ended."""
+        """Settle in full every hold whose time is over (its process died), forget what expired, return the holds that it ended.
+
+        Of several that sweep at once, one alone returns a hold.
+        """
         ...
 
     async def close(self) -> None:

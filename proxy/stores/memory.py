@@ -35,7 +35,7 @@ class MemoryBudget:
 
     async def balances(self, counters: Sequence[str], now: float) -> dict[str, Balance]:
         """See `BudgetStore.balances`."""
-        return {key: self._book.balance(key) for key in counters}
+        return {key: self._book.balance(key, now) for key in counters}
 
     async def sweep(self, now: float) -> list[Ended]:
         """See `BudgetStore.sweep`."""

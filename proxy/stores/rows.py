@@ -17,8 +17,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from proxy.budget.book import Book, Counter, Hold, Part, ended
-from proxy.budget.port import Ended, Exceeded
+from proxy.budget.book import Book, Hold, ended
+from proxy.budget.counter import Counter, Rolling
+from proxy.budget.port import Claim, Ended, Exceeded, Unit
 from proxy.engine.ports import StoreError
 
 MOST_COUNTERS = 20_000
@@ -29,13 +30,16 @@ _TRIGGER = """
 CREATE TEMP TRIGGER budget_write INSTEAD OF INSERT ON budget_batch BEGIN
   SELECT RAISE(ABORT, 'stale') WHERE (SELECT value FROM counters WHERE name = 'budget') IS NOT NEW.version;
   UPDATE counters SET value = value + 1 WHERE name = 'budget';
-  INSERT INTO budget_counters(counter, spent, held, expires)
-    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(NEW.begun);
-  INSERT INTO budget_counters(counter, spent, held, expires)
-    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(NEW.counters) WHERE true
-    ON CONFLICT(counter) DO UPDATE SET spent = excluded.spent, held = excluded.held, expires = excluded.expires;
-  INSERT INTO budget_holds(id, parts, expires) SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(NEW.made);
-  INSERT INTO budget_holds(id, parts, expires) SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each(NEW.changed) WHERE true
+  INSERT INTO budget_counters(counter, spent, held, expires, span, slices)
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each(NEW.begun);
+  INSERT INTO budget_counters(counter, spent, held, expires, span, slices)
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each(NEW.counters) WHERE true
+    ON CONFLICT(counter) DO UPDATE
+    SET spent = excluded.spent, held = excluded.held, expires = excluded.expires, span = excluded.span, slices = excluded.slices;
+  INSERT INTO budget_holds(id, parts, expires, about, begun)
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(NEW.made);
+  INSERT INTO budget_holds(id, parts, expires, about, begun)
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(NEW.changed) WHERE true
     ON CONFLICT(id) DO UPDATE SET parts = excluded.parts, expires = excluded.expires;
 END
 """
@@ -43,9 +47,9 @@ _WRITE = "INSERT INTO budget_batch(version, begun, counters, made, changed) VALU
 _VERSION = "SELECT value FROM counters WHERE name = 'budget'"
 _READ = """
 SELECT json_array((SELECT value FROM counters WHERE name = 'budget'),
-  (SELECT json_group_array(json_array(counter, spent, held, expires)) FROM budget_counters
+  (SELECT json_group_array(json_array(counter, spent, held, expires, span, json(slices))) FROM budget_counters
     WHERE counter IN (SELECT value FROM json_each(?1))),
-  (SELECT json_group_array(json_array(id, parts, expires)) FROM budget_holds WHERE id IN (SELECT value FROM json_each(?2))))
+  (SELECT json_group_array(json_array(id, parts, expires, about, begun)) FROM budget_holds WHERE id IN (SELECT value FROM json_each(?2))))
 """
 _OVER = "SELECT json_group_array(id) FROM budget_holds WHERE expires <= ? AND parts IS NOT NULL"
 
@@ -192,15 +196,14 @@ class Rows:
         """Read the rows of `counters` and `hold_ids`, and of the counters of those holds."""
         holds = self._read(counters, hold_ids)
         behind: set[str] = set()
-        for hold_id, text, expires in holds:
+        for hold_id, text, expires, about, begun in holds:
             self._stored.add(hold_id)
             if text is None:
                 self.book.settled[hold_id] = expires
                 continue
-            parts = msgspec.json.decode(text, type=list[tuple[str, str, int, int | None]])
-            found: list[Part] = [(key, unit, limit, amount) for key, unit, amount, limit in parts]  # type: ignore[misc]
-            self.book.holds[hold_id] = Hold(found, expires)
-            behind.update([part[0] for part in found])
+            found = [_claim(*part) for part in msgspec.json.decode(text)]
+            self.book.holds[hold_id] = Hold(found, expires, about, begun)
+            behind.update([part.counter for part in found])
         if behind := behind - self.book.counters.keys():
             self._read(behind, ())
         for key in counters:
@@ -214,7 +217,7 @@ class Rows:
             self._version = version
         elif version != self._version:
             raise Stale
-        self.book.counters.update([(key, Counter(spent, held, expires)) for key, spent, held, expires in rows])
+        self.book.counters.update([(row[0], _counter(*row[1:])) for row in rows])
         return list(holds)
 
     def _write(self) -> None:
@@ -223,7 +226,8 @@ class Rows:
         begun, counters, made, changed = list[Any](), list[Any](), list[Any](), list[Any]()
         for key in book.dirty_counters:
             counter = book.counters[key]
-            (begun if key in self._guessed else counters).append((key, counter.spent, counter.held, counter.expires))
+            rolling = (counter.span, counter.slices) if isinstance(counter, Rolling) else (0, None)
+            (begun if key in self._guessed else counters).append((key, counter.spent, counter.held, counter.expires, *rolling))
         for hold_id in book.dirty_holds:
             (changed if hold_id in self._stored else made).append(self._row(hold_id))
         try:
@@ -246,12 +250,24 @@ class Rows:
         for clear in (self._guessed, book.dirty_counters, book.dirty_holds, book.settled):
             clear.clear()
 
-    def _row(self, hold_id: str) -> tuple[str, list[Any] | None, float]:
+    def _row(self, hold_id: str) -> tuple[str, list[Any] | None, float, str, float]:
         settled = self.book.settled.get(hold_id)
         if settled is not None:
-            return hold_id, None, settled
+            return hold_id, None, settled, "", 0.0
         hold = self.book.holds[hold_id]
-        return hold_id, [(key, unit, amount, limit) for key, unit, limit, amount in [part[:4] for part in hold.parts]], hold.expires
+        parts = [(key, unit, amount, limit, span) for key, unit, limit, amount, _, _, _, _, span in hold.parts]
+        return hold_id, parts, hold.expires, hold.about, hold.begun
+
+
+def _claim(counter: str, unit: Unit, amount: int, limit: int | None, span: float = 0.0) -> Claim:
+    """Return what is known of a claim that was written; the oldest files have no span."""
+    return Claim(counter, unit, limit, amount, 0.0, span=span)
+
+
+def _counter(spent: int, held: int, expires: float, span: float, slices: dict[str, int] | None) -> Counter:
+    if not span:
+        return Counter(spent, held, expires)
+    return Rolling(span, {int(number): amount for number, amount in (slices or {}).items()}, held, expires)
 
 
 def _result(run: Run, book: Book) -> Any:

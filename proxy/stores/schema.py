@@ -22,6 +22,12 @@ STEPS: tuple[tuple[str, ...], ...] = (
     ),
     ("INSERT INTO counters VALUES ('budget', 0)",),
     ("ALTER TABLE keys ADD COLUMN run TEXT NOT NULL DEFAULT ''", "ALTER TABLE keys ADD COLUMN usd INTEGER"),
+    (
+        "ALTER TABLE budget_counters ADD COLUMN span REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE budget_counters ADD COLUMN slices TEXT",
+        "ALTER TABLE budget_holds ADD COLUMN about TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE budget_holds ADD COLUMN begun REAL NOT NULL DEFAULT 0",
+    ),
 )
 """What brings a file from version n to n + 1. Never change a step that was released; add one."""
 

@@ -85,7 +85,7 @@ class SqliteBudget:
 
     async def balances(self, counters: Sequence[str], now: float) -> dict[str, Balance]:
         """See `BudgetStore.balances`."""
-        found: dict[str, Balance] = await self._submit(Verb(lambda book: {key: book.balance(key) for key in counters}, (), counters))
+        found: dict[str, Balance] = await self._submit(Verb(lambda book: {key: book.balance(key, now) for key in counters}, (), counters))
         return found
 
     async def sweep(self, now: float) -> list[Ended]:

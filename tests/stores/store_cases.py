@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-from proxy.budget.port import BudgetStore, Claim
+from proxy.budget.port import BudgetStore, Claim, Unit
 from proxy.stores import open_store
 
 LATE = 1e12
@@ -37,3 +37,7 @@ def run(url: str, body: Callable[[BudgetStore], Awaitable[None]]) -> None:
 
 def usd(counter: str, limit: int | None, amount: int) -> Claim:
     return Claim(counter, "usd", limit, amount, LATE)
+
+
+def rolling(counter: str, limit: int | None, amount: int, span: float = 60.0, unit: Unit = "usd") -> Claim:
+    return Claim(counter, unit, limit, amount, LATE, span=span)
