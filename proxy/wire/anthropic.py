@@ -8,12 +8,14 @@ Source: Anthropic API reference, "Create a Message", "Count tokens in a Message"
 
 from __future__ import annotations
 
-from proxy.wire import jsonio
+from dataclasses import replace
+
+from proxy.wire import jsonio, steering
 from proxy.wire.anthropic_edit import MessagesEditor
 from proxy.wire.anthropic_messages import MESSAGE, PROTOCOL, SYSTEM, TOOLS, parse_message, parse_system, parse_tools
 from proxy.wire.anthropic_reply import CountMeter, MessagesMeter, sse
 from proxy.wire.base import Codec, Editor, Memos, Meter, Routes
-from proxy.wire.call import Call, Edit, Message, Tools
+from proxy.wire.call import Call, Edit, Message, Steer, Tools
 from proxy.wire.fields import MAX_TOKENS, Fields, guarded
 from proxy.wire.keys import Keys
 from proxy.wire.openai_chat import NO_TOOLS
@@ -49,6 +51,8 @@ class MessagesCodec(Codec):
             changes["model"] = jsonio.dumps(edit.model)
         if edit.max_output is not None and edit.max_output != call.max_output:
             changes["max_tokens"] = b"%d" % edit.max_output
+        if edit.steer is not None:
+            changes |= _steered(call, edit, edit.steer)
         return jsonio.splice(call.body, call.members, changes) if changes else call.body
 
     def meter(self, call: Call) -> Meter:
@@ -107,6 +111,24 @@ class CountTokensCodec(Codec):
     def upstream_path(self, call: Call, model: str) -> str:
         """See `Codec.upstream_path`."""
         return "/v1/messages/count_tokens"
+
+
+def _steered(call: Call, edit: Edit, steer: Steer) -> dict[str, bytes]:
+    """Return what `steer` changes. One who thinks samples at 1, and only one of temperature and `top_p` may be said.
+
+    Source: Anthropic, "Extended thinking", feature compatibility; "Tool use", controlling the output (`none`).
+    """
+    found: dict[str, bytes] = {}
+    if steer.system is not None:
+        found["system"] = jsonio.dumps(steer.system)
+    if steer.note:
+        found["messages"] = steering.conversation(call, "messages", replace(steer, system=None))
+    heat = steering.temperature_for(call, edit, bool(steering.value(call, "temperature")))
+    if heat is not None and not any(steering.value(call, key) for key in ("thinking", "top_p")):
+        found["temperature"] = jsonio.dumps(min(steer.temperature or 0, 1))
+    if steer.no_tools and steering.value(call, "tools").strip(b"[] \t\r\n"):
+        found["tool_choice"] = b'{"type":"none"}'
+    return found
 
 
 def _conversation(fields: Fields, memos: Memos) -> Call:

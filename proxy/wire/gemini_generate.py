@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import quote
 
-from proxy.wire import jsonio
+from proxy.wire import jsonio, steering
 from proxy.wire.base import Codec, Editor, Memos, Meter
-from proxy.wire.call import Call, Edit, Message, Tools, WireError
+from proxy.wire.call import Call, Edit, Message, Steer, Tools, WireError
 from proxy.wire.fields import MAX_TOKENS, Fields, guarded
 from proxy.wire.gemini_contents import (
     CONTENT,
@@ -194,6 +194,48 @@ def model_changes(body: bytes, members: Mapping[str, tuple[int, int]], model: st
     return {"model": jsonio.dumps(f"models/{model}" if body.startswith(b'"models/', start) else model)}
 
 
+def _steered(call: Call, steer: Steer) -> dict[str, bytes]:
+    """Return what `steer` changes. Beside a cached content there may be neither a system prompt nor a tool configuration.
+
+    Source: Gemini API, "Context caching"; "Function calling", mode `NONE`.
+    """
+    found: dict[str, bytes] = {}
+    if steer.note and (contents := _with_note(call, steer.note)):
+        found["contents"] = contents
+    if call.thread:
+        return found
+    if steer.system is not None:
+        found[_name(call, "systemInstruction")] = jsonio.dumps({"parts": [{"text": steer.system}]})
+    if steer.no_tools and steering.value(call, "tools").strip(b"[] \t\r\n"):
+        key = _name(call, "toolConfig")
+        config = steering.value(call, key)
+        inner = "function_calling_config" if config and snake("functionCallingConfig") in jsonio.members(config, PROTOCOL) else ""
+        found[key] = steering.object_with(config, {inner or "functionCallingConfig": b'{"mode":"NONE"}'})
+    return found
+
+
+def _name(call: Call, name: str) -> str:
+    return name if name in call.members or snake(name) not in call.members else snake(name)
+
+
+def _with_note(call: Call, note: str) -> bytes:
+    """Return `contents` with the note behind them, nothing where the last one is the model's.
+
+    Outputs of functions stand alone in their content: some of Google's servers refuse others beside them.
+    """
+    last, raw = call.messages[-1], steering.value(call, "contents")
+    if last.role == "assistant":
+        return b""
+    array = raw if raw.startswith(b"[") else b"[" + raw + b"]"
+    part = jsonio.dumps({"text": note})
+    content = jsonio.elements(array, PROTOCOL, "/contents")[-1]
+    start, end = jsonio.members(content, PROTOCOL).get("parts", (0, 0))
+    if last.role == "user" and not last.tool_results and content[start : start + 1] == b"[":
+        begin = len(array[:-1].rstrip()) - len(content)
+        return steering.written(array, [((begin + start, begin + end), steering.appended(content[start:end], part))])
+    return steering.appended(array, b'{"role":"user","parts":[%b]}' % part)
+
+
 class GenerateCodec(GeminiCodec):
     """POST /{version}/models/{model}:generateContent and :streamGenerateContent.
 
@@ -220,17 +262,18 @@ class GenerateCodec(GeminiCodec):
 
     def changes(self, call: Call, edit: Edit) -> dict[str, bytes]:
         """See `GeminiCodec.changes`; the ceiling goes where the body has one, under the name that it has there."""
-        found = super().changes(call, edit)
+        found, inner = super().changes(call, edit), dict[str, bytes]()
+        key = "generationConfig" if "generationConfig" in call.members else "generation_config"
+        config = steering.value(call, key)
+        named = jsonio.members(config, PROTOCOL) if config else {}
         if edit.max_output is not None and edit.max_output != call.max_output:
-            key = "generationConfig" if "generationConfig" in call.members else "generation_config"
-            start, end = call.members.get(key, (0, 0))
-            config = call.body[start:end]
-            if config in (b"", b"null"):
-                found[key if config else "generationConfig"] = b'{"maxOutputTokens":%d}' % edit.max_output
-            else:
-                inner = jsonio.members(config, PROTOCOL)
-                name = "max_output_tokens" if "max_output_tokens" in inner else "maxOutputTokens"
-                found[key] = jsonio.splice(config, inner, {name: b"%d" % edit.max_output})
+            inner["max_output_tokens" if "max_output_tokens" in named else "maxOutputTokens"] = b"%d" % edit.max_output
+        if edit.steer is not None:
+            found |= _steered(call, edit.steer)
+            if (heat := steering.temperature_for(call, edit, "temperature" in named)) is not None:
+                inner["temperature"] = heat
+        if inner:
+            found[key if key in call.members else "generationConfig"] = steering.object_with(config, inner)
         return found
 
     def meter(self, call: Call) -> Meter:

@@ -14,9 +14,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
-from proxy.wire import jsonio
+from proxy.wire import jsonio, steering
 from proxy.wire.base import Codec, Editor, Framing, Memos, Meter, Routes
-from proxy.wire.call import Call, Edit, Message, Tools
+from proxy.wire.call import Call, Edit, Message, Steer, Tools
 from proxy.wire.fields import MAX_TOKENS, Fields, guarded
 from proxy.wire.keys import Keys
 from proxy.wire.ndjson import Lines
@@ -68,9 +68,25 @@ class ChatCodec(Codec):
         changes: dict[str, bytes] = {}
         if edit.model is not None and edit.model != call.model:
             changes["model"] = jsonio.dumps(edit.model)
+        options: dict[str, bytes] = {}
         if edit.max_output is not None and edit.max_output != call.max_output:
-            changes["options"] = _with_ceiling(call, edit.max_output)
+            options["num_predict"] = b"%d" % edit.max_output
+        if edit.steer is not None:
+            changes |= self._steered(call, edit.steer)
+            if (heat := steering.temperature_for(call, edit, False)) is not None:
+                options["temperature"] = heat
+        if options:
+            changes["options"] = steering.object_with(steering.value(call, "options"), options)
         return jsonio.splice(call.body, call.members, changes) if changes else call.body
+
+    def _steered(self, call: Call, steer: Steer) -> dict[str, bytes]:
+        """Return what `steer` changes. There is no choice of tools here, so none are offered."""
+        found: dict[str, bytes] = {}
+        if (steer.note or steer.system is not None) and call.operation == "chat":
+            found["messages"] = steering.conversation(call, "messages", steer, "")
+        if steer.no_tools and steering.value(call, "tools"):
+            found["tools"] = b"[]"
+        return found
 
     def meter(self, call: Call) -> Meter:
         """See `Codec.meter`."""
@@ -113,6 +129,17 @@ class GenerateCodec(ChatCodec):
         if not (call.messages or call.system or beside or other or tokens):
             call.operation = "show"
         return call
+
+    def _steered(self, call: Call, steer: Steer) -> dict[str, bytes]:
+        """Return what `steer` changes. What fills a gap, or is given as it is, has no place for words of ours."""
+        found: dict[str, bytes] = {}
+        prompt = steering.value(call, "prompt")
+        plain = not steering.value(call, "suffix") and steering.value(call, "raw") != b"true"
+        if steer.note and plain and prompt.startswith(b'"'):
+            found["prompt"] = steering.with_words(prompt, steer.note, "")
+        if steer.system is not None and plain:
+            found["system"] = jsonio.dumps(steer.system)
+        return found
 
 
 def _call(fields: Fields, model: str) -> Call:
@@ -158,15 +185,6 @@ def _options(fields: Fields) -> tuple[int | None, list[str]]:
     if raw is not None and raw[:1] == b"-" and raw[1:].isdigit():
         return None, inner.unknown()
     return inner.integer("num_predict", 0, MAX_TOKENS) or None, inner.unknown()
-
-
-def _with_ceiling(call: Call, ceiling: int) -> bytes:
-    start, end = call.members.get("options", (0, 0))
-    options = call.body[start:end]
-    value = b"%d" % ceiling
-    if options in (b"", b"null"):
-        return b'{"num_predict":%b}' % value
-    return jsonio.splice(options, jsonio.members(options, PROTOCOL), {"num_predict": value})
 
 
 def _tools(fields: Fields, memos: Memos) -> Tools:

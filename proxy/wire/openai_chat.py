@@ -8,9 +8,9 @@ Source: OpenAI API reference, "Create chat completion"; types of the Python SDK 
 
 from __future__ import annotations
 
-from proxy.wire import jsonio
+from proxy.wire import jsonio, steering
 from proxy.wire.base import Codec, Editor, Memos, Meter, Routes, created_of
-from proxy.wire.call import Call, Edit, Tools
+from proxy.wire.call import Call, Edit, Steer, Tools
 from proxy.wire.fields import MAX_TOKENS, Fields
 from proxy.wire.keys import Keys
 from proxy.wire.openai_edit import ChatEditor
@@ -76,6 +76,8 @@ class ChatCodec(Codec):
                     changes[key] = value
         if edit.ask_usage and call.stream and not call.wants_usage:
             changes["stream_options"] = ask_usage(_value(call, "stream_options"))
+        if edit.steer is not None:
+            changes |= _steered(call, edit, edit.steer)
         return jsonio.splice(call.body, call.members, changes) if changes else call.body
 
     def meter(self, call: Call) -> Meter:
@@ -104,6 +106,20 @@ class ChatCodec(Codec):
     def upstream_path(self, call: Call, model: str) -> str:
         """See `Codec.upstream_path`."""
         return "/chat/completions"
+
+
+def _steered(call: Call, edit: Edit, steer: Steer) -> dict[str, bytes]:
+    """Return what `steer` changes; the tools stay as they are, so that what is cached of them stays."""
+    found: dict[str, bytes] = {}
+    if steer.note or steer.system is not None:
+        found["messages"] = steering.conversation(call, "messages", steer)
+    if (heat := steering.temperature_for(call, edit, bool(steering.value(call, "temperature")))) is not None:
+        found["temperature"] = heat
+    if steer.no_tools:
+        for offered, choice in (("tools", "tool_choice"), ("functions", "function_call")):
+            if steering.value(call, offered).strip(b"[] \t\r\n"):
+                found[choice] = b'"none"'
+    return found
 
 
 def _value(call: Call, key: str) -> bytes:

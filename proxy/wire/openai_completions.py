@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 import msgspec
 
 from proxy.model import Deny, Usage
-from proxy.wire import jsonio, refusals
+from proxy.wire import jsonio, refusals, steering
 from proxy.wire.base import Codec, Editor, Memos, Meter, Routes, created_of
-from proxy.wire.call import Call, Edit, Event, Message
+from proxy.wire.call import Call, Edit, Event, Message, Steer
 from proxy.wire.fields import MAX_MESSAGES, MAX_TOKENS, Fields
 from proxy.wire.keys import Keys
 from proxy.wire.openai_chat import ask_usage, check_ceiling, wants_usage
@@ -98,6 +98,8 @@ class CompletionsCodec(Codec):
         if edit.ask_usage and call.stream and not call.wants_usage:
             start, end = call.members.get("stream_options", (0, 0))
             changes["stream_options"] = ask_usage(call.body[start:end])
+        if edit.steer is not None:
+            changes |= _steered(call, edit, edit.steer)
         return jsonio.splice(call.body, call.members, changes) if changes else call.body
 
     def meter(self, call: Call) -> Meter:
@@ -121,6 +123,18 @@ class CompletionsCodec(Codec):
     def upstream_path(self, call: Call, model: str) -> str:
         """See `Codec.upstream_path`."""
         return "/completions"
+
+
+def _steered(call: Call, edit: Edit, steer: Steer) -> dict[str, bytes]:
+    """Return what `steer` changes. A prompt that is one text takes the note, unless it fills a gap or is said again to the client."""
+    found: dict[str, bytes] = {}
+    prompt = steering.value(call, "prompt")
+    apart = not steering.value(call, "suffix") and steering.value(call, "echo") != b"true"
+    if steer.note and apart and prompt.startswith(b'"'):
+        found["prompt"] = steering.with_words(prompt, f"{steer.note}\n\n", "")
+    if (heat := steering.temperature_for(call, edit, bool(steering.value(call, "temperature")))) is not None:
+        found["temperature"] = heat
+    return found
 
 
 def _zero(call: Call) -> bool:

@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.wire import jsonio
+from proxy.wire import jsonio, steering
 from proxy.wire import openai_responses_items as items
 from proxy.wire.base import Codec, Editor, Memos, Meter, Routes
-from proxy.wire.call import Call, Edit, Message, Tools, ToolSpec
+from proxy.wire.call import Call, Edit, Message, Steer, Tools, ToolSpec
 from proxy.wire.fields import MAX_TOKENS, Fields, guarded
 from proxy.wire.keys import Keys
 from proxy.wire.openai_chat import NO_TOOLS, check_moderation
@@ -90,6 +90,8 @@ class ResponsesCodec(Codec):
             changes["model"] = jsonio.dumps(edit.model)
         if edit.max_output is not None and edit.max_output != call.max_output:
             changes["max_output_tokens"] = b"%d" % edit.max_output
+        if edit.steer is not None:
+            changes |= _steered(call, edit, edit.steer)
         return jsonio.splice(call.body, call.members, changes) if changes else call.body
 
     def meter(self, call: Call) -> Meter:
@@ -107,6 +109,23 @@ class ResponsesCodec(Codec):
     def upstream_path(self, call: Call, model: str) -> str:
         """See `Codec.upstream_path`."""
         return "/responses"
+
+
+def _steered(call: Call, edit: Edit, steer: Steer) -> dict[str, bytes]:
+    """Return what `steer` changes; the note is an item of its own, also where the provider keeps what came before."""
+    found: dict[str, bytes] = {}
+    if steer.system is not None:
+        found["instructions"] = jsonio.dumps(steer.system)
+    if steer.note:
+        given, note = steering.value(call, "input"), {"type": "message", "role": "user"}
+        item = jsonio.dumps(note | {"content": [{"type": "input_text", "text": steer.note}]})
+        text = given.startswith(b'"')
+        found["input"] = steering.with_words(given, steer.note, "") if text else steering.appended(given or b"[]", item)
+    if (heat := steering.temperature_for(call, edit, bool(steering.value(call, "temperature")))) is not None:
+        found["temperature"] = heat
+    if steer.no_tools and steering.value(call, "tools").strip(b"[] \t\r\n"):
+        found["tool_choice"] = b'"none"'
+    return found
 
 
 def _input(fields: Fields, memos: Memos) -> tuple[Message, ...]:

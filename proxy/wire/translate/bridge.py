@@ -14,9 +14,10 @@ from proxy.model import Deny
 from proxy.wire import gemini, jsonio, ollama
 from proxy.wire.anthropic import MessagesCodec
 from proxy.wire.base import Codec, Meter
-from proxy.wire.call import Call, Edit
+from proxy.wire.call import Call, Edit, Steer
 from proxy.wire.openai_chat import ChatCodec
 from proxy.wire.openai_responses import ResponsesCodec
+from proxy.wire.steering import takes_temperature
 from proxy.wire.translate.anthropic import MessagesDialect
 from proxy.wire.translate.gemini import GeminiDialect
 from proxy.wire.translate.hub import (
@@ -35,6 +36,7 @@ from proxy.wire.translate.hub import (
     ToolMore,
     ToolOutput,
     ToolUse,
+    Turn,
     Untranslatable,
     Words,
 )
@@ -100,6 +102,8 @@ class Bridge:
         asked.model, asked.id = edit.model or call.model, id
         asked.max_output = edit.max_output if edit.max_output is not None else call.max_output
         asked.ceiling_key, asked.framing = edit.max_output_key, source.content_type(call)
+        if edit.steer is not None:
+            _steer(asked, edit.steer)
         _refuse_misplaced(asked)
         _refuse_prefill(asked)
         return asked
@@ -167,6 +171,19 @@ class Back:
     def cut(self, deny: Deny) -> bytes:
         """Return the client's ending of a stream that is cut."""
         return self._writer.cut(deny)
+
+
+def _steer(asked: Asked, steer: Steer) -> None:
+    """Put what `steer` asks for into the request: see `wire.steering`, whose rules these are."""
+    if steer.system is not None:
+        first = next((i for i, turn in enumerate(asked.turns) if turn.role != "system"), len(asked.turns))
+        asked.turns[:first] = [Turn("system", (Text(steer.system),))]
+    if steer.note and asked.turns and asked.turns[-1].role != "assistant":
+        asked.turns.append(Turn("user", (Text(steer.note),)))
+    if steer.temperature is not None and not asked.effort and (takes_temperature(asked.model) or asked.temperature is not None):
+        asked.temperature = steer.temperature
+    if steer.no_tools and asked.tools:
+        asked.choice = "none"
 
 
 def _read(body: bytes) -> dict[str, Any]:
