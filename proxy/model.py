@@ -161,9 +161,11 @@ class Price:
     cache_write: tuple[tuple[int, int], ...] | None = None
     cache_write_1h: tuple[tuple[int, int], ...] | None = None
     source: str = ""
+    digest: str = field(default="", compare=False)
+    """8 hex digits that identify the rates, whatever their source."""
 
 
-FREE = Price(input=((0, 0),), output=((0, 0),), source="local")
+FREE = Price(input=((0, 0),), output=((0, 0),), source="local", digest="d5df8b0a")
 
 
 @dataclass(frozen=True, slots=True)

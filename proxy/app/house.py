@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from proxy import __version__, pipeline
 from proxy.app import build
+from proxy.app.audit import swept
 from proxy.app.build import Files
 from proxy.budget.estimate import tokenizer_for
+from proxy.budget.port import Ended
 from proxy.budget.prices import context_of, price_from, price_of
 from proxy.budget.settle import floor_output, settle_usage
 from proxy.config import Doc
@@ -168,6 +170,12 @@ class House:
     def circuits(self) -> Mapping[str, bool]:
         """Return for each provider whether its circuit is open."""
         return {} if self._transport is None else self._transport.circuits()
+
+    async def keep(self, ended: Sequence[Ended]) -> None:
+        """Leave a record of each hold that a sweep ended."""
+        for record in await asyncio.to_thread(swept, ended, self.journal, self.clock.now()):
+            for sink in self.sinks:
+                sink.record(record)
 
     def drain(self) -> None:
         """Prepare to stop: not ready any more, and nothing is sent to a provider again."""

@@ -155,6 +155,7 @@ async def _sweep(house: House) -> None:
         else:
             if expired:
                 log.warning("%d holds expired and were charged in full", len(expired))
+                await house.keep(expired)
 
 
 async def _simulate(stack: AsyncExitStack) -> str:

@@ -8,10 +8,13 @@ variants are not what a proxied call pays.
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
+from importlib.metadata import version
 from typing import Any
 
 from genai_prices.data import providers as _PROVIDERS
@@ -26,6 +29,8 @@ VENDORS = ("openai", "anthropic", "google", "mistral", "deepseek", "x-ai", "cohe
 
 Steps = tuple[tuple[int, int], ...]
 _KINDS = ("input", "output", "cache_read", "cache_write", "cache_write_1h")
+TABLE = f"genai-prices {version('genai-prices')}"
+"""The table that prices come from, with its version: another release may say something else."""
 MAX_USD_PER_MILLION = 1_000_000
 
 
@@ -84,14 +89,25 @@ def _standard(model: ModelInfo, provider: Provider, at: datetime) -> Price | Non
     rates = {kind: _steps(getattr(found, f"{kind}_mtok", None)) for kind in _KINDS}
     if rates["input"] is None and rates["output"] is None:
         return None
-    return Price(
+    return _price(
         input=rates["input"] or ((0, 0),),
         output=rates["output"] or ((0, 0),),
         cache_read=rates["cache_read"],
         cache_write=rates["cache_write"],
         cache_write_1h=rates["cache_write_1h"],
-        source=f"genai-prices {provider.id}/{model.id}",
+        source=f"{TABLE} {provider.id}/{model.id}",
     )
+
+
+def _price(**fields: Any) -> Price:
+    price = Price(**fields)
+    return replace(price, digest=digest_of(price))
+
+
+def digest_of(price: Price) -> str:
+    """Return 8 hex digits that identify the rates of `price`, whatever their source."""
+    rates = ";".join(f"{kind}={getattr(price, kind)}" for kind in _KINDS)
+    return hashlib.sha256(rates.encode()).hexdigest()[:8]
 
 
 def _steps(rate: Decimal | TieredPrices | None) -> Steps | None:
@@ -121,7 +137,7 @@ def price_from(doc: Doc, path: KeyPath, value: Any) -> Price:
     missing: Sequence[str] = [kind for kind in ("input", "output") if kind not in rates]
     if missing:
         raise doc.error(path, f"no {' and no '.join(missing)} price", "{input: …, output: …} in USD per million tokens")
-    return Price(
+    return _price(
         input=rates["input"],
         output=rates["output"],
         cache_read=rates.get("cache_read"),

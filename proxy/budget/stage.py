@@ -18,7 +18,7 @@ from proxy.budget.port import Balance, BudgetStore, Claim, Held
 from proxy.budget.refusal import bad_limit, dearer, exceeded, too_much_input, unpriced
 from proxy.budget.rules import Facts, Plan, RuleSet, held_by, talks
 from proxy.budget.settle import DEFAULT_MAX_OUTPUT, paid, stored, tokenizer_of
-from proxy.engine.exchange import Exchange
+from proxy.engine.exchange import Charges, Exchange
 from proxy.engine.stage import Stage
 from proxy.model import FREE, BudgetRule, Deny, Grant, Reason, Source
 from proxy.money import dollars, nanos
@@ -149,6 +149,7 @@ class BudgetStage(Stage):
             return None
         hold = Hold(self._store, ex.id)
         ex.defer(self.name, hold.release)
+        ex.bill = hold.bill
         now = ex.clock.now()
         attempt = 1
         while True:
@@ -242,11 +243,12 @@ class Need:
 class Hold:
     """The hold of one exchange, and how it ends."""
 
-    __slots__ = ("claims", "hold_id", "store")
+    __slots__ = ("_found", "claims", "hold_id", "store")
 
     def __init__(self, store: BudgetStore, hold_id: str) -> None:
         self.store, self.hold_id = store, hold_id
         self.claims: Sequence[Claim] = ()
+        self._found: tuple[dict[str, int], list[str]] | None = None
 
     async def release(self, ex: Exchange) -> None:
         """Settle at what the exchange used; see `engine.exchange.Release`."""
@@ -256,16 +258,31 @@ class Hold:
         if not ex.sent:
             await self.store.release(self.hold_id, now)
             return
+        amounts, refund = self._due(ex)
+        await self.store.settle(self.hold_id, amounts, now, refund)
+
+    def bill(self, ex: Exchange) -> Charges:
+        """Return what the settle charges to each counter, for the record."""
+        if not self.claims or not ex.sent:
+            return ()
+        amounts, refund = self._due(ex)
+        return tuple([(c[0], c[1], due) for c in self.claims if (due := amounts.get(c[1])) and c[0] not in refund])
+
+    def _due(self, ex: Exchange) -> tuple[dict[str, int], list[str]]:
+        """Return what is charged by unit, and the counters that are charged nothing: found once, so that settle and record agree."""
+        if self._found is not None:
+            return self._found
         amounts = {"requests": 1}
         if ex.usage is not None:
             amounts |= {"usd": ex.cost, "tokens": ex.usage.total}
         else:
-            amounts |= {claim.unit: claim.amount for claim in self.claims}
+            amounts |= {claim.unit: claim.amount for claim in self.claims if claim.unit != "concurrency"}
         served = (ex.target.provider, ex.target.model) if ex.target is not None else None
         refund = [c.counter for c in self.claims if c.target is not None and c.target != served]
         if ex.outcome == "upstream_error" and not ex.served:  # a turn that failed is none: the client's SDK sends it again
             refund += [c.counter for c in self.claims if c.rule is not None and c.rule.reason is Reason.STEP_LIMIT]
-        await self.store.settle(self.hold_id, amounts, now, refund)
+        self._found = amounts, refund
+        return self._found
 
 
 def _bounded(claims: Sequence[Claim]) -> bool:

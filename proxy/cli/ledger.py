@@ -93,7 +93,7 @@ def _explain(args: argparse.Namespace) -> int:
         sys.stdout.write(json.dumps(record_json(record), indent=1) + "\n")
         return 0
     target = model_table(settings).target(record.model, record.protocol) if record.model else None
-    price = target.price if target is not None and target.price is not None and target.price.source == record.price else None
+    price = target.price if target is not None and target.price is not None and target.price.digest == record.price_digest else None
     sys.stdout.write(explain(record, price, tty=sys.stdout.isatty()) + "\n")
     return 0
 

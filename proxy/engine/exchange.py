@@ -23,6 +23,8 @@ from proxy.wire.translate.bridge import Bridge
 
 Release = Callable[["Exchange"], Awaitable[None]]
 Count = Callable[["Exchange"], int]
+Charges = tuple[tuple[str, str, int], ...]
+"""What an exchange was charged: counter, unit, amount (nanos for `usd`); counters that it was charged nothing are left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ class Exchange:
         "agent",
         "answer",
         "asked_model",
+        "bill",
         "body",
         "bridge",
         "call",
@@ -183,6 +186,8 @@ class Exchange:
         self.findings: list[Finding] = []
         self.decisions: list[tuple[str, str]] = []
         self.defers: list[tuple[str, Release]] = []
+        self.bill: Callable[[Exchange], Charges] | None = None
+        """What says, once usage and cost are fixed, what the settle charges to each counter; None where nothing is held."""
         self.marks: dict[str, int] = {}
         self.deny: Deny | None = None
         self.sent = False

@@ -25,10 +25,12 @@ class Record:
         route, route_why, difficulty: where it went and why.
         status: the HTTP status that the client got (0: it was gone before any).
         upstream_status: the provider's, 0 when none came.
-        outcome: `ok`, `denied`, `upstream_error`, `client_gone` or `error`.
+        outcome: `ok`, `denied`, `upstream_error`, `client_gone`, `error`, or `expired`: its process died, and its hold was charged in full.
         reason, rule, message, remedy: of the refusal or the cut, else empty.
         input_tokens .. reasoning_tokens: as in `model.Usage`; usage_exact false when they are a bound.
-        cost: nano-dollars charged. price: where the price came from.
+        cost: nano-dollars charged. price: where the price came from. price_digest: 8 hex digits of its rates.
+        repriced: what `ledger --reprice --apply` found that it would cost at later prices; None where nobody asked.
+        charges: what each counter was charged, as (counter, unit, amount); the sum over all records is what the counter has spent.
         loop: level;rule;count of the loop signal.
         findings: (rule, detail) pairs. decisions: (stage, words) pairs in order.
         marks: name to ns since the start: body, admitted, sent, head, first_byte, last_byte, closed.
@@ -80,6 +82,9 @@ class Record:
     bytes_in: int = 0
     bytes_out: int = 0
     config: str = ""
+    price_digest: str = ""
+    charges: tuple[tuple[str, str, int], ...] = ()
+    repriced: int | None = None
 
 
 def record_of(ex: Exchange) -> Record:
@@ -132,6 +137,8 @@ def record_of(ex: Exchange) -> Record:
         bytes_in=ex.sizes[0],
         bytes_out=ex.sizes[1],
         config=ex.rt.version,
+        price_digest=target.price.digest if target and target.price else "",
+        charges=() if ex.bill is None else ex.bill(ex),
     )
 
 

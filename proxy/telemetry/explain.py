@@ -23,8 +23,9 @@ _OUTCOME = {
     "upstream_error": "the provider failed",
     "client_gone": "the client went away",
     "error": "Fleetgate failed",
+    "expired": "left behind by a process that died",
 }
-_COLOUR = {"ok": "32", "denied": "31", "upstream_error": "33", "client_gone": "33", "error": "31"}
+_COLOUR = {"ok": "32", "denied": "31", "upstream_error": "33", "client_gone": "33", "error": "31", "expired": "31"}
 
 
 _PLACE = {"routing": "route"}
@@ -172,7 +173,7 @@ def _money(r: Record, price: Price | None) -> list[str]:
         hidden = f", of them {count(r.reasoning_tokens)} reasoning" if kind == "output" and r.reasoning_tokens else ""
         lines.append(f"{count(tokens)} {words}{hidden}{part}")
     bound = "" if r.usage_exact else " (a bound: the provider reported no usage)"
-    source = f", price from {r.price}" if r.price else ""
+    source = f", price from {r.price}{f' ({r.price_digest})' if r.price_digest else ''}" if r.price else ""
     lines.append(f"charged {dollars(r.cost)} USD{source}{bound}")
     if price is not None and abs(total - r.cost) > len(used):
         lines.append("the parts do not add up to the charge: the price has changed since")

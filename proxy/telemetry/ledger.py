@@ -181,7 +181,7 @@ class Ledger:
         try:
             for row in batch:
                 try:
-                    connection.execute(_SQL[1], schema.clean(row))
+                    _insert(connection, schema.clean(row))
                 except _BAD_RECORD as e:
                     refused.append(str(e))
         except BaseException:
@@ -198,6 +198,14 @@ class Ledger:
         if now - self._told_at >= 60.0:
             self._told_at = now
             log.error("ledger %s: %d records lost, %d waiting: %s", self.path, self.lost, self.depth, self._problem or "queue full")
+
+
+def _insert(connection: sqlite3.Connection, row: list[Any]) -> None:
+    """Append one row. Of two with one id (a hold that a sweep ended while its exchange still ran) the later one stays apart."""
+    try:
+        connection.execute(_SQL[1], row)
+    except sqlite3.IntegrityError:
+        connection.execute(_SQL[1], schema.second(row))
 
 
 class MemoryLedger:

@@ -2,7 +2,8 @@
 
 Decides the types, the indices and the version of the table; knows nothing of threads or queries. It shares its file with other tables,
 so its version stands in a table of its own and not in the file's `user_version`. A column that a later release adds to the record is
-added to an older file when it is opened; a file whose ledger is newer than this release is refused.
+added to an older file when it is opened; a file whose ledger is newer than this release is refused. One column may be written later:
+`repriced`, which says what a record would cost at other prices and takes nothing back of what it did.
 """
 
 from __future__ import annotations
@@ -19,12 +20,14 @@ import msgspec
 from proxy.engine.ports import StoreError
 from proxy.engine.record import Record
 
-VERSION = 1
+VERSION = 2
+CHARGES_VERSION = 2
+"""The first version whose records hold charges."""
 COLUMNS = tuple(f.name for f in dataclasses.fields(Record))
-JSON_COLUMNS = frozenset(("findings", "decisions", "marks"))
+JSON_COLUMNS = frozenset(("findings", "decisions", "marks", "charges"))
 BOOL_COLUMNS = frozenset(("stream", "usage_exact"))
 _SQL_TYPE = {"str": "TEXT NOT NULL DEFAULT ''", "int": "INTEGER NOT NULL DEFAULT 0", "bool": "INTEGER NOT NULL DEFAULT 0"}
-_SQL_TYPE |= {"float": "REAL NOT NULL DEFAULT 0", "float | None": "REAL"}
+_SQL_TYPE |= {"float": "REAL NOT NULL DEFAULT 0", "float | None": "REAL", "int | None": "INTEGER"}
 _TYPES = {f.name: _SQL_TYPE.get(str(f.type), "TEXT NOT NULL DEFAULT '[]'") for f in dataclasses.fields(Record)}
 _TYPES |= {"id": "TEXT NOT NULL UNIQUE", "marks": "TEXT NOT NULL DEFAULT '{}'", "usage_exact": "INTEGER NOT NULL DEFAULT 1"}
 
@@ -34,13 +37,21 @@ _DDL = (
     "CREATE INDEX IF NOT EXISTS records_time ON records (time)",
     "CREATE INDEX IF NOT EXISTS records_agent_time ON records (agent, time)",
     "CREATE INDEX IF NOT EXISTS records_session_time ON records (session, time)",
-    "CREATE TRIGGER IF NOT EXISTS records_no_update BEFORE UPDATE ON records BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
     "CREATE TRIGGER IF NOT EXISTS records_no_delete BEFORE DELETE ON records BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
     # INSERT OR REPLACE deletes without the trigger above.
     "CREATE TRIGGER IF NOT EXISTS records_no_replace BEFORE INSERT ON records"
     " WHEN EXISTS (SELECT 1 FROM records WHERE id = NEW.id OR seq = NEW.seq)"
     " BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
 )
+LATER = "repriced"
+"""The one column that may be written after its record."""
+_FIXED = ", ".join(("seq", *(c for c in COLUMNS if c != LATER)))
+_NO_UPDATE = (  # written anew at each start: a column that was added since must not be open to changes
+    "DROP TRIGGER IF EXISTS records_no_update",
+    f"CREATE TRIGGER records_no_update BEFORE UPDATE OF {_FIXED} ON records BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
+)
+CHARGED_SINCE = "charged_since"
+"""The key of `ledger_meta` that says when records began to hold charges, UTC seconds; not there where all do."""
 
 
 def prepare(connection: sqlite3.Connection, path: str) -> None:
@@ -62,8 +73,11 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
         for name in COLUMNS:
             if name not in have:
                 connection.execute(f"ALTER TABLE records ADD COLUMN {name} {_TYPES[name]}")
-        if row is None:
-            connection.execute("INSERT INTO ledger_meta VALUES ('version', ?)", (str(VERSION),))
+        for statement in _NO_UPDATE:
+            connection.execute(statement)
+        if row is not None and int(row[0]) < CHARGES_VERSION:
+            connection.execute("INSERT OR IGNORE INTO ledger_meta VALUES (?, strftime('%s'))", (CHARGED_SINCE,))
+        connection.execute("INSERT OR REPLACE INTO ledger_meta VALUES ('version', ?)", (str(VERSION),))
     except BaseException:
         connection.execute("ROLLBACK")
         raise
@@ -105,6 +119,21 @@ def clean(row: list[Any]) -> list[Any]:
     ]
 
 
+SECOND = "+"
+"""Behind the id of a record whose id was taken."""
+
+
+def second(row: list[Any]) -> list[Any]:
+    """Return `row` as it may stand beside the row that has its id: with an id of its own, and without charges, because a hold is settled
+    once and the row that was there first has said at what; the row of a sweep says what it charged on top, and keeps that.
+    """
+    changed = list(row)
+    changed[COLUMNS.index("id")] += SECOND
+    if row[COLUMNS.index("outcome")] != "expired":
+        changed[COLUMNS.index("charges")] = "[]"
+    return changed
+
+
 def to_record(row: Sequence[Any]) -> Record:
     """Return the record that `row`, in column order, holds."""
     values = dict(zip(COLUMNS, row, strict=True))
@@ -113,4 +142,5 @@ def to_record(row: Sequence[Any]) -> Record:
     for name in ("findings", "decisions"):
         values[name] = tuple((str(a), str(b)) for a, b in json.loads(values[name]))
     values["marks"] = json.loads(values["marks"])
+    values["charges"] = tuple((str(counter), str(unit), int(amount)) for counter, unit, amount in json.loads(values["charges"]))
     return Record(**values)

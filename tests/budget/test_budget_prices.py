@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from proxy.budget.prices import price_from, price_of
+from proxy.budget.prices import TABLE, digest_of, price_from, price_of
 from proxy.config import ConfigError, parse_yaml
-from proxy.model import Usage
+from proxy.model import FREE, Usage
 from proxy.money import cost
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC).timestamp()
@@ -30,7 +30,7 @@ USD = 10**9
 def test_the_table_is_found_by_name_address_or_model(hint: str, model: str, source: str, rates: tuple[float | None, ...]) -> None:
     price = price_of(hint, model, NOW)
     assert price is not None
-    assert price.source == f"genai-prices {source}"
+    assert price.source == f"{TABLE} {source}"
     found = (price.input, price.output, price.cache_read, price.cache_write)
     assert found == tuple(None if rate is None else ((0, round(rate * USD)),) for rate in rates)
 
@@ -86,3 +86,14 @@ def test_a_price_that_is_none_is_refused_with_its_line(text: str, words: str) ->
     with pytest.raises(ConfigError, match=r"fleetgate\.yaml:2") as caught:
         price_from(doc, ("price",), doc.value["price"])
     assert words in str(caught.value)
+
+
+def test_a_price_is_known_by_its_rates() -> None:
+    assert FREE.digest == digest_of(FREE)
+    table = price_of("openai", "gpt-4o", NOW)
+    doc = parse_yaml("price: {input: 2.5, output: 10, cache_read: 1.25}", "fleetgate.yaml")
+    own = price_from(doc, ("price",), doc.value["price"])
+    assert table is not None
+    assert (table.digest, len(table.digest)) == (own.digest, 8), "the same rates, from two sources"
+    dearer = price_from(parse_yaml("price: {input: 2.5, output: 10.01, cache_read: 1.25}", "x"), (), {"input": 2.5, "output": 10.01})
+    assert dearer.digest != own.digest

@@ -148,9 +148,9 @@ def test_a_write_that_fails_is_tried_again_until_it_works(tmp_path: Path, ears: 
 
 
 def test_a_record_that_sqlite_refuses_is_lost_alone(tmp_path: Path, ears: Ears) -> None:
-    ledger = write(tmp_path / "l.db", *(served(i % 50) for i in range(60)))
-    assert ledger.lost == 10
-    assert len(query.rows(tmp_path / "l.db")) == 50
+    ledger = write(tmp_path / "l.db", *(served(i % 20) for i in range(60)))
+    assert ledger.lost == 20
+    assert len(query.rows(tmp_path / "l.db")) == 40
     assert "append-only" in ears.lines[0]
 
 
@@ -245,10 +245,48 @@ def test_the_file_is_the_owners_alone_and_other_tables_stay(tmp_path: Path) -> N
 def test_a_newer_ledger_is_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "l.db"
     write(path, served(1))
-    sql(path, "UPDATE ledger_meta SET value = '2'")
-    with pytest.raises(StoreError, match="has version 2, this release knows 1"):
+    sql(path, "UPDATE ledger_meta SET value = '3'")
+    with pytest.raises(StoreError, match="has version 3, this release knows 2"):
         Ledger(path)
-    assert sql(path, "SELECT value FROM ledger_meta") == [("2",)]
+    assert sql(path, "SELECT value FROM ledger_meta") == [("3",)]
+
+
+def test_an_older_ledger_says_since_when_it_holds_charges(tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    write(path, served(1))
+    assert sql(path, "SELECT key, value FROM ledger_meta") == [("version", "2")], "a new one has held them always"
+    sql(path, "UPDATE ledger_meta SET value = '1'")
+    write(path, served(2))
+    (since,) = sql(path, "SELECT CAST(value AS INTEGER) FROM ledger_meta WHERE key = 'charged_since'")[0]
+    assert isinstance(since, int)
+    assert since > 1_700_000_000
+    sql(path, "UPDATE ledger_meta SET value = '7' WHERE key = 'charged_since'")
+    write(path, served(3))
+    assert sql(path, "SELECT key, value FROM ledger_meta ORDER BY key") == [("charged_since", "7"), ("version", "2")]
+
+
+def test_what_a_record_would_cost_may_be_written_later_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    write(path, served(1, charges=(("day|usd||2026-11-25", "usd", 7),)))
+    sql(path, "UPDATE records SET repriced = 5")
+    assert query.rows(path) == [served(1, charges=(("day|usd||2026-11-25", "usd", 7),), repriced=5)]
+    for column in schema.COLUMNS:
+        if column != "repriced":
+            with pytest.raises(sqlite3.IntegrityError, match="append-only"):
+                sql(path, f"UPDATE records SET {column} = {column}")
+
+
+def test_of_two_records_of_one_hold_the_second_is_kept_apart_and_charges_only_what_a_sweep_did(tmp_path: Path) -> None:
+    path, charges = tmp_path / "l.db", (("cap|usd||total", "usd", 9),)
+    write(path, served(1, outcome="expired", charges=charges), served(1, charges=charges), served(2, charges=charges))
+    write(path, served(2, outcome="expired", charges=charges))
+    found = {r.id: (r.outcome, r.charges) for r in query.rows(path)}
+    assert found == {
+        "id-000001": ("expired", charges),
+        "id-000001+": ("ok", ()),
+        "id-000002": ("ok", charges),
+        "id-000002+": ("expired", charges),
+    }
 
 
 def test_an_older_ledger_gets_the_columns_that_it_lacks(tmp_path: Path) -> None:
