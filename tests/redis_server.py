@@ -49,7 +49,7 @@ class RedisServer:
 
     def __init__(self, *options: str) -> None:
         self._options = options
-        self.port = _free_port()
+        self.port, self.bus = _free_port(), _free_port()
         self._folder = tempfile.TemporaryDirectory(prefix="fleetgate-redis-")
         self.folder = Path(self._folder.name)
         self._process: subprocess.Popen[bytes] | None = None
@@ -65,6 +65,7 @@ class RedisServer:
     def start(self) -> None:
         command = [server_bin(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
         command += ["--logfile", str(self.folder / "log"), "--enable-debug-command", "yes", *self._options]
+        command += ["--cluster-port", str(self.bus)] if "--cluster-enabled" in self._options else []
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:

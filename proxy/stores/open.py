@@ -9,21 +9,38 @@ from proxy.budget.port import BudgetStore
 from proxy.identity.keys import KeyStore
 from proxy.stores.keys import MemoryKeys, SqliteKeys
 from proxy.stores.memory import MemoryBudget
+from proxy.stores.redis_budget import RedisBudget
+from proxy.stores.redis_check import admit
+from proxy.stores.redis_keys import RedisKeys
+from proxy.stores.redis_link import BlockingLink, RedisLink
+from proxy.stores.redis_place import SCHEMES, Place, is_redis, place_of
 from proxy.stores.sqlite import SqliteBudget
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """What is shared: budgets and keys. `path` is the SQLite file, for others who keep tables in it, or None."""
+    """What is shared: budgets and keys, and the way to more.
+
+    Attributes:
+        path: the SQLite file, for others who keep tables in it, or None.
+        link, blocking: the way to the Redis server on the loop and beside it, for others who keep keys there, or None.
+    """
 
     budget: BudgetStore
     keys: KeyStore
     path: Path | None = None
+    link: RedisLink | None = None
+    blocking: BlockingLink | None = None
+
+    @property
+    def problem(self) -> str:
+        """Why the store cannot be reached just now, or nothing."""
+        return "" if self.link is None else self.link.problem
 
     async def close(self) -> None:
         """Let go of everything."""
         await self.budget.close()
-        if isinstance(self.keys, SqliteKeys):
+        if isinstance(self.keys, SqliteKeys | RedisKeys):
             self.keys.close()
 
 
@@ -31,25 +48,49 @@ def sqlite_path(url: str) -> Path | None:
     """Return the file that `url` names, or None for a store that is no file.
 
     Raises:
-        ValueError: not a store's URL, or one that this version cannot use.
+        ValueError: not a store's URL.
     """
     kind, _, rest = url.partition(":")
-    if url == "memory:":
+    if url == "memory:" or is_redis(url):
         return None
     if kind == "sqlite" and rest:
         return Path(rest)
-    if kind in ("redis", "rediss"):
-        raise ValueError(f"store {kind}: comes in a later version; use memory: or sqlite:PATH")
-    raise ValueError(f"store {kind or url!r}: is not known; use memory: or sqlite:PATH")
+    raise ValueError(
+        f"store {kind or url!r}: is not known; use memory:, sqlite:PATH or redis://HOST:PORT/DB (also {', '.join(SCHEMES[1:])})"
+    )
 
 
-def open_store(url: str) -> Stores:
-    """Return the stores that `url` (`memory:` or `sqlite:PATH`) names. SQLite files are created as needed.
+def open_store(url: str, place: Place | None = None) -> Stores:
+    """Return the stores that `url` (`memory:`, `sqlite:PATH`, `redis://…`) names. SQLite files are created as needed.
+
+    Args:
+        url: the store; it may hold a password, which no message shows.
+        place: where the Redis server is, if that is known better than the URL says it.
 
     Raises:
-        ValueError: not a store's URL, one that this version cannot use, or a file that cannot be used.
+        ValueError: not a store's URL, a file that cannot be used, or a server that cannot be reached or must not be used.
     """
+    if place is not None or is_redis(url):
+        return _redis(place or _place(url))
     path = sqlite_path(url)
     if path is None:
         return Stores(MemoryBudget(), MemoryKeys())
     return Stores(SqliteBudget(path), SqliteKeys(path), path)
+
+
+def _place(url: str) -> Place:
+    try:
+        return place_of(url)
+    except ValueError as e:
+        raise ValueError(f"store {url.partition(':')[0]}: {e}") from None
+
+
+def _redis(place: Place) -> Stores:
+    blocking = BlockingLink(place)
+    try:
+        admit(blocking)
+    except ValueError:
+        blocking.close()
+        raise
+    link = RedisLink(place)
+    return Stores(RedisBudget(link), RedisKeys(blocking), None, link, blocking)

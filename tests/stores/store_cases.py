@@ -7,14 +7,20 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
+import pytest
+from redis_server import needs_redis, shared_url
+
 from proxy.budget.port import BudgetStore, Claim, Unit
 from proxy.stores import open_store
 
 LATE = 1e12
-SCHEMES = ("memory", "sqlite")
+SCHEMES = ("memory", "sqlite", pytest.param("redis", marks=needs_redis))
 
 
 def url_of(scheme: str, folder: Path) -> str:
+    """The URL of an empty store."""
+    if scheme == "redis":
+        return shared_url()
     return "memory:" if scheme == "memory" else f"sqlite:{folder / 'store.db'}"
 
 

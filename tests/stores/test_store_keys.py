@@ -26,8 +26,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("redis://localhost:6379/0", "comes in a later version"),
-        ("rediss://localhost", "comes in a later version"),
+        ("redis://localhost:1/0", "cannot be reached"),
+        ("redis://user:secret@local host", "no URL of a Redis store"),
         ("sqlite:", "is not known"),
         ("memory", "is not known"),
         ("postgres://x", "is not known"),

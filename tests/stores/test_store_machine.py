@@ -11,11 +11,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from redis_server import shared_url
 from store_cases import LATE, SCHEMES, url_of
 
 from proxy.budget.port import BudgetStore, Claim, Held, Unit
 from proxy.engine.ports import StoreError
 from proxy.stores import Stores, open_store, sqlite_path
+from proxy.stores.redis_place import is_redis
 
 LIMITS = {"a": 100, "b": 60, "c": None}
 UNITS: dict[str, Unit] = {"a": "usd", "b": "tokens", "c": "requests"}
@@ -35,9 +37,10 @@ class Machine(RuleBasedStateMachine):
             for suffix in ("", "-wal", "-shm"):
                 Path(f"{path}{suffix}").unlink(missing_ok=True)
         self.loop = asyncio.new_event_loop()
-        self.opened: list[Stores] = [open_store(self.url)]
-        if self.url.startswith("sqlite"):  # a second process on the same file
-            self.opened.append(open_store(self.url))
+        url = shared_url() if is_redis(self.url) else self.url
+        self.opened: list[Stores] = [open_store(url)]
+        if url != "memory:":  # a second process on the same store
+            self.opened.append(open_store(url))
         self.turn = 0
         self.now = 0.0
         self.holds: dict[int, tuple[dict[str, int], float] | None] = {}
