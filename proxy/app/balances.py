@@ -10,7 +10,7 @@ from proxy.budget.port import BudgetStore, Claim
 from proxy.budget.rules import Facts, RuleSet
 from proxy.model import Grant
 
-AMOUNTS = {"usd": 1, "tokens": 1, "requests": 1, "concurrency": 1}
+AMOUNTS = {"usd": 1, "tokens": 1, "input_tokens": 1, "output_tokens": 1, "requests": 1, "concurrency": 1}
 
 
 async def balances(files: Files, store: BudgetStore, grants: Iterable[Grant], now: float, key_id: str = "") -> list[dict[str, Any]]:

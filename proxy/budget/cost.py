@@ -38,6 +38,10 @@ class Cost:
         """Return how many output tokens fit when `amount` of `unit` is left; negative when not even the prompt fits."""
         if unit == "tokens":
             return amount - self.input_tokens
+        if unit == "output_tokens":
+            return amount
+        if unit == "input_tokens":
+            return FITS_ALL if amount >= self.input_tokens else -1
         if unit != "usd":
             return FITS_ALL if amount > 0 else -1
         return min((_output_for(tokens, price, amount) for tokens, price in self.parts), default=FITS_ALL)

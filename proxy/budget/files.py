@@ -1,24 +1,29 @@
 """Reading `budgets/*.yaml`: every entry becomes one `BudgetRule` a unit, or an error that says file, line and what was meant.
 
-What this version cannot enforce (rolling windows, downgrades) is refused here rather than read and forgotten: a limit that is written
-and not enforced is worse than none.
+What nobody enforces is refused here rather than read and forgotten: a limit that is written and not enforced is worse than none. Short
+windows of `limits:` slide: a rate that is counted by the clock's minutes lets twice as much through at their edge.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from proxy.budget.rules import DIMENSIONS, WINDOWS
+from proxy.budget.rules import DIMENSIONS
+from proxy.budget.windows import SLIDING, WINDOWS, span_of
 from proxy.config import ConfigError, ConfigErrors, Doc, KeyPath, load_yaml, near
 from proxy.model import BudgetRule, Reason, Source
 from proxy.money import nanos
 
 _BUDGET = frozenset({"name", "scope", "limit", "window", "warn_at", "on_exceed", "mode"})
-_LIMIT = frozenset({"name", "scope", "requests", "tokens", "concurrency", "window", "mode"})
-_UNITS = ("usd", "tokens", "requests")
+_UNITS = ("usd", "tokens", "input_tokens", "output_tokens", "requests")
+_RATES = (*_UNITS[1:], "concurrency")
+_LIMIT = frozenset({"name", "scope", *_RATES, "window", "mode"})
+_ACTIONS = ("deny", "warn", "local", "downgrade")
+_MODEL = re.compile(r"[^\x00-\x20\x7f*?\[\]]{1,256}")
 MAX_COUNT = 10**15
 
 
@@ -146,10 +151,13 @@ class _Entry:
         if window is None and self.limits and set(_UNITS).isdisjoint(self.value):
             return "total"
         if isinstance(window, str) and window.startswith("rolling"):
-            raise self.error("window", f"{window!r} is not enforced in this version", hint="use day, week or month (UTC calendar)")
+            if not span_of(window):
+                raise self.error("window", f"{window!r}", "rolling 30m, rolling 24h, rolling 7d: from 60s to 366d")
+            return " ".join(window.split())
         if window not in WINDOWS:
-            raise self.error("window", "no window" if window is None else f"{window!r}", " | ".join(WINDOWS), near(str(window), WINDOWS))
-        return str(window)
+            expected = f"{' | '.join(WINDOWS)} | rolling 24h"
+            raise self.error("window", "no window" if window is None else f"{window!r}", expected, near(str(window), WINDOWS))
+        return SLIDING.get(window, window) if self.limits else str(window)
 
     def _warn_at(self) -> tuple[float, ...]:
         values = self.value.get("warn_at", [])
@@ -160,11 +168,16 @@ class _Entry:
 
     def _on_exceed(self) -> str:
         action = self.value.get("on_exceed", "deny")
-        if action in ("deny", "warn"):
-            return str(action)
-        if action == "local" or (isinstance(action, dict) and set(action) == {"downgrade"}) or str(action).startswith("downgrade"):
-            raise self.error("on_exceed", f"{action!r} is not enforced in this version", "deny | warn")
-        raise self.error("on_exceed", f"{action!r}", "deny | warn", near(str(action), ("deny", "warn")))
+        if isinstance(action, str) and action in ("deny", "warn", "local"):
+            return action
+        if isinstance(action, str) and action.startswith("downgrade:"):
+            action = {"downgrade": action.partition(":")[2].strip()}
+        if isinstance(action, dict) and list(action) == ["downgrade"]:
+            model = action["downgrade"]
+            if not isinstance(model, str) or not _MODEL.fullmatch(model):
+                raise self.error("on_exceed", f"{model!r}", "one model's name, such as {downgrade: gpt-4o-mini}")
+            return f"downgrade:{model}"
+        raise self.error("on_exceed", f"{action!r}", "deny | warn | local | {downgrade: MODEL}", near(str(action), _ACTIONS))
 
     def _shadow(self) -> bool:
         mode = self.value.get("mode", "enforce")
@@ -173,7 +186,7 @@ class _Entry:
         return bool(mode == "shadow")
 
     def _amounts(self) -> dict[str, int]:
-        units: tuple[str, ...] = ("requests", "tokens", "concurrency") if self.limits else _UNITS
+        units = _RATES if self.limits else _UNITS
         path: KeyPath = self.path if self.limits else (*self.path, "limit")
         given = self.value if self.limits else self.value.get("limit")
         if not isinstance(given, dict):

@@ -11,7 +11,7 @@ from proxy.engine.exchange import Exchange
 from proxy.model import BudgetRule
 
 Left = Callable[[Exchange], Awaitable[list[dict[str, Any]]]]
-AMOUNTS = {"usd": 1, "tokens": 1, "requests": 1, "concurrency": 1}
+AMOUNTS = {"usd": 1, "tokens": 1, "input_tokens": 1, "output_tokens": 1, "requests": 1, "concurrency": 1}
 
 
 def left(rules: Sequence[BudgetRule], store: BudgetStore) -> Left:

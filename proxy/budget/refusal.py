@@ -14,13 +14,15 @@ _UNKNOWN = BudgetRule("budget", (), "usd", 0, "total", Source("", 0))
 RUNNING_RETRY_S = 5.0
 """When to come back if running calls hold what this one needs: most of it is freed when they end."""
 MAX_RETRY_S = 30.0
+PATIENCE_S = 62.0
+"""A window that is over after this is worth coming back for: a minute, and the step by which a rolling one is late."""
 
 
 def amount(unit: str, value: int) -> str:
-    """Return `value` of `unit` for people: `0.12 USD`, `400 tokens`."""
+    """Return `value` of `unit` for people: `0.12 USD`, `400 tokens`, `400 input tokens`."""
     if unit == "usd":
         return f"{dollars(value)} USD"
-    return f"{value:,} {'calls in flight' if unit == 'concurrency' else unit}"
+    return f"{value:,} {'calls in flight' if unit == 'concurrency' else unit.replace('_', ' ')}"
 
 
 def exceeded(claims: Sequence[Claim], answer: Exceeded, cost: Cost, least: int, now: float) -> Deny:
@@ -31,13 +33,16 @@ def exceeded(claims: Sequence[Claim], answer: Exceeded, cost: Cost, least: int, 
     needed = _needed(claim, cost, least)
     left = max(0, (claim.limit or 0) - spent - held)
     where = f"{rule.source} ({rule.name})" if rule.source.file else rule.name
+    if claim.span:  # what the window forgets next may be enough; all of it is forgotten a whole span from now at the latest
+        frees_at = answer.frees_at if index == answer.index else None
+        claim = claim._replace(resets_at=now + claim.span if frees_at is None else max(now, frees_at))
     deny = _deny(claim, rule, needed, (spent, held), now)
     return replace(deny, rule=where, remaining=amount(claim.unit, left), resets_at=claim.resets_at)
 
 
 def _deny(claim: Claim, rule: BudgetRule, needed: int, balance: tuple[int, int], now: float) -> Deny:
     (spent, held), unit, allowed = balance, claim.unit, amount(claim.unit, claim.limit or 0)
-    if needed > (claim.limit or 0) and unit in ("usd", "tokens"):
+    if needed > (claim.limit or 0) and unit not in ("requests", "concurrency"):
         words = f"This call needs at least {amount(unit, needed)}, more than budget {rule.name} ever has ({allowed})."
         return Deny(Reason.REQUEST_TOO_COSTLY, words, remedy="Send a shorter prompt, or choose a cheaper model.")
     if unit == "concurrency":
@@ -63,7 +68,9 @@ def _short(claim: Claim, balance: tuple[int, int], cost: Cost, least: int) -> bo
 def _needed(claim: Claim, cost: Cost, least: int) -> int:
     if claim.unit == "usd":
         return cost.usd(least)
-    return cost.tokens(least) if claim.unit == "tokens" else claim.amount
+    if claim.unit == "tokens":
+        return cost.tokens(least)
+    return least if claim.unit == "output_tokens" else claim.amount
 
 
 def _remedy(claim: Claim, rule: BudgetRule) -> str:
@@ -71,6 +78,8 @@ def _remedy(claim: Claim, rule: BudgetRule) -> str:
         return "Start a new session, or ask the owner of the budget to raise it."
     if rule.window == "run":
         return "Start a new run, or ask the owner of the budget to raise it."
+    if claim.span:
+        return "Wait until enough of the window has passed, or ask the owner of the budget to raise it."
     if claim.resets_at is not None:
         return f"Wait for the next {rule.window}, or ask the owner of the budget to raise it."
     return "Ask the owner of the budget to raise it."
@@ -78,7 +87,7 @@ def _remedy(claim: Claim, rule: BudgetRule) -> str:
 
 def _retry_after(claim: Claim, now: float) -> float | None:
     wait = None if claim.resets_at is None else claim.resets_at - now
-    return None if wait is None or wait > 2 * MAX_RETRY_S else max(1.0, min(wait, MAX_RETRY_S))
+    return None if wait is None or wait > PATIENCE_S else max(1.0, min(wait, MAX_RETRY_S))
 
 
 def too_much_input(tokens: int, limit: Limit) -> Deny:

@@ -1,8 +1,8 @@
-"""Which budgets a call touches, and when their windows end. Pure: `now` is an argument.
+"""Which budgets a call touches, and of which window. Pure: `now` is an argument.
 
 A rule sees a call when every dimension of its scope matches; a dimension that the call has no value for (no run, say) does not match.
-`*` makes one counter for each value, any other pattern selects and shares one. Windows of the calendar are UTC. Values that come from
-clients go into counter keys only when short and plain, else as a digest.
+`*` makes one counter for each value, any other pattern selects and shares one. Values that come from clients go into counter keys only
+when short and plain, else as a digest.
 
 Thousands of rules cost no more than the few that can match: rules are found by their first literal dimension, and what team, agent and
 key decide is remembered for each combination of them.
@@ -14,19 +14,17 @@ import hashlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 
 from proxy import globs
 from proxy.budget.port import Claim
+from proxy.budget.windows import CALENDAR, calendar, span_of
 from proxy.model import BudgetRule
 
 DIMENSIONS = ("fleet", "team", "agent", "session", "run", "model", "provider", "key")
-CALENDAR = ("minute", "hour", "day", "week", "month")
-WINDOWS = (*CALENDAR, "session", "run", "total")
 SESSION_S = 86_400.0
 """A session's or run's counter is forgotten this long after its last call."""
 GRACE_S = 86_400.0
-"""A calendar counter is kept this long after its window, for late settles and for people who look."""
+"""A counter is kept this long after its window, for late settles and for people who look."""
 FOREVER = 253_402_300_799.0
 """The end of the year 9999: counters without a window never expire."""
 
@@ -54,26 +52,9 @@ class Facts:
 
 def window_of(rule: BudgetRule, now: float) -> tuple[str, float | None]:
     """Return the name of the window of `rule` that holds `now`, and when it ends (UTC seconds; None when no clock ends it)."""
-    return calendar(rule.window, now) if rule.window in CALENDAR else (rule.window, None)
-
-
-def calendar(window: str, now: float) -> tuple[str, float]:
-    """Return name and end of the calendar window that holds `now`; weeks start on Monday."""
-    at = datetime.fromtimestamp(now, UTC)
-    if window == "minute":
-        start = at.replace(second=0, microsecond=0)
-        return start.strftime("%Y-%m-%dT%H:%M"), (start + timedelta(minutes=1)).timestamp()
-    if window == "hour":
-        start = at.replace(minute=0, second=0, microsecond=0)
-        return start.strftime("%Y-%m-%dT%H"), (start + timedelta(hours=1)).timestamp()
-    midnight = at.replace(hour=0, minute=0, second=0, microsecond=0)
-    if window == "day":
-        return midnight.strftime("%Y-%m-%d"), (midnight + timedelta(days=1)).timestamp()
-    if window == "week":
-        start = midnight - timedelta(days=midnight.weekday())
-        return start.strftime("%G-W%V"), (start + timedelta(days=7)).timestamp()
-    start = midnight.replace(day=1)
-    return start.strftime("%Y-%m"), (start + timedelta(days=32)).replace(day=1).timestamp()
+    if rule.window in CALENDAR:
+        return calendar(rule.window, now)
+    return (rule.window.replace(" ", "-") if span_of(rule.window) else rule.window), None
 
 
 def safe(value: str) -> str:
@@ -134,7 +115,9 @@ class _Rule:
 Matching = tuple[tuple[_Rule, str], ...]
 _FIXED, _SESSION, _OPEN = range(3)
 """What a call adds to a rule's counter key: nothing, its session, or whatever its rule asks for."""
-_Row = tuple[int, _Rule, int | None, str, str, float | None, float | None]
+_Row = tuple[int, _Rule, int | None, str, str, float, float, float | None, float]
+"""Kind, rule, limit, what the counter's key begins and ends with, when the counter expires, or how long after the call (then the
+former is 0), when the window ends, and its span if it rolls."""
 _claim = tuple.__new__
 """Making a claim without its named-tuple wrapper takes half the time, and every call makes several."""
 
@@ -166,38 +149,41 @@ class Plan:
         self._rows, self._from, self._until = [], now, FOREVER
         for compiled, prefix in self._matching:
             rule = compiled.rule
-            name, resets_at, expires = rule.window, None, FOREVER
-            if rule.window in CALENDAR:
-                name, resets_at = calendar(rule.window, now)
+            (name, resets_at), span = window_of(rule, now), float(span_of(rule.window))
+            expires, stays = FOREVER, 0.0
+            if resets_at is not None:
                 expires = resets_at + GRACE_S
                 self._until = min(self._until, resets_at)
-            touched = rule.window in ("session", "run") or (rule.unit == "concurrency" and resets_at is None)
+            elif span or rule.window in ("session", "run") or rule.unit == "concurrency":
+                expires, stays = 0.0, span + GRACE_S if span else SESSION_S
             limit, kind = rule.limit if enforced(rule) else None, _kind(compiled)
             head, tail = (f"{prefix}|{name}", "") if kind == _FIXED else (prefix, f"|{name}")
-            self._rows.append((kind, compiled, limit, head, tail, None if touched else expires, resets_at))
+            self._rows.append((kind, compiled, limit, head, tail, expires, stays, resets_at, span))
 
     def claims(self, facts: Facts, now: float, amounts: Amounts) -> list[Claim]:
         """Return what a call with `facts` that can use at most `amounts` (by unit) claims; units not in `amounts` are not claimed."""
         if not self._from <= now < self._until:
             self._arrange(now)
         found: list[Claim] = []
-        session, later = "", now + SESSION_S
-        for kind, compiled, limit, head, tail, expires, resets_at in self._rows:
+        session = ""
+        for kind, compiled, limit, head, tail, expires, stays, resets_at, span in self._rows:
             rule = compiled.rule
             unit = rule.unit
             amount = amounts.get(unit)
             if amount is None:
                 continue
+            if stays:
+                expires = now + stays
             if kind == _SESSION:
                 if not facts.session:
                     continue
                 session = session or f",session={safe(facts.session)}"
                 head = f"{head}{session}{tail}"
             elif kind == _OPEN:
-                made = _claim(Claim, (tail, unit, limit, amount, later if expires is None else expires, rule, resets_at, None, 0.0))
+                made = _claim(Claim, (tail, unit, limit, amount, expires, rule, resets_at, None, span))
                 found += _open(compiled, facts, head, made)
                 continue
-            found.append(_claim(Claim, (head, unit, limit, amount, later if expires is None else expires, rule, resets_at, None, 0.0)))
+            found.append(_claim(Claim, (head, unit, limit, amount, expires, rule, resets_at, None, span)))
         return found
 
 

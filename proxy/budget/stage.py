@@ -131,6 +131,7 @@ class BudgetStage(Stage):
         amounts = {"requests": 1, "concurrency": 1}
         if need.cost.parts:
             amounts["usd"], amounts["tokens"] = need.cost.usd(output), need.cost.tokens(output)
+            amounts["input_tokens"], amounts["output_tokens"] = need.cost.input_tokens, output
         grant, targets = ex.grant, () if plan.regular else tuple([(t.provider, t.model) for t in ex.route.targets])
         facts = Facts(grant.team, grant.agent, ex.principal.key_id, ex.session, ex.run, targets)
         found = plan.claims(facts, ex.wall, amounts)
@@ -274,7 +275,8 @@ class Hold:
             return self._found
         amounts = {"requests": 1}
         if ex.usage is not None:
-            amounts |= {"usd": ex.cost, "tokens": ex.usage.total}
+            used = ex.usage
+            amounts |= {"usd": ex.cost, "tokens": used.total, "input_tokens": used.total_input, "output_tokens": used.output}
         else:
             amounts |= {claim.unit: claim.amount for claim in self.claims if claim.unit != "concurrency"}
         served = (ex.target.provider, ex.target.model) if ex.target is not None else None
@@ -286,8 +288,8 @@ class Hold:
 
 
 def _bounded(claims: Sequence[Claim]) -> bool:
-    """Return whether a budget on money or tokens may refuse: only then is a ceiling set that nobody asked for."""
-    return any(claim.limit is not None and claim.unit in ("usd", "tokens") for claim in claims)
+    """Return whether a budget on money or output may refuse: only then is a ceiling set that nobody asked for."""
+    return any(claim.limit is not None and claim.unit in ("usd", "tokens", "output_tokens") for claim in claims)
 
 
 def _look(ex: Exchange, rule: BudgetRule, used: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -18,7 +19,7 @@ from proxy.config import ConfigError, Doc, KeyPath, read_text
 from proxy.identity.aliases import DIALECTS, SIGNS, Item, tool_lists
 from proxy.identity.carriers import MAX_BYTES, Block, blocks, names_in
 from proxy.identity.fields import AGENT, BESIDE, MAX_ID, NOT_ENFORCED, SLUG
-from proxy.identity.layers import Layer
+from proxy.identity.layers import UNITS, Layer
 from proxy.model import Source
 from proxy.patterns import PatternError
 from proxy.shapes import quoted
@@ -252,13 +253,15 @@ def _budgets(item: Item) -> None:
     warn_at = budgets.get("warn_at", ())
     steps = tuple(sorted(float(w) for w in (warn_at if isinstance(warn_at, (list, tuple)) else [warn_at])))
     asked = budgets.get("on_exceed", "deny")
-    if asked not in ("deny", "warn"):
+    if isinstance(asked, Mapping):
+        asked = f"downgrade:{asked['downgrade']}"
+    elif asked == "downgrade":  # to nobody knows what
         layer.unused.append(item.at("policy", "budgets", "on_exceed"))
-    for window in ("session", "day"):
+        asked = "deny"
+    for window in ("session", "run", "day"):
         for key, value in (budgets.get(window) or {}).items():
-            if key in ("usd", "tokens", "llm_calls"):
-                source = item.at("policy", "budgets", window, key)
-                layer.amount(window, key, value, source, ("warn" if asked == "warn" else "deny", steps))
+            if key in UNITS:
+                layer.amount(window, key, value, item.at("policy", "budgets", window, key), (asked, steps))
 
 
 def _loops(item: Item) -> None:

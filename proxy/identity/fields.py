@@ -21,6 +21,7 @@ patterns = ListOf(pattern, hint="a list in [ ]")
 tokens = Number(0, 10**12, whole=True)
 calls = Number(0, 10**9, whole=True)
 usd = Number(0, 10**9)
+amounts: dict[str, Shape] = {"tokens": tokens, "input_tokens": tokens, "output_tokens": tokens, "usd": usd, "llm_calls": calls}
 share = Number(0, 1, above=True)
 action = Choice(("off", "warn", "redact", "block"))
 
@@ -57,8 +58,9 @@ POLICY = Table(
         "budgets": Table(
             {
                 "request": Table({"max_input_tokens": tokens, "max_output_tokens": Number(1, 10**12, whole=True)}),
-                "session": Table({"tokens": tokens, "usd": usd, "llm_calls": calls, "tool_calls": calls, "duration_s": calls}),
-                "day": Table({"tokens": tokens, "usd": usd, "llm_calls": calls}),
+                "session": Table({**amounts, "tool_calls": calls, "duration_s": calls}),
+                "run": Table(amounts),
+                "day": Table(amounts),
                 "warn_at": Either((share, ListOf(share, most=10))),
                 "on_exceed": on_exceed,
             }
@@ -99,7 +101,7 @@ POLICY = Table(
         "mode": "enforce, or shadow: the rules of this file note what they would refuse.",
         "models": "Which models may be asked for; deny wins over allow.",
         "tools": "Which tools a request may offer and the model may call, and with which arguments; deny wins over allow.",
-        "budgets": "Upper bounds per request, per session and per UTC day.",
+        "budgets": "Upper bounds per request, per session, per run and per UTC day.",
         "maxTurns": "Most model turns in one session.",
         "loops": "When repeats of a tool call are a loop.",
         "routing": "local_ok: simple requests of this agent may be served by a local model.",

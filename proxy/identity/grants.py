@@ -85,7 +85,7 @@ def _budgets(agent: str, layers: Sequence[Layer]) -> tuple[BudgetRule, ...]:
         firm = found.get((key, ""))
         if kind and firm is not None and firm.limit <= rule.limit:
             continue
-        scope = (("agent", agent), ("session", "*")) if rule.window == "session" else (("agent", agent),)
+        scope = (("agent", agent), (rule.window, "*")) if rule.window in ("session", "run") else (("agent", agent),)
         rules.append(replace(rule, name=f"agent:{agent}/{key}" + (f"/{kind}" if kind else ""), scope=scope))
     return tuple(rules)
 

@@ -15,9 +15,15 @@ from proxy.model import ArgumentClause, BudgetRule, Clause, Limit, Reason, Sourc
 from proxy.money import nanos
 from proxy.patterns import pattern
 
-Unit = Literal["usd", "tokens", "requests"]
+Unit = Literal["usd", "tokens", "input_tokens", "output_tokens", "requests"]
 Kind = Literal["models", "tools"]
-UNITS: dict[str, Unit] = {"usd": "usd", "tokens": "tokens", "llm_calls": "requests"}
+UNITS: dict[str, Unit] = {
+    "usd": "usd",
+    "tokens": "tokens",
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "llm_calls": "requests",
+}
 
 
 def tool_name(pattern: str) -> str:
@@ -84,7 +90,7 @@ class Layer:
         limits.append(Limit(int(value), source, self.shadow))
 
     def amount(self, window: str, key: str, value: float, source: Source, how: tuple[str, tuple[float, ...]] = ("deny", ())) -> None:
-        """Add the budget `value` per `window`; `key` is usd, tokens or llm_calls, `how` is (on_exceed, warn_at)."""
+        """Add the budget `value` per `window`; `key` is one of `UNITS`, `how` is (on_exceed, warn_at)."""
         limit = nanos(value) if key == "usd" else int(value)
         rule = BudgetRule(f"{window}/{key}", (), UNITS[key], limit, window, source, how[1], how[0], shadow=self.shadow)
         self.budgets.append(rule)

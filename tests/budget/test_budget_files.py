@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.budget.files import load_budgets
+from proxy.budget.rules import enforced
 from proxy.config import ConfigErrors
 from proxy.model import BudgetRule, Reason
 
@@ -21,6 +22,9 @@ budgets:
 limits:
   - {name: burst, scope: {agent: "*"}, requests: 60, window: minute, concurrency: 8}
   - {name: slots, concurrency: 3}
+  - {name: hourly, tokens: 9, input_tokens: 8, window: hour}
+  - {name: daily, output_tokens: 7, window: day}
+  - {name: weekly, requests: 6, window: week}
 """
 
 
@@ -35,15 +39,30 @@ def test_every_entry_becomes_one_rule_a_unit(tmp_path: Path) -> None:
         ("fleet-month", "usd", 500 * 10**9, "month", ()),
         ("fleet-month", "tokens", 1000, "month", ()),
         ("soft", "usd", 10**8, "day", (("team", "payments"), ("agent", "*"))),
-        ("burst", "requests", 60, "minute", (("agent", "*"),)),
+        ("burst", "requests", 60, "rolling 1m", (("agent", "*"),)),
         ("burst", "concurrency", 8, "total", (("agent", "*"),)),
         ("slots", "concurrency", 3, "total", ()),
+        ("hourly", "tokens", 9, "rolling 1h", ()),
+        ("hourly", "input_tokens", 8, "rolling 1h", ()),
+        ("daily", "output_tokens", 7, "rolling 24h", ()),
+        ("weekly", "requests", 6, "week", ()),
     ]
     fleet, _, soft, burst, *_ = rules
     assert (fleet.warn_at, fleet.on_exceed, fleet.shadow, fleet.reason) == ((0.5, 0.8), "deny", False, Reason.BUDGET_EXCEEDED)
     assert (soft.on_exceed, soft.shadow) == ("warn", True)
     assert burst.reason == Reason.RATE_LIMITED
     assert str(burst.source) == "budgets/a.yaml:9 limits.burst"
+
+
+def test_what_happens_when_a_budget_is_gone_and_windows_that_roll(tmp_path: Path) -> None:
+    entries = ["local", "{downgrade: gpt-4o-mini}", "'downgrade: local/qwen3:8b'", "downgrade:small"]
+    text = "budgets:\n" + "".join(
+        [f"  - {{name: b{i}, limit: {{usd: 0}}, window: rolling  7d, on_exceed: {e}}}\n" for i, e in enumerate(entries)]
+    )
+    rules = load(tmp_path, text)
+    assert [r.on_exceed for r in rules] == ["local", "downgrade:gpt-4o-mini", "downgrade:local/qwen3:8b", "downgrade:small"]
+    assert {(r.window, r.limit) for r in rules} == {("rolling 7d", 0)}
+    assert all(enforced(r) for r in rules), "until something better is found, the limit holds"
 
 
 def test_files_are_read_in_order_and_an_absent_folder_has_none(tmp_path: Path) -> None:
@@ -73,11 +92,22 @@ ENTRY = "budgets:\n  - name: x\n    limit: {usd: 1}\n    window: day\n"
         (ENTRY + "    scope: {agent: 7}", 5, "a name, a glob"),
         (ENTRY + "    warn_at: [80]", 5, "fractions of the limit"),
         (ENTRY + "    on_exceed: dney", 5, "did you mean deny?"),
-        (ENTRY + "    on_exceed: local", 5, "not enforced in this version"),
-        (ENTRY + "    on_exceed: {downgrade: gpt-4o-mini}", 5, "not enforced in this version"),
-        (ENTRY + "    on_exceed: 'downgrade: gpt-4o-mini'", 5, "not enforced in this version"),
+        (ENTRY + "    on_exceed: downgrade", 5, "deny | warn | local | {downgrade: MODEL}"),
+        (ENTRY + "    on_exceed: {downgrade: 'gpt-*'}", 5, "one model's name"),
+        (ENTRY + "    on_exceed: {downgrade: [a, b]}", 5, "one model's name"),
+        (ENTRY + "    on_exceed: 'downgrade:'", 5, "one model's name"),
+        (ENTRY + "    on_exceed: {downgrade: a, local: b}", 5, "{downgrade: MODEL}"),
+        (ENTRY + "    on_exceed: {lcoal: a}", 5, "{downgrade: MODEL}"),
+        (ENTRY + "    on_exceed: [deny]", 5, "{downgrade: MODEL}"),
+        (ENTRY + "    on_exceed: loacl", 5, "did you mean local?"),
         (ENTRY + "    mode: dry", 5, "enforce | shadow"),
-        ("budgets:\n  - {name: x, limit: {usd: 1}, window: rolling 24h}", 2, "not enforced in this version"),
+        ("budgets:\n  - {name: x, limit: {usd: 1}, window: rolling 59s}", 2, "from 60s to 366d"),
+        ("budgets:\n  - {name: x, limit: {usd: 1}, window: rolling 367d}", 2, "from 60s to 366d"),
+        ("budgets:\n  - {name: x, limit: {usd: 1}, window: rolling 24}", 2, "rolling 30m"),
+        ("budgets:\n  - {name: x, limit: {usd: 1}, window: rolling -1h}", 2, "rolling 30m"),
+        ("budgets:\n  - {name: x, limit: {usd: 1}, window: rolling 9999999999999d}", 2, "rolling 30m"),
+        ("budgets:\n  - {name: x, limit: {usd: 1}, window: rolling}", 2, "rolling 30m"),
+        ("budgets:\n  - {name: x, limit: {usd: 1}, window: 24h}", 2, "| rolling 24h"),
         ("budgets:\n  - {name: x, limit: {usd: 1}, window: dya}", 2, "did you mean day?"),
         ("budgets:\n  - {name: x, limit: {usd: 1}}", 2, "no window"),
         ("budgets:\n  - {name: x, window: day}", 2, "no limit"),
@@ -87,7 +117,16 @@ ENTRY = "budgets:\n  - name: x\n    limit: {usd: 1}\n    window: day\n"
         ("budgets:\n  - {name: x, limit: {usd: -1}, window: day}", 2, "dollars such as"),
         ("budgets:\n  - {name: x, limit: {usd: true}, window: day}", 2, "dollars such as"),
         ("budgets:\n  - {name: x, limit: {usd: 1e18}, window: day}", 2, "dollars such as"),
+        ("budgets:\n  - {name: x, limit: {usd: .nan}, window: day}", 2, "a finite number"),
+        ("budgets:\n  - {name: x, limit: {usd: .inf}, window: day}", 2, "a finite number"),
+        ("budgets:\n  - {name: x, limit: {usd: 1e308}, window: day}", 2, "dollars such as"),
+        ("budgets:\n  - {name: x, limit: {usd: 1" + "0" * 400 + "}, window: day}", 2, "dollars such as"),
+        ("budgets:\n  - {name: x, limit: {usd: [1]}, window: day}", 2, "dollars such as"),
         ("budgets:\n  - {name: x, limit: {tokens: 1.5}, window: day}", 2, "a whole number"),
+        ("budgets:\n  - {name: x, limit: {tokens: -1}, window: day}", 2, "a whole number"),
+        ("budgets:\n  - {name: x, limit: {input_tokens: .nan}, window: day}", 2, "a finite number"),
+        ("budgets:\n  - {name: x, limit: {output_tokens: true}, window: day}", 2, "a whole number"),
+        ("limits:\n  - {name: x, concurrency: 1" + "0" * 30 + "}", 2, "a whole number"),
         ("budgets:\n  - {limit: {usd: 1}, window: day}", 2, "no name"),
         ("budgets:\n  - {name: 'a|b', limit: {usd: 1}, window: day}", 2, "letters, digits"),
         ("limits:\n  - {name: x, requests: 5}", 2, "no window"),

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from budget_bench import CAP, Bench, headers, run
-from budget_exchange import LOCAL, STRONG, UNPRICED, FixedClock, chat, exchange, grant, refused, rule
+from budget_exchange import LOCAL, PRICE, STRONG, UNPRICED, FixedClock, chat, exchange, grant, refused, rule
 
+from proxy.budget.cost import Cost
 from proxy.budget.port import Claim, Exceeded, Held
+from proxy.budget.refusal import exceeded
 from proxy.budget.stage import BudgetStage
 from proxy.engine.ports import StoreError
 from proxy.model import Limit, Reason, Source, Usage
@@ -106,6 +108,81 @@ def test_a_retry_in_the_next_window_passes() -> None:
             assert await bench.stage.request(exchange(clock=clock)) is not None, "refused retries do not renew the block"
         clock.wall += 60
         assert await bench.stage.request(exchange(clock=clock)) is None
+
+    run(body)
+
+
+def test_a_rolling_rate_says_when_it_next_lets_one_through() -> None:
+    async def body() -> None:
+        rate = rule("burst", 2, "requests", "rolling 1m", reason=Reason.RATE_LIMITED)
+        clock = FixedClock()
+        begin, bench = clock.wall, Bench(rate)
+        assert await bench.stage.request(exchange(clock=clock)) is None
+        clock.wall += 20
+        assert await bench.stage.request(exchange(clock=clock)) is None
+        deny = await bench.stage.request(exchange(clock=clock))
+        assert "(rolling 1m) allows 2 requests, and 2 were made" in refused(Reason.RATE_LIMITED, deny)
+        assert deny is not None
+        assert deny.resets_at == begin + 61
+        assert deny.retry_after_s == 30
+        clock.wall = begin + 55
+        deny = await bench.stage.request(exchange(clock=clock))
+        assert deny is not None
+        assert deny.retry_after_s == 6
+        assert "Wait until enough of the window has passed" in deny.remedy
+        clock.wall = begin + 61
+        assert await bench.stage.request(exchange(clock=clock)) is None
+        assert await bench.stage.request(exchange(clock=clock)) is not None
+
+    run(body)
+
+
+def test_a_rolling_budget_that_the_store_did_not_name_resets_in_a_whole_span_at_most() -> None:
+    short = Claim("c", "usd", 10**9, 5, 1e12, rule("c", window="rolling 24h"), span=86_400.0)
+    wide = Claim("w", "output_tokens", 500, 400, 1e12, rule("w", 500, "output_tokens", "rolling 30m"), span=1800.0)
+    answer = Exceeded(1, ((10**9, 0), (200, 0)), 777.0)
+    deny = exceeded([short, wide], answer, Cost(((10, PRICE),)), 64, 100.0)
+    assert "Budget c (rolling 24h)" in deny.message
+    assert (deny.resets_at, deny.retry_after_s) == (100 + 86_400, None)
+    deny = exceeded([short._replace(limit=None), wide], answer, Cost(((10, PRICE),)), 400, 100.0)
+    assert deny.message == (
+        "Budget w (rolling 30m) allows 500 output tokens: 200 output tokens spent, 0 output tokens held by running calls; "
+        "this call needs at least 400 output tokens."
+    )
+    assert (deny.resets_at, deny.remaining) == (777.0, "300 output tokens")
+    deny = exceeded([wide], Exceeded(0, ((200, 200),), 50.0), Cost(()), 300, 100.0)
+    assert (deny.resets_at, deny.retry_after_s) == (100.0, 5.0), "what runs will free it; no reset in the past"
+
+
+def test_a_budget_edited_below_what_is_spent_refuses_and_nothing_is_left_of_it() -> None:
+    async def body() -> None:
+        bench = Bench(rule(limit=1.0))
+        ex = exchange({"max_tokens": 100})
+        assert await bench.stage.request(ex) is None
+        await bench.close(ex, Usage(input=1, output=1), 900_000_000)
+        edited = BudgetStage([rule(limit=0.5)], bench.store)
+        deny = await edited.request(exchange())
+        refused(Reason.BUDGET_EXCEEDED, deny)
+        assert deny is not None
+        assert deny.remaining == "0.00 USD"
+        assert await bench.balance(CAP) == (900_000_000, 0)
+
+    run(body)
+
+
+def test_limits_on_prompts_and_on_answers() -> None:
+    async def body() -> None:
+        bench = Bench(rule("out", 100, "output_tokens"), rule("in", 50, "input_tokens"))
+        ex = exchange()
+        assert await bench.stage.request(ex) is None
+        assert ex.max_output == 100, "lowered to what is left"
+        await bench.close(ex, Usage(input=5, cache_read=6, output=30), 0)
+        assert await bench.balance("out|output_tokens||total") == (30, 0)
+        assert await bench.balance("in|input_tokens||total") == (11, 0)
+        refused(Reason.REQUEST_TOO_COSTLY, await bench.stage.request(exchange(chat("word " * 500))))
+        few = Bench(rule("in", 0, "input_tokens"))
+        refused(Reason.REQUEST_TOO_COSTLY, await few.stage.request(exchange()))
+        assert await few.balance("in|input_tokens||total") == (0, 0)
 
     run(body)
 

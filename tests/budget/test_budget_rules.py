@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from proxy.budget.cost import FITS_ALL, Cost, fit
 from proxy.budget.port import Claim
 from proxy.budget.rules import FOREVER, Facts, RuleSet, safe, window_of
+from proxy.budget.windows import span_of
 from proxy.model import Price
 from proxy.money import dearest
 
 FACTS = Facts(team="payments", agent="triage", key="k1", session="s1", run="r1", targets=(("openai", "gpt-4o"),))
-AMOUNTS = {"usd": 5, "tokens": 7, "requests": 1, "concurrency": 1}
+AMOUNTS = {"usd": 5, "tokens": 7, "input_tokens": 4, "output_tokens": 3, "requests": 1, "concurrency": 1}
 
 
 def at(text: str) -> float:
@@ -34,6 +35,9 @@ def at(text: str) -> float:
         ("week", "2026-11-22T23:59:59", "2026-W47", "2026-11-23T00:00:00"),
         ("week", "2026-11-23T00:00:00", "2026-W48", "2026-11-30T00:00:00"),
         ("week", "2027-01-01T00:00:00", "2026-W53", "2027-01-04T00:00:00"),
+        ("week", "2024-12-30T00:00:00", "2025-W01", "2025-01-06T00:00:00"),
+        ("day", "2026-03-29T01:30:00", "2026-03-29", "2026-03-30T00:00:00"),
+        ("hour", "2026-10-25T00:59:59", "2026-10-25T00", "2026-10-25T01:00:00"),
         ("month", "2026-12-31T23:59:59", "2026-12", "2027-01-01T00:00:00"),
         ("month", "2026-01-01T00:00:00", "2026-01", "2026-02-01T00:00:00"),
     ],
@@ -103,6 +107,40 @@ def test_each_unit_claims_its_own_amount_and_units_without_amount_nothing() -> N
     found = rules.claims(FACTS, 0.0, AMOUNTS)
     assert [(c.unit, c.amount) for c in found] == [("usd", 5), ("tokens", 7), ("requests", 1), ("concurrency", 1)]
     assert [c.unit for c in rules.claims(FACTS, 0.0, {"requests": 1})] == ["requests"]
+
+
+def test_prompts_and_answers_can_be_counted_by_themselves() -> None:
+    rules = RuleSet([rule("in", 9, unit="input_tokens"), rule("out", 9, unit="output_tokens")])
+    assert [(c.counter, c.amount) for c in rules.claims(FACTS, 0.0, AMOUNTS)] == [
+        ("in|input_tokens||total", 4),
+        ("out|output_tokens||total", 3),
+    ]
+    cost = Cost(((100, PRICE),))
+    assert fit([claim(99, "input_tokens")], [(0, 0)], cost) == (-1, 0)
+    assert fit([claim(100, "input_tokens")], [(0, 0)], cost) == (FITS_ALL, -1)
+    assert fit([claim(100, "output_tokens")], [(30, 20)], cost) == (50, 0)
+    assert fit([claim(10, "output_tokens")], [(30, 20)], cost) == (-40, 0)
+
+
+@pytest.mark.parametrize(
+    ("window", "span"),
+    [("rolling 60s", 60), ("rolling 30m", 1800), ("rolling 24h", 86_400), ("rolling 7d", 604_800), ("rolling 366d", 31_622_400)],
+)
+def test_a_rolling_window_is_one_counter_with_a_span(window: str, span: float) -> None:
+    rules = RuleSet([rule(window=window, scope=(("agent", "*"),)), rule("s", window=window, scope=(("session", "*"),))])
+    one, two = rules.claims(FACTS, 1000.0, AMOUNTS)
+    assert (one.counter, one.span, one.resets_at) == (f"cap|usd|agent=triage|{window.replace(' ', '-')}", span, None)
+    assert (two.counter, two.span) == (f"s|usd|,session=s1|{window.replace(' ', '-')}", span)
+    assert one.expires == two.expires == 1000 + span + 86_400
+    later = rules.claims(FACTS, 9e9, AMOUNTS)[0]
+    assert (later.counter, later.expires) == (one.counter, 9e9 + span + 86_400)
+    by_model = RuleSet([rule(window=window, scope=(("model", "*"),))]).claims(FACTS, 1000.0, AMOUNTS)
+    assert [(c.span, c.expires) for c in by_model] == [(span, one.expires)]
+
+
+@pytest.mark.parametrize("window", ["day", "rolling", "rolling 0h", "rolling 59s", "rolling 367d", "rolling 24H", "rolling 24h "])
+def test_other_words_have_no_span(window: str) -> None:
+    assert span_of(window) == 0
 
 
 def test_rules_that_warn_or_run_dry_only_count() -> None:

@@ -87,7 +87,7 @@ def test_json_forms_are_plain_data(tmp_path: Path) -> None:
             "warning: AGENTS.md:3 policy.delegation.max_depth: accepted, not enforced in this version (agent a)",
         ),
         ("name: a\npolicy: {loops: {on_detect: nudge}}", "warning: AGENTS.md:3 policy.loops.on_detect: accepted, not enforced"),
-        ("name: a\npolicy: {budgets: {on_exceed: local}}", "warning: AGENTS.md:3 policy.budgets.on_exceed: accepted, not enforced"),
+        ("name: a\npolicy: {budgets: {on_exceed: downgrade}}", "warning: AGENTS.md:3 policy.budgets.on_exceed: accepted, not enforced"),
         (
             "name: a\npolicy: {compliance: {review_by: 2027-01-14}}",
             "warning: AGENTS.md:3 policy.compliance.review_by: the review was due on 2027-01-14 (agent a)",
