@@ -20,7 +20,7 @@ Later concerns have their places: kill after identity.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.budget.left import left
 from proxy.budget.port import BudgetStore
@@ -38,6 +38,7 @@ from proxy.identity.keys import KeyRing
 from proxy.identity.stage import IdentityStage, SessionStage
 from proxy.identity.threads import Threads
 from proxy.loops.stage import LoopStage
+from proxy.loops.wasted import Costs
 from proxy.model import BudgetRule, Target
 from proxy.policy.embedded import Embedded
 from proxy.policy.input import Facts
@@ -78,6 +79,7 @@ class Parts:
     rules: RuleSet
     rego: Policies = NO_POLICIES
     opa: OpaServer | None = None
+    costs: Costs = field(default_factory=Costs)
 
 
 def stages(parts: Parts) -> list[Stage]:
@@ -93,7 +95,7 @@ def stages(parts: Parts) -> list[Stage]:
         DecodeStage(parts.memos),
         SessionStage(parts.threads),
         parts.again,
-        LoopStage(),
+        LoopStage(lambda model, dialect: bool(parts.table.targets(model, dialect)), parts.costs),
         ContractStage(),
         RuleStage(parts.rules, routing.providers),
         *([RegoStage(rego)] if rego is not None else []),

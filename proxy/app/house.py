@@ -25,6 +25,7 @@ from proxy.engine.ports import Clock, Sink, SystemClock
 from proxy.engine.run import Engine
 from proxy.identity.keys import KeyEntry, KeyRing
 from proxy.identity.threads import Threads
+from proxy.loops.wasted import Costs
 from proxy.model import FREE, Price, Target
 from proxy.policy.opa import OpaServer
 from proxy.routing.models import ModelTable
@@ -65,7 +66,7 @@ class House:
         self.metrics.watch(self.journal)
         self.sinks: tuple[Sink, ...] = (self.journal, self.metrics, AccessLog())
         self.memos = Memos()
-        self.threads, self.again = Threads(), AgainStage()
+        self.threads, self.again, self.costs = Threads(), AgainStage(), Costs()
         self.engine = Engine(settle_usage, on_lost=self.metrics.store_error)
         self.problems: tuple[str, ...] = ()
         self.draining, self.warming = False, True
@@ -97,6 +98,7 @@ class House:
             store=self.stores.budget,
             threads=self.threads,
             again=self.again,
+            costs=self.costs,
             rules=files.rules,
             rego=files.rego,
             opa=self._opa(files.settings),

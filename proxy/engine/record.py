@@ -31,7 +31,8 @@ class Record:
         cost: nano-dollars charged. price: where the price came from. price_digest: 8 hex digits of its rates.
         repriced: what `ledger --reprice --apply` found that it would cost at later prices; None where nobody asked.
         charges: what each counter was charged, as (counter, unit, amount); the sum over all records is what the counter has spent.
-        loop: level;rule;count of the loop signal.
+        loop: level, rule, count and action of the loop signal. wasted: nano-dollars since the loop began; wasted_new: what of them no
+            earlier record told.
         findings: (rule, detail) pairs. decisions: (stage, words) pairs in order.
         marks: name to ns since the start: body, admitted, sent, head, first_byte, last_byte, closed.
         bytes_in, bytes_out: body bytes from and to the client.
@@ -76,6 +77,8 @@ class Record:
     cost: int = 0
     price: str = ""
     loop: str = ""
+    wasted: int = 0
+    wasted_new: int = 0
     findings: tuple[tuple[str, str], ...] = ()
     decisions: tuple[tuple[str, str], ...] = ()
     marks: dict[str, int] = field(default_factory=dict)
@@ -131,6 +134,8 @@ def record_of(ex: Exchange) -> Record:
         cost=ex.cost,
         price=target.price.source if target and target.price else "",
         loop=ex.loop.header() if ex.loop.level != "none" else "",
+        wasted=ex.loop.wasted,
+        wasted_new=ex.loop.fresh,
         findings=tuple((f.rule, f.detail) for f in ex.findings),
         decisions=tuple(ex.decisions),
         marks=ex.marks,

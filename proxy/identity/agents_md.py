@@ -20,7 +20,7 @@ from proxy.identity.aliases import DIALECTS, SIGNS, Item, tool_lists
 from proxy.identity.carriers import MAX_BYTES, Block, blocks, names_in
 from proxy.identity.fields import AGENT, BESIDE, MAX_ID, NOT_ENFORCED, SLUG
 from proxy.identity.layers import UNITS, Layer
-from proxy.model import Source
+from proxy.model import IMPLIED, LADDER, Persona, Source
 from proxy.patterns import PatternError
 from proxy.shapes import quoted
 
@@ -192,6 +192,7 @@ def fill_policy(item: Item) -> None:
     _names(item)
     _budgets(item)
     _loops(item)
+    _delegation(item)
     if item.get("policy", "routing", "local_ok") is not None:
         layer.local_ok = (item.get("policy", "routing", "local_ok"), item.at("policy", "routing", "local_ok"))
     for key, value in policy.get("data", {}).items():
@@ -258,6 +259,8 @@ def _budgets(item: Item) -> None:
     elif asked == "downgrade":  # to nobody knows what
         layer.unused.append(item.at("policy", "budgets", "on_exceed"))
         asked = "deny"
+    if "duration_s" in (budgets.get("session") or {}):
+        layer.limit(layer.max_duration, budgets["session"]["duration_s"], item.at("policy", "budgets", "session", "duration_s"))
     for window in ("session", "run", "day"):
         for key, value in (budgets.get(window) or {}).items():
             if key in UNITS:
@@ -265,15 +268,33 @@ def _budgets(item: Item) -> None:
 
 
 def _loops(item: Item) -> None:
-    identical = item.get("policy", "loops", "identical") or {}
+    """What is a loop, and the steps against it: one word stands for the usual ones up to it."""
+    loops, found = item.get("policy", "loops") or {}, item.layer.loops
     for key in ("warn", "block"):
-        if key in identical:
-            item.layer.loops[key] = (int(identical[key]), item.at("policy", "loops", "identical", key))
-    act = item.get("policy", "loops", "on_detect")
-    if act is not None:
-        item.layer.loops["act"] = (act, item.at("policy", "loops", "on_detect"))
-    if act == "nudge":
-        item.layer.unused.append(item.at("policy", "loops", "on_detect"))
+        if key in (loops.get("identical") or {}):
+            found[key] = (int(loops["identical"][key]), item.at("policy", "loops", "identical", key))
+    act = loops.get("on_detect")
+    if act:
+        steps = IMPLIED[act] if isinstance(act, str) else tuple(step for step in LADDER if step in act)
+        found["steps"] = (steps, item.at("policy", "loops", "on_detect"))
+        if "downgrade" in steps and "downgrade" not in loops:
+            item.warn("has the step `downgrade`, which does nothing unless some file names its model (loops.downgrade)", "policy", "loops")
+    persona = loops.get("persona")
+    if persona is not None:
+        heat = persona.get("temperature")
+        found["persona"] = (Persona(persona["system"], None if heat is None else float(heat)), item.at("policy", "loops", "persona"))
+    for key in ("downgrade", "max_period"):
+        if key in loops:
+            found[key] = (loops[key], item.at("policy", "loops", key))
+
+
+def _delegation(item: Item) -> None:
+    """Which sub-agents an agent may call, how deep and how many."""
+    said, layer = item.get("policy", "delegation") or {}, item.layer
+    layer.restrict("delegates", said.get("allow"), (), item.at("policy", "delegation", "allow"))
+    for key, limits in (("max_depth", layer.max_depth), ("fan_out", layer.fan_out)):
+        if key in said:
+            layer.limit(limits, said[key], item.at("policy", "delegation", key))
 
 
 def _compliance(item: Item, *keys: str) -> None:

@@ -144,7 +144,7 @@ def _tool_rules(item: Item, *keys: str) -> None:
 
 
 def constraints(item: Item) -> None:
-    """Agent Format: `constraints.budget` and `constraints.limits`, both per session."""
+    """Agent Format: `constraints.budget` and `constraints.limits`, both per session, and how deep delegations may go."""
     for keys, window_key, shape in (
         (("constraints", "budget", "max_token_usage"), "tokens", tokens),
         (("constraints", "limits", "max_llm_calls"), "llm_calls", calls),
@@ -157,7 +157,11 @@ def constraints(item: Item) -> None:
         ("constraints", "limits", "max_tool_calls"),
         ("constraints", "limits", "max_delegation_depth"),
     ):
-        if item.take(calls, *keys) is not None:
+        most = item.take(calls, *keys)
+        if most is not None and keys[-1] != "max_tool_calls":
+            limits = item.layer.max_depth if keys[-1] == "max_delegation_depth" else item.layer.max_duration
+            item.layer.limit(limits, most, item.at(*keys))
+        elif most is not None:
             item.layer.unused.append(item.at(*keys))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from proxy.model import LADDER
 from proxy.shapes import Choice, Day, Either, Flag, ListOf, Number, Shape, Table, Text
 
 SLUG = r"[a-z0-9][a-z0-9._-]*(/[a-z0-9][a-z0-9._-]*)*"
@@ -70,10 +71,14 @@ POLICY = Table(
             {
                 "identical": Table({"warn": Number(1, 10**6, whole=True), "block": Number(1, 10**6, whole=True)}),
                 "max_period": Number(1, 50, whole=True),
-                "on_detect": Choice(("block", "nudge", "warn")),
+                "on_detect": Either((Choice(("block", "nudge", "warn")), ListOf(Choice(LADDER), most=len(LADDER)))),
+                "persona": Table({"system": Text(8192), "temperature": Number(0, 2)}, required=("system",)),
+                "downgrade": pattern,
             }
         ),
-        "delegation": Table({"max_depth": Number(0, 100, whole=True), "allow": patterns}),
+        "delegation": Table(
+            {"max_depth": Number(0, 100, whole=True), "allow": patterns, "fan_out": Number(1, 10**6, whole=True)},
+        ),
         "routing": Table({"local_ok": Flag()}),
         "data": Table(
             {
@@ -103,7 +108,8 @@ POLICY = Table(
         "tools": "Which tools a request may offer and the model may call, and with which arguments; deny wins over allow.",
         "budgets": "Upper bounds per request, per session, per run and per UTC day.",
         "maxTurns": "Most model turns in one session.",
-        "loops": "When repeats of a tool call are a loop.",
+        "loops": "What is a loop, and the steps that are taken against it.",
+        "delegation": "Which sub-agents may be called, how deep, and how many of a run may begin in a minute.",
         "routing": "local_ok: simple requests of this agent may be served by a local model.",
     },
 )
@@ -133,10 +139,6 @@ AGENT: dict[str, Shape] = {
 
 NOT_ENFORCED: tuple[str, ...] = (
     "budgets.session.tool_calls",
-    "budgets.session.duration_s",
-    "loops.max_period",
-    "delegation.max_depth",
-    "delegation.allow",
     "data.residency",
     "data.log_content",
     "data.retention_days",

@@ -14,9 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from proxy.identity.layers import Layer
-from proxy.model import BudgetRule, Clause, Grant, Limit, LoopLimits, Source
+from proxy.model import IMPLIED, LADDER, BudgetRule, Clause, Grant, Limit, LoopLimits, Source
 
-ACTS = ("warn", "nudge", "block")
 STRICTER: Mapping[str, tuple[str, ...]] = {
     "classification": ("public", "internal", "confidential", "restricted"),
     "pii": ("off", "warn", "redact", "block"),
@@ -44,6 +43,10 @@ def combine(agent: str, baseline: Layer | None, layers: Sequence[Layer]) -> Gran
         max_input=smallest(limit for layer in every for limit in layer.max_input),
         max_output=smallest(limit for layer in every for limit in layer.max_output),
         max_turns=smallest(limit for layer in every for limit in layer.max_turns),
+        max_duration=smallest(limit for layer in every for limit in layer.max_duration),
+        max_depth=smallest(limit for layer in every for limit in layer.max_depth),
+        delegates=tuple(c for layer in every for c in layer.delegates),
+        fan_out=smallest(limit for layer in every for limit in layer.fan_out),
         budgets=_budgets(agent, every),
         loops=_loops(every, bool(layers) and all(layer.shadow for layer in layers)),
         local_ok=local_ok,
@@ -98,11 +101,21 @@ def _loops(layers: Sequence[Layer], shadow: bool) -> LoopLimits:
     if not said:
         return LoopLimits(shadow=dry)
     standard = LoopLimits()
-    warn = min((int(loops["warn"][0]) for loops in said if "warn" in loops), default=standard.warn)
-    block = min((int(loops["block"][0]) for loops in said if "block" in loops), default=standard.block)
-    act = max((str(loops["act"][0]) for loops in said if "act" in loops), key=ACTS.index, default=standard.act)
+    warn = min((loops["warn"][0] for loops in said if "warn" in loops), default=standard.warn)
+    block = min((loops["block"][0] for loops in said if "block" in loops), default=standard.block)
+    period = max((loops["max_period"][0] for loops in said if "max_period" in loops), default=standard.max_period)
+    named = {step for loops in said if "steps" in loops for step in loops["steps"][0]}
+    steps = tuple(step for step in LADDER if step in named) or standard.ladder
+    persona, downgrade = (next((loops[key][0] for loops in reversed(said) if key in loops), None) for key in ("persona", "downgrade"))
     source = next(iter(said[-1].values()))[1]
-    return LoopLimits(min(warn, block), block, act, source, dry)
+    return LoopLimits(min(warn, block), block, _strongest(steps), source, dry, steps, persona, downgrade or "", period)
+
+
+def _strongest(steps: Sequence[str]) -> str:
+    """Return the strongest word of `LoopLimits.act` that the steps of a ladder come to."""
+    if "block" in steps or "escalate" in steps:
+        return "block"
+    return "nudge" if set(steps) - {"warn"} else "warn"
 
 
 def _local_ok(layers: Sequence[Layer]) -> tuple[bool, Source | None]:
@@ -155,6 +168,12 @@ def digest(grant: Grant) -> str:
         sorted([b.name, b.unit, b.limit, b.on_exceed, list(b.warn_at), b.shadow] for b in grant.budgets),
         [loops.warn, loops.block, loops.act, loops.shadow],
     ]
+    if loops != LoopLimits(loops.warn, loops.block, loops.act, loops.source, loops.shadow, IMPLIED[loops.act]) and loops.steps:
+        persona = [loops.persona.system, loops.persona.temperature] if loops.persona is not None else []
+        body.append([list(loops.steps), persona, loops.downgrade, loops.max_period])
+    more = [limits(grant.max_duration), limits(grant.max_depth), names(grant.delegates), limits(grant.fan_out)]
+    if any(more):
+        body.append(more)
     if grant.shadow and grant.firm_data:
         body.append([dict(grant.firm_data)])
     if grant.tool_args:

@@ -16,7 +16,7 @@ from proxy.money import nanos
 from proxy.patterns import pattern
 
 Unit = Literal["usd", "tokens", "input_tokens", "output_tokens", "requests"]
-Kind = Literal["models", "tools"]
+Kind = Literal["models", "tools", "delegates"]
 UNITS: dict[str, Unit] = {
     "usd": "usd",
     "tokens": "tokens",
@@ -33,7 +33,7 @@ def tool_name(pattern: str) -> str:
 
 def _compile(kind: Kind, allow: Sequence[str] | None, deny: Sequence[str]) -> Callable[[str], bool]:
     """Return the predicate of both lists; tool patterns with arguments match by their tool's name."""
-    if kind == "models":
+    if kind != "tools":
         return allower(allow, deny)
     return allower(None if allow is None else map(tool_name, allow), map(tool_name, deny))
 
@@ -49,7 +49,7 @@ class Layer:
 
     Attributes:
         budgets: rules whose name is only the key (`session/usd`) and whose scope is empty: both are made when the agent is known.
-        loops: warn, block, act: (value, where) by name.
+        loops: warn, block, steps, persona, downgrade, max_period: (value, where) by name.
         texts: default_model, fallback, team, version, description: (text, where); the nearest layer's word is taken.
         data: the `policy.data` values: (text, where).
         unused: keys that are accepted and not enforced in this version.
@@ -64,8 +64,12 @@ class Layer:
     max_input: list[Limit] = field(default_factory=list)
     max_output: list[Limit] = field(default_factory=list)
     max_turns: list[Limit] = field(default_factory=list)
+    max_duration: list[Limit] = field(default_factory=list)
+    max_depth: list[Limit] = field(default_factory=list)
+    fan_out: list[Limit] = field(default_factory=list)
+    delegates: list[Clause] = field(default_factory=list)
     budgets: list[BudgetRule] = field(default_factory=list)
-    loops: dict[str, tuple[int | str, Source]] = field(default_factory=dict)
+    loops: dict[str, tuple[Any, Source]] = field(default_factory=dict)
     local_ok: tuple[bool, Source] | None = None
     texts: dict[str, tuple[str, Source]] = field(default_factory=dict)
     fallback: tuple[str, ...] = ()
@@ -104,11 +108,11 @@ class Layer:
     def restrict(
         self, kind: Kind, allow: Sequence[str] | None, deny: Sequence[str], source: Source, deny_source: Source | None = None
     ) -> None:
-        """Add a clause on models or tools; `source` is where its allow-list is written, or both lists where `deny_source` is None."""
+        """Add a clause on models, tools or sub-agents; `source` is where its allow-list is written, or both where `deny_source` is None."""
         if allow is None and not deny:
             return
         names = None if allow is None else tuple(allow)
         denied_at = deny_source or source
         place = source if allow is not None else denied_at
         clause = Clause(names, tuple(deny), place, self.shadow, _compile(kind, allow, deny), denied_at)
-        (self.models if kind == "models" else self.tools).append(clause)
+        {"models": self.models, "tools": self.tools, "delegates": self.delegates}[kind].append(clause)

@@ -12,7 +12,7 @@ from typing import Any
 from proxy.globs import overlap
 from proxy.identity.directory import Directory
 from proxy.identity.layers import Layer
-from proxy.model import ArgumentClause, BudgetRule, Clause, Grant, Limit, Source
+from proxy.model import LADDER, ArgumentClause, BudgetRule, Clause, Grant, Limit, Source
 from proxy.money import dollars
 
 MOST_COMPARED = 250_000
@@ -42,10 +42,17 @@ def show(directory: Directory, agent: str) -> str:
     for title, limits in (("input tokens of a request", grant.max_input), ("output tokens of a request", grant.max_output)):
         lines += _section(title, [(f"up to {limit.value:,}", limit.source, limit.shadow) for limit in limits])
     lines += _section("turns of a session", [(f"up to {limit.value:,}", limit.source, limit.shadow) for limit in grant.max_turns])
+    lines += _section("seconds of a session", [(f"up to {limit.value:,}", limit.source, limit.shadow) for limit in grant.max_duration])
+    lines += _section("sub-agents", [(_clause_words(c), c.source, c.shadow) for c in grant.delegates])
+    lines += _section("levels of sub-agents", [(f"up to {limit.value:,}", limit.source, limit.shadow) for limit in grant.max_depth])
+    lines += _section(
+        "new sub-agents of a run in a minute", [(f"up to {limit.value:,}", limit.source, limit.shadow) for limit in grant.fan_out]
+    )
     lines += _section("budgets", [(_budget_words(b), b.source, b.shadow) for b in grant.budgets])
     loops = grant.loops
     words = f"identical tool calls: warn at {loops.warn}, {loops.act} at {loops.block}"
-    lines += _section("loops", [(words, loops.source, loops.shadow)])
+    steps = f"steps: {', '.join(loops.ladder)}{f' to {loops.downgrade}' if loops.downgrade else ''}"
+    lines += _section("loops", [(words, loops.source, loops.shadow), (steps, loops.source, loops.shadow)])
     lines += _section("local models", [("yes" if grant.local_ok else "no", grant.local_ok_source, False)])
     lines += _section(
         "data", [(f"{key}: {value}", _data_source(directory, grant, key), False) for key, value in sorted(grant.data.items())]
@@ -135,7 +142,13 @@ def as_json(grant: Grant) -> dict[str, Any]:
             }
             for b in grant.budgets
         ],
-        "loops": {"warn": grant.loops.warn, "block": grant.loops.block, "act": grant.loops.act, "shadow": grant.loops.shadow},
+        "loops": {
+            "warn": grant.loops.warn,
+            "block": grant.loops.block,
+            "act": grant.loops.act,
+            "steps": list(grant.loops.ladder),
+            "shadow": grant.loops.shadow,
+        },
         "local_ok": grant.local_ok,
         "data": dict(grant.data),
     }
@@ -219,10 +232,14 @@ def _disjoint(clauses: Sequence[Clause]) -> tuple[Clause, Clause] | None:
 def diff(a: Grant, b: Grant) -> list[str]:
     """Return how `b` differs from `a`, a line each: `widens: ...`, `tightens: ...` or `changes: ...`."""
     lines = [*_clause_diff("models", a.models, b.models), *_clause_diff("tools", a.tools, b.tools)]
+    lines += _clause_diff("delegation.allow", a.delegates, b.delegates)
     for name, old, new in (
         ("max_input_tokens", a.max_input, b.max_input),
         ("max_output_tokens", a.max_output, b.max_output),
         ("max_turns", a.max_turns, b.max_turns),
+        ("session.duration_s", a.max_duration, b.max_duration),
+        ("delegation.max_depth", a.max_depth, b.max_depth),
+        ("delegation.fan_out", a.fan_out, b.fan_out),
     ):
         lines += _bound_diff(name, _firm(old), _firm(new))
     lines += _gained(map(_argument_diff, a.tool_args), map(_argument_diff, b.tool_args))
@@ -232,6 +249,11 @@ def diff(a: Grant, b: Grant) -> list[str]:
         lines += _bound_diff(key, before.limit if before else None, after.limit if after else None, money=key.split("/")[1] == "usd")
     lines += _bound_diff("loops.identical.warn", a.loops.warn, b.loops.warn)
     lines += _bound_diff("loops.identical.block", a.loops.block, b.loops.block)
+    for step in LADDER:
+        if (step in a.loops.ladder) != (step in b.loops.ladder):
+            lines.append(
+                f"{'widens' if step in a.loops.ladder else 'tightens'}: loops.on_detect {'-' if step in a.loops.ladder else '+'}{step}"
+            )
     if a.loops.shadow != b.loops.shadow:
         lines.append(f"{'widens' if b.loops.shadow else 'tightens'}: loops {'run dry' if b.loops.shadow else 'are enforced'}")
     if a.shadow != b.shadow:

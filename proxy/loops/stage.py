@@ -1,20 +1,32 @@
-"""Puts the loop signal on the exchange and refuses a repeat that reached the agent's limit.
+"""Puts the loop signal on the exchange and takes the step that the agent's ladder has for it.
 
-Needs the call and the grant. What a request holds is judged by itself, so that it gets the same answer on every replica. Only where the
-provider keeps the history (OpenAI Responses) is the run that a reply ended with remembered by the reply's id: bounded, of one process
-and one snapshot; forgetting begins the count anew. It fails closed like every stage; there is nothing in it that waits.
+Needs the call, the grant and the session. What a request holds is judged by itself, so that it gets the same answer on every replica. Only
+where the provider keeps the history (OpenAI Responses) is the run that a reply ended with remembered by the reply's id: bounded, of one
+process and one snapshot; forgetting begins the count anew. What a loop has cost is told to people and decides nothing. A dry run changes
+nothing and says what it would do. It fails closed like every stage; only the step `escalate` waits, for a person.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable, Sequence
 
-from proxy.engine.exchange import Exchange
+from proxy.engine.approval import approved
+from proxy.engine.exchange import Exchange, Nobody
+from proxy.engine.notice import Notice
+from proxy.engine.ports import Question
 from proxy.engine.stage import Stage
+from proxy.loops import ladder
 from proxy.loops.detection import Detection
+from proxy.loops.ladder import GENTLE, Rung
 from proxy.loops.rules import NO_REPEAT, Repeat, answered, detect, joined, repeats
-from proxy.model import Deny, LoopLimits, LoopSignal, Reason
+from proxy.loops.wasted import Costs
+from proxy.model import Deny, LoopLimits, LoopSignal, Nanos, Reason
+from proxy.money import dollars
+from proxy.wire.call import Message
 
+Serves = Callable[[str, str], bool]
+"""Tells whether a model (first) is served to callers of a dialect (second)."""
 KEPT = ("previous_response_id", "conversation")
 """Session signals that name a history of the provider's."""
 DIALECT = "openai.responses"
@@ -29,27 +41,83 @@ class LoopStage(Stage):
     needs = frozenset({"call", "grant", "agent"})
     gives = frozenset({"loop"})
 
-    def __init__(self) -> None:
+    def __init__(self, serves: Serves = lambda model, dialect: False, costs: Costs | None = None) -> None:
+        self._serves, self._costs = serves, costs or Costs()
         self._runs: dict[tuple[str, str], Repeat] = {}
 
     async def request(self, ex: Exchange) -> Deny | None:
-        """Set `ex.loop`; deny at the level `block`."""
+        """Set `ex.loop`, and do what the ladder says; deny at the level `block`."""
         if ex.call.operation != "chat":
             return None
+        ex.defer("wasted", self._spent)
         limits, found = ex.grant.loops, self._found(ex)
         if found.level == "none":
             return None
-        ex.loop = LoopSignal("warn" if limits.shadow else found.level, found.rule, found.count, since=found.since)
-        ex.note("loops", f"{found.level}: {found.names}, {found.evidence} (warn at {limits.warn}, block at {limits.block})")
-        if found.level != "block":
+        step = ladder.rung(found, limits, self._usable(ex), lambda: self._earlier(ex, found))
+        wasted, fresh = self._costs.since(ex.session, found.since)
+        level = "warn" if limits.shadow else step.level
+        action = "" if limits.shadow else step.action
+        ex.loop = LoopSignal(level, found.rule, found.count, action, found.since, wasted, fresh)
+        ex.note("loops", _words(found, step, limits, wasted))
+        if step.level == "warn":
             return None
+        if not limits.shadow:
+            ex.rt.tell(_notice(ex, found, step, wasted))
+        if step.level == "block":
+            return await self._refused(ex, found, step)
+        if limits.shadow:
+            ex.find("shadow/loops", f"would take the steps {', '.join(step.steps)}: {_rule(found.rule, limits)}")
+            return None
+        self._steer(ex, found, step)
+        return None
+
+    async def _refused(self, ex: Exchange, found: Detection, step: Rung) -> Deny | None:
+        """Return the refusal; None where a person lets the agent go on. Who can ask nobody refuses."""
+        limits = ex.grant.loops
+        message = f"the agent called {found.names} {found.evidence}" if found.names else f"the agent goes in circles: {found.evidence}"
+        rule = _rule(found.rule, limits)
+        if step.action == "escalate" and not limits.shadow and not isinstance(ex.rt.approver, Nobody):
+            asked = Question("loop", ex.agent, ex.session, ex.run, ex.id, found.rule, ladder.question(found), rule, why=message)
+            return await approved(ex, asked)
         return Deny(
             Reason.LOOP_DETECTED,
-            f"the agent called {found.names} {found.evidence}",
-            rule=_rule(found.rule, limits),
+            message,
+            rule=rule,
             remedy="change the approach or the arguments, or ask a person; a new user message starts the count anew",
             shadow=limits.shadow,
         )
+
+    def _steer(self, ex: Exchange, found: Detection, step: Rung) -> None:
+        """Take the steps that let the call go on. Rules of files come later, and what they say about the route holds."""
+        limits = ex.grant.loops
+        ex.steer = ladder.steer(step, found, limits)
+        ex.call.overhead += ladder.room(ex.steer)
+        if "downgrade" in step.steps:
+            ex.route_to, ex.route_rule = limits.downgrade, _rule("downgrade", limits)
+
+    def _usable(self, ex: Exchange) -> tuple[str, ...]:
+        """Return the gentle steps that this call can be answered with: a model must be allowed and served, and tools be there."""
+        model = ex.grant.loops.downgrade
+        moves = bool(model) and model != ex.call.model and ex.grant.may_use(model) and self._serves(model, ex.codec.dialect)
+        without = {"downgrade"} if not moves else set[str]()
+        without |= set() if ex.call.tools.specs else {"strip_tools"}
+        return tuple(step for step in GENTLE if step not in without)
+
+    def _earlier(self, ex: Exchange, found: Detection) -> int:
+        """Return on how many calls before this one the loop could have been nudged; where nobody sent the history, by its count."""
+        limits = ex.grant.loops
+        if any(ex.call.hints.get(key) for key in KEPT):
+            return max(0, found.count - limits.warn)
+
+        def earlier(messages: Sequence[Message]) -> Detection:
+            return detect(messages, limits)
+
+        return ladder.earlier(ex.call.messages, earlier)
+
+    async def _spent(self, ex: Exchange) -> None:
+        """Keep what the call cost; see `engine.exchange.Release`."""
+        if ex.cost:
+            self._costs.spent(ex.session, ex.cost)
 
     def _found(self, ex: Exchange) -> Detection:
         """Return what the detector makes of the request, and of what is remembered where the provider keeps the history."""
@@ -74,6 +142,22 @@ class LoopStage(Stage):
                 if len(self._runs) >= MOST:
                     del self._runs[next(iter(self._runs))]
                 self._runs[ex.agent, id] = run
+
+
+def _words(found: Detection, step: Rung, limits: LoopLimits, wasted: Nanos) -> str:
+    done = f"; {'would take' if limits.shadow else 'takes'} the steps {', '.join(step.steps)}" if step.steps else ""
+    cost = f"; {dollars(wasted)} USD since it began" if wasted else ""
+    return f"{step.level}: {found.names}, {found.evidence} (warn at {limits.warn}, block at {limits.block}){done}{cost}"
+
+
+def _notice(ex: Exchange, found: Detection, step: Rung, wasted: Nanos) -> Notice:
+    """Return what people hear of a loop, once for each step that is taken against it."""
+    text = f"Agent {ex.agent} goes in circles: {found.names or found.rule}, {found.evidence}. Step taken: {step.steps[-1]}."
+    facts: dict[str, str | int | float | bool | None] = {
+        "agent": ex.agent, "session": ex.session, "run": ex.run, "rule": found.rule, "count": found.count, "since": found.since,
+        "step": step.steps[-1], "wasted_usd": dollars(wasted), "decision_id": ex.id,
+    }  # fmt: skip
+    return Notice("loop", f"{ex.session}/{found.rule}/{step.steps[-1]}", text, facts, ex.wall)
 
 
 def _rule(rule: str, limits: LoopLimits) -> str:

@@ -127,7 +127,8 @@ def _loop(r: Record) -> str:
     level, _, rest = r.loop.partition(";")
     if level in ("", "none"):
         return "none seen"
-    return f"{level}: {rest.replace('=', ' ').replace(';', ', ')}"
+    cost = f"; {dollars(r.wasted)} USD since it began" if r.wasted else ""
+    return f"{level}: {rest.replace('=', ' ').replace(';', ', ')}{cost}"
 
 
 def _route(r: Record) -> list[str]:

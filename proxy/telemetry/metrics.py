@@ -146,7 +146,9 @@ class Metrics:
         self._tokens = _Counter("fleetgate_tokens", "Tokens charged; reasoning is a part of output.", (*who, "kind"), series)
         self._cost = _Counter("fleetgate_cost_usd", "Dollars charged.", who, series, NANOS)
         self._findings = _Counter("fleetgate_findings", "Findings of guards and of rules that run dry.", ("rule",), series)
-        self._loops = _Counter("fleetgate_loops", "Exchanges in which the loop detector spoke.", ("agent", "level", "rule"), series)
+        looped = ("agent", "level", "action", "rule")
+        self._loops = _Counter("fleetgate_loops", "Exchanges in which the loop detector spoke.", looped, series)
+        self._wasted = _Counter("fleetgate_loops_wasted_usd", "Dollars that loops cost since they began.", ("agent", "rule"), series, NANOS)
         self._routed = _Counter("fleetgate_routed", "Exchanges by how their model was chosen.", ("route",), 100)
         self._store_errors = _Counter("fleetgate_store_errors", "Times that shared state could not be read or written.", (), 1)
         self._overhead = _Histogram("fleetgate_overhead_seconds", "Time that the proxy itself added.", (), _OVERHEAD_S)
@@ -173,8 +175,12 @@ class Metrics:
         for rule, _ in record.findings:
             self._findings.add((self._rule.of(rule),))
         if record.loop and not record.loop.startswith("none"):
-            level, _, rest = record.loop.partition(";")
-            self._loops.add((agent, level, self._rule.of(rest.partition(";")[0].removeprefix("rule="))))
+            level, *more = record.loop.split(";")
+            said = dict(word.split("=", 1) for word in more if "=" in word)
+            rule = self._rule.of(said.get("rule", ""))
+            self._loops.add((agent, level, said.get("action", ""), rule))
+            if record.wasted_new:
+                self._wasted.add((agent, rule), record.wasted_new)
         if reason == _STORE_DOWN:
             self._store_errors.add(())
         self._overhead.observe("", overhead_ns(record))
@@ -235,7 +241,7 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric (the collector's interface)."""
-        counters = (self._requests, self._tokens, self._cost, self._findings, self._loops, self._routed, self._store_errors)
+        counters = (self._requests, self._tokens, self._cost, self._findings, self._loops, self._wasted, self._routed, self._store_errors)
         histograms = (self._overhead, self._upstream, self._ttft, self._bytes_in, self._bytes_out)
         for source in (*counters, *histograms):
             yield source.metric()

@@ -72,7 +72,12 @@ def test_the_example_of_the_public_contract() -> None:
         "day/usd": (40_000_000_000, "usd", Reason.BUDGET_EXCEEDED),
         "session/max_turns": (40, "requests", Reason.STEP_LIMIT),
     }
-    assert {key: value for key, (value, _) in found.loops.items()} == {"warn": 3, "block": 5, "act": "block"}
+    assert {key: value for key, (value, _) in found.loops.items()} == {
+        "warn": 3,
+        "block": 5,
+        "steps": ("warn", "nudge", "block"),
+        "max_period": 5,
+    }
     assert found.local_ok is not None
     assert found.local_ok[0]
     assert found.data["residency"][0] == "eu"

@@ -83,10 +83,10 @@ def test_json_forms_are_plain_data(tmp_path: Path) -> None:
         ("name: a\npolicy: {oops: 1}", "warning: agent a has no valid file and is left with the baseline"),
         ("name: a\npolicy: {mode: shadow}", "warning: AGENTS.md: agent a is in shadow mode"),
         (
-            "name: a\npolicy: {delegation: {max_depth: 1}}",
-            "warning: AGENTS.md:3 policy.delegation.max_depth: accepted, not enforced in this version (agent a)",
+            "name: a\npolicy: {budgets: {session: {tool_calls: 1}}}",
+            "warning: AGENTS.md:3 policy.budgets.session.tool_calls: accepted, not enforced in this version (agent a)",
         ),
-        ("name: a\npolicy: {loops: {on_detect: nudge}}", "warning: AGENTS.md:3 policy.loops.on_detect: accepted, not enforced"),
+        ("name: a\npolicy: {loops: {on_detect: [downgrade]}}", "warning: AGENTS.md:3 policy.loops: has the step `downgrade`"),
         ("name: a\npolicy: {budgets: {on_exceed: downgrade}}", "warning: AGENTS.md:3 policy.budgets.on_exceed: accepted, not enforced"),
         (
             "name: a\npolicy: {compliance: {review_by: 2027-01-14}}",

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from proxy.engine.exchange import Exchange
+from proxy.engine.exchange import Exchange, Runtime
+from proxy.engine.notice import Notice
 from proxy.engine.ports import SystemClock
 from proxy.loops.stage import LoopStage
 from proxy.model import NO_LOOP, Deny, Grant, LoopLimits, LoopSignal, Reason, Source
@@ -27,9 +28,12 @@ def run(count: int, limits: LoopLimits, tools: tuple[str, ...] = ("bash",), oper
     return ex, asyncio.run(LoopStage().request(ex))
 
 
+TOLD: list[Notice] = []
+
+
 def _exchange() -> Exchange:
-    missing: Any = None  # the stage reads neither runtime nor client
-    ex = Exchange(missing, SystemClock(), missing, "openai")
+    missing: Any = None  # the stage needs neither plan nor transport nor client
+    ex = Exchange(Runtime("", missing, missing, (), tell=TOLD.append), SystemClock(), missing, "openai")
     ex.agent, ex.codec = "a", ChatCodec()
     return ex
 
@@ -108,7 +112,7 @@ def turn(
     asyncio.run(stage.request(ex))
     meter = ex.meter = ResponsesMeter()
     meter.reply_id, meter.tool_calls, ex.served = id, list(calls), served
-    ((_, release),) = ex.defers
+    (release,) = (release for name, release in ex.defers if name == stage.name)
 
     async def close() -> None:
         await release(ex)

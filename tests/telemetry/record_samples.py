@@ -40,6 +40,8 @@ SERVED = Record(
     cost=12_345_678,
     price="genai-prices",
     loop="warn;rule=identical;count=3",
+    wasted=4_000_000,
+    wasted_new=1_000_000,
     findings=(("secrets/aws-key", "1 place"), ("shadow/model_not_allowed", "")),
     decisions=(("policy", "gpt-5 allowed by AGENTS.md:12 policy.models.allow"), ("budget", "0.05 USD held of fleet-month")),
     marks={

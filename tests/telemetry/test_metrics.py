@@ -39,7 +39,7 @@ def test_a_served_exchange_is_counted_in_every_metric() -> None:
     assert value(metrics, "fleetgate_cost_usd_total", **WHO) == pytest.approx(2 * 0.012345678)
     assert value(metrics, "fleetgate_findings_total", rule="secrets/aws-key") == 2
     assert value(metrics, "fleetgate_findings_total", rule="shadow/model_not_allowed") == 2
-    assert value(metrics, "fleetgate_loops_total", agent="invoice-triage", level="warn", rule="identical") == 2
+    assert value(metrics, "fleetgate_loops_total", agent="invoice-triage", level="warn", action="", rule="identical") == 2
     assert value(metrics, "fleetgate_routed_total", route="downgrade") == 2
     assert value(metrics, "fleetgate_overhead_seconds_count") == 2
     assert value(metrics, "fleetgate_overhead_seconds_sum") == pytest.approx(2 * 0.003)
@@ -149,3 +149,12 @@ def test_every_metric_is_documented_with_its_type_and_labels_and_no_other() -> N
         shown[name] = (family.type, {label for s in family.samples for label in s.labels} - {"le"})
     rows = re.findall(r"^\| `(fleetgate_\w+)` \| (\w+) \| (.*?) \|", DOC.read_text(), re.M)
     assert {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows} == shown
+
+
+def test_the_steps_of_a_loop_and_what_it_wasted_are_counted() -> None:
+    metrics = Metrics("1.2.3")
+    looped = replace(SERVED, loop="nudge;rule=identical;count=4;action=persona", wasted=5_000_000, wasted_new=2_000_000)
+    metrics.record(looped)
+    metrics.record(replace(looped, wasted_new=0))
+    assert value(metrics, "fleetgate_loops_total", agent="invoice-triage", level="nudge", action="persona", rule="identical") == 2
+    assert value(metrics, "fleetgate_loops_wasted_usd_total", agent="invoice-triage", rule="identical") == pytest.approx(0.002)
