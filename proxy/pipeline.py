@@ -35,6 +35,7 @@ from proxy.guards.stage import GuardStage
 from proxy.guards.tools import ShellGuard
 from proxy.identity.directory import Directory
 from proxy.identity.keys import KeyRing
+from proxy.identity.lineage import Lineage
 from proxy.identity.stage import IdentityStage, SessionStage
 from proxy.identity.threads import Threads
 from proxy.loops.stage import LoopStage
@@ -75,6 +76,7 @@ class Parts:
     memos: Memos
     store: BudgetStore
     threads: Threads
+    lineage: Lineage
     again: AgainStage
     rules: RuleSet
     rego: Policies = NO_POLICIES
@@ -93,7 +95,7 @@ def stages(parts: Parts) -> list[Stage]:
     return [
         IdentityStage(parts.directory, parts.ring, "open" if auth.mode == "open" else "keys"),
         DecodeStage(parts.memos),
-        SessionStage(parts.threads),
+        SessionStage(parts.threads, parts.lineage),
         parts.again,
         LoopStage(lambda model, dialect: bool(parts.table.targets(model, dialect)), parts.costs),
         ContractStage(),

@@ -24,6 +24,7 @@ from proxy.engine.exchange import Runtime
 from proxy.engine.ports import Clock, Sink, SystemClock
 from proxy.engine.run import Engine
 from proxy.identity.keys import KeyEntry, KeyRing
+from proxy.identity.lineage import Lineage
 from proxy.identity.threads import Threads
 from proxy.loops.wasted import Costs
 from proxy.model import FREE, Price, Target
@@ -66,7 +67,8 @@ class House:
         self.metrics.watch(self.journal)
         self.sinks: tuple[Sink, ...] = (self.journal, self.metrics, AccessLog())
         self.memos = Memos()
-        self.threads, self.again, self.costs = Threads(), AgainStage(), Costs()
+        self.threads, self.lineage = Threads(), Lineage()
+        self.again, self.costs = AgainStage(), Costs()
         self.engine = Engine(settle_usage, on_lost=self.metrics.store_error)
         self.problems: tuple[str, ...] = ()
         self.draining, self.warming = False, True
@@ -97,6 +99,7 @@ class House:
             memos=self.memos,
             store=self.stores.budget,
             threads=self.threads,
+            lineage=self.lineage,
             again=self.again,
             costs=self.costs,
             rules=files.rules,

@@ -27,6 +27,7 @@ from proxy.engine.run import Engine
 from proxy.engine.stage import compile_plan
 from proxy.identity.directory import Directory
 from proxy.identity.keys import KeyEntry, KeyRing
+from proxy.identity.lineage import Lineage
 from proxy.identity.threads import Threads
 from proxy.model import Deny, Finding, Reason
 from proxy.policy.opa import OpaServer
@@ -138,6 +139,7 @@ class Trials:
             memos=Memos(),
             store=MemoryBudget(),
             threads=Threads(),
+            lineage=Lineage(),
             again=AgainStage(),
             rules=files.rules,
             rego=files.rego,

@@ -27,7 +27,7 @@ from proxy.telemetry.tables import count, group_table, moment, parse_when, recor
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the commands."""
     p = commands.add_parser(
-        "ledger", parents=[common], help="list exchanges, or sum them by agent, model, session, provider, day or reason"
+        "ledger", parents=[common], help="list exchanges, or sum them by agent, model, session, run, provider, day or reason"
     )
     p.add_argument("--agent")
     p.add_argument("--session")

@@ -82,6 +82,7 @@ class Exchange:
         "decisions",
         "defers",
         "deny",
+        "depth",
         "findings",
         "grant",
         "headers",
@@ -156,7 +157,10 @@ class Exchange:
     session: str
     session_source: str
     run: str
+    """What the call draws from together with others: `KEYID/NAME`, `open:AGENT/NAME`, or the session of who began it all."""
     parent: str
+    depth: int
+    """How many agents began one another before this one, as far as anybody knows; 0 for a first one."""
     route: Route
     max_output: int | None
     """The output ceiling to send upstream where it differs from the client's own, else None."""
@@ -182,6 +186,7 @@ class Exchange:
         self.peer = self.query = ""
         self.asked_model = ""
         self.session = self.session_source = self.run = self.parent = ""
+        self.depth = 0
         self.loop: LoopSignal = NO_LOOP
         self.findings: list[Finding] = []
         self.decisions: list[tuple[str, str]] = []

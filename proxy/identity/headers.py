@@ -17,12 +17,13 @@ CARRIERS = ("authorization", "x-api-key", "x-goog-api-key", "api-key")
 OURS = "x-fleetgate-session"
 RUN = "x-fleetgate-run"
 PARENT = "x-fleetgate-parent"
+THREAD = "thread-id"
 
 HEADERS: tuple[tuple[str, str], ...] = (
     ("x-claude-code-session-id", "claude-code"),
     ("session-id", "codex"),
     ("session_id", "codex"),
-    ("thread-id", "codex"),
+    (THREAD, "codex"),
     ("conversation_id", "codex"),
     ("x-opencode-session", "opencode"),
     ("x-session-affinity", "opencode"),
@@ -39,9 +40,13 @@ HEADERS: tuple[tuple[str, str], ...] = (
 )
 """Session headers of known clients, first match wins."""
 
-PARENTS: tuple[str, ...] = (PARENT, "x-claude-code-parent-agent-id", "x-codex-parent-thread-id")
-SUBAGENTS: tuple[str, ...] = ("x-claude-code-agent-id", "x-openai-subagent")
+CLAUDE_AGENT, CLAUDE_PARENT = "x-claude-code-agent-id", "x-claude-code-parent-agent-id"
+CODEX_PARENT = "x-codex-parent-thread-id"
+PARENTS: tuple[str, ...] = (PARENT, CLAUDE_PARENT, CODEX_PARENT)
+SUBAGENTS: tuple[str, ...] = (CLAUDE_AGENT, "x-openai-subagent")
 """Headers that only a sub-agent sends; its session is that of the main agent."""
+UPKEEP = frozenset({"compact", "memory_consolidation"})
+"""What Codex calls sub-agents and nobody delegated: it tidies its own history."""
 TURN = "x-codex-turn-metadata"
 REMEMBERED = 256
 REMEMBERED_CHARS = 2048
@@ -56,6 +61,7 @@ class Present:
         sessions: those that can name the session, with the name that the record shows.
         parents: those that can name the parent.
         turn: Codex's metadata of the turn. trace: a `traceparent`. subagent: what only a sub-agent sends.
+        claude: the sub-agent's id of Claude Code. thread: the thread's of Codex.
         count: how many different names there are; where there are more headers, one is there twice and its first value is not all.
     """
 
@@ -68,6 +74,8 @@ class Present:
     turn: str | None = None
     trace: str | None = None
     subagent: str | None = None
+    claude: str | None = None
+    thread: str | None = None
 
 
 _known: dict[tuple[str, ...], Present] = {}
@@ -107,4 +115,6 @@ def _look(names: tuple[str, ...]) -> Present:
         turn=lower.get(TURN),
         trace=lower.get("traceparent"),
         subagent=next((lower[name] for name in SUBAGENTS if name in lower), None),
+        claude=lower.get(CLAUDE_AGENT),
+        thread=lower.get(THREAD),
     )

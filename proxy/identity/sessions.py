@@ -1,4 +1,4 @@
-"""Which session, run and parent a call belongs to: correlation from what clients send anyway, never authority.
+"""Which session a call belongs to: correlation from what clients send anyway, never authority.
 
 Order: our own header; the headers of known clients; the body's own signals; the reply or history that it goes on from, and the tool calls
 whose results it brings, where they were seen here; a trace; else a hash of what stays the same in a conversation. A session id is always
@@ -75,9 +75,7 @@ def session_of(
         value, source = _trace(headers[found.trace]), TRACE
     if not value:
         value, source = _derived(call, agent, now), "derived"
-    if "/" in value:  # agent `a` in session `b/c` must not be agent `a/b` in session `c`
-        value = _hash(value)
-    return f"{agent}/{value}", source
+    return f"{agent}/{one_part(value)}", source
 
 
 def _from_headers(headers: Mapping[str, str], found: Present) -> tuple[str, str]:
@@ -119,25 +117,15 @@ def _codex_session(value: str) -> str:
     return turn.session_id or turn.thread_id
 
 
-def run_of(headers: Mapping[str, str], session: str, found: Present | None = None) -> tuple[str, str]:
-    """Return (run, parent). A call that names no run is a run of its session; a named one never has a slash, so the two never meet."""
-    found = found or present(headers)
-    run = bounded(headers[found.run]) if found.run is not None else ""
-    if "/" in run:
-        run = _hash(run)
-    for name in found.parents:
-        parent = bounded(headers[name])
-        if parent:
-            return run or session, parent
-    if found.subagent is not None and headers[found.subagent].strip():  # of the first level: its parent is the session's main agent
-        return run or session, session.rpartition("/")[2]
-    return run or session, ""
-
-
 def bounded(value: str) -> str:
     """Return `value` without outer space; long, or with anything that is not printable, as its hash."""
     value = value.strip()
     return value if len(value) <= MAX_VALUE and value.isprintable() else _hash(value)
+
+
+def one_part(value: str) -> str:
+    """Return `value`, or its hash where it has a slash: agent `a` in session `b/c` must not be agent `a/b` in session `c`."""
+    return _hash(value) if "/" in value else value
 
 
 def _hash(value: str) -> str:

@@ -1,7 +1,8 @@
 """The stages of identity: who calls (from headers alone, before the body is read), and which session the call belongs to.
 
 `IdentityStage` refuses what it cannot place: no key, a key that does not hold, two keys, an agent that the key may not name, an agent
-that no file defines. A stranger costs us one hash and no body. `SessionStage` never refuses.
+that no file defines, a run other than the one that the key is bound to. A stranger costs us one hash and no body. `SessionStage` never
+refuses.
 """
 
 from __future__ import annotations
@@ -15,13 +16,15 @@ from proxy.engine.stage import Stage
 from proxy.globs import is_glob, matcher
 from proxy.identity.directory import Directory
 from proxy.identity.fields import MAX_ID, SLUG
-from proxy.identity.headers import AGENT_HEADER, Present, present, values
+from proxy.identity.headers import AGENT_HEADER, RUN, Present, present, values
 from proxy.identity.keys import KeyRing, Presented, presented_key
-from proxy.identity.sessions import WEAK, run_of, session_of
+from proxy.identity.lineage import Lineage, place_of
+from proxy.identity.runs import OPEN
+from proxy.identity.sessions import WEAK, session_of
 from proxy.identity.threads import UNKNOWN, Known, Threads, tool_id
 from proxy.model import Deny, Principal, Reason
 
-ANYBODY = Principal("*", "open")
+ANYBODY = Principal("*", OPEN)
 CARRIERS = "Authorization: Bearer, x-api-key, x-goog-api-key, api-key or ?key="
 
 
@@ -64,6 +67,8 @@ class IdentityStage(Stage):
         if grant is None:
             return self._unknown(agent)
         ex.agent, ex.grant = agent, grant
+        if principal.run and found.run is not None and (deny := _other_run(ex, principal)) is not None:
+            return deny
         ex.note("identity", f"agent {agent} by {'open mode' if self._open else 'key ' + principal.key_id}")
         return None
 
@@ -135,25 +140,36 @@ class IdentityStage(Stage):
         return Deny(Reason.UNKNOWN_AGENT, message, f"agents: {self._where}", f"Define it in {self._where} (front matter `name: {agent}`).")
 
 
+def _other_run(ex: Exchange, principal: Principal) -> Deny | None:
+    """Refuse a run that is not the one of the key: its author believes the call to be somewhere where it is not."""
+    mine = ("", principal.run, principal.run.rpartition("/")[2])
+    if all(value.strip() in mine for value in values(ex.headers, RUN)):
+        return None
+    message = f"The key is bound to run {principal.run} and cannot act in another."
+    remedy = f"Leave the header {RUN} out, or use a key that is not bound to a run."
+    return Deny(Reason.POLICY_DENIED, message, f"key {principal.key_id}", remedy)
+
+
 class SessionStage(Stage):
     """Ties the call to a session, a run and a parent, and remembers the ids by which a later call may refer to its reply.
 
     Args:
         threads: those ids.
+        lineage: who began whom.
     """
 
     name: ClassVar[str] = "session"
-    needs: ClassVar[frozenset[str]] = frozenset({"call", "agent"})
+    needs: ClassVar[frozenset[str]] = frozenset({"call", "agent", "principal"})
     gives: ClassVar[frozenset[str]] = frozenset({"session"})
 
-    def __init__(self, threads: Threads) -> None:
-        self._threads = threads
+    def __init__(self, threads: Threads, lineage: Lineage) -> None:
+        self._threads, self._lineage = threads, lineage
 
     async def request(self, ex: Exchange) -> Deny | None:
-        """Set `session`, `session_source`, `run`, `parent` and `history`."""
+        """Set `session`, `session_source`, `run`, `parent`, `depth` and `history`."""
         found, call = present(ex.headers), ex.call
         ex.session, ex.session_source = session_of(ex.headers, call, ex.agent, ex.wall, found, self._threads)
-        ex.run, ex.parent = run_of(ex.headers, ex.session, found)
+        ex.run, ex.parent, ex.depth = place_of(ex, found, self._lineage)
         ex.note("session", f"{ex.session} from {ex.session_source}")
         if call.thread:
             ex.history = self._threads.tokens(ex.agent, call.thread.split(" "))

@@ -18,7 +18,7 @@ from proxy.engine.ports import StoreError
 from proxy.engine.record import Record
 from proxy.telemetry.schema import COLUMNS, to_record
 
-By = Literal["agent", "model", "session", "provider", "day", "reason"]
+By = Literal["agent", "model", "session", "run", "provider", "day", "reason"]
 BYS: tuple[By, ...] = get_args(By)
 MAX_ROWS = 10_000
 _BUSY_S = 5.0
@@ -98,6 +98,7 @@ _KEY_SQL: dict[By, str] = {
     "agent": "agent",
     "model": "CASE model WHEN '' THEN model_asked ELSE model END",
     "session": "session",
+    "run": "run",
     "provider": "provider",
     "day": "strftime('%Y-%m-%d', CAST(time AS INTEGER), 'unixepoch')",
     "reason": "reason",
@@ -169,6 +170,7 @@ _KEY: dict[By, Callable[[Record], str]] = {
     "agent": lambda r: r.agent,
     "model": lambda r: r.model or r.model_asked,
     "session": lambda r: r.session,
+    "run": lambda r: r.run,
     "provider": lambda r: r.provider,
     "day": lambda r: datetime.fromtimestamp(int(r.time), UTC).strftime("%Y-%m-%d"),
     "reason": lambda r: r.reason,

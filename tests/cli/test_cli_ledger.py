@@ -99,7 +99,7 @@ def test_filters(world: World, arguments: tuple[str, ...], names: list[str]) -> 
         assert world.run("ledger", *arguments).out == "no exchanges\n"
 
 
-@pytest.mark.parametrize("by", ["agent", "model", "session", "provider", "day", "reason"])
+@pytest.mark.parametrize("by", ["agent", "model", "session", "run", "provider", "day", "reason"])
 def test_groups_add_up(world: World, by: str) -> None:
     groups = world.run("ledger", "--by", by, "--json").json
     assert sum(g["calls"] for g in groups) == len(world.ids)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from multidict import CIMultiDict
 
 from proxy.identity import headers, sessions
-from proxy.identity.sessions import run_of, session_of
+from proxy.identity.sessions import session_of
 from proxy.wire.call import Call, Message
 
 NOON = 1_800_000_000.0
@@ -92,33 +92,11 @@ def test_any_value_is_bounded_printable_and_stays_apart(value: str) -> None:
     assert session.startswith("a/")
     assert len(session) <= sessions.MAX_VALUE + 2
     assert session.isprintable()
-    run, parent = run_of({"x-fleetgate-run": value, "x-fleetgate-parent": value}, "a/s")
-    assert len(run) <= sessions.MAX_VALUE
-    assert (run + parent).isprintable()
-    assert ("/" in run) == (run == "a/s")
 
 
 def test_long_values_differ_when_they_differ() -> None:
     one, other = (session_of({"x-fleetgate-session": "x" * 200 + end}, call(), "a", NOON)[0] for end in "ab")
     assert one != other
-
-
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ({}, ("a/s", "")),
-        ({"x-fleetgate-run": "r1", "x-fleetgate-parent": "p1"}, ("r1", "p1")),
-        ({"x-claude-code-parent-agent-id": "p2"}, ("a/s", "p2")),
-        ({"x-codex-parent-thread-id": "p3"}, ("a/s", "p3")),
-        ({"x-fleetgate-parent": "p1", "x-codex-parent-thread-id": "p3"}, ("a/s", "p1")),
-    ],
-)
-def test_run_and_parent(headers: Mapping[str, str], expected: tuple[str, str]) -> None:
-    assert run_of(CIMultiDict(headers), "a/s") == expected
-
-
-def test_a_named_run_cannot_be_another_agents_session() -> None:
-    assert "/" not in run_of({"x-fleetgate-run": "b/their-session"}, "a/s")[0]
 
 
 def test_no_session_reaches_into_an_agent_whose_name_begins_alike() -> None:

@@ -14,9 +14,10 @@ from proxy.engine.exchange import Exchange
 from proxy.engine.ports import Client
 from proxy.identity.directory import Directory
 from proxy.identity.keys import KeyEntry, KeyRing, hash_key
+from proxy.identity.lineage import Lineage
 from proxy.identity.stage import IdentityStage, SessionStage
 from proxy.identity.threads import Known, Threads
-from proxy.model import Deny, Principal, Reason, Usage
+from proxy.model import Deny, Nanos, Principal, Reason, Usage
 from proxy.wire.call import Call, Message
 from proxy.wire.openai_responses_reply import ResponsesMeter
 
@@ -145,15 +146,17 @@ def test_the_ring_is_asked_anew_each_time(tmp_path: Path) -> None:
 def test_the_session_stage_sets_what_correlates() -> None:
     ex = exchange({"x-fleetgate-session": "s", "x-fleetgate-run": "r", "x-fleetgate-parent": "p"})
     ex.agent, ex.call = "a", Call("chat", "m", b"", messages=(Message(b"", "user", ("hi",)),))
-    assert asyncio.run(SessionStage(Threads()).request(ex)) is None
-    assert (ex.session, ex.session_source, ex.run, ex.parent) == ("a/s", "x-fleetgate-session", "r", "p")
+    ex.principal = Principal("a", "0123abcd")
+    assert asyncio.run(SessionStage(Threads(), Lineage()).request(ex)) is None
+    found = (ex.session, ex.session_source, ex.run, ex.parent, ex.depth)
+    assert found == ("a/s", "x-fleetgate-session", "0123abcd/r", "p", 1)
     assert ex.decisions == [("session", "a/s from x-fleetgate-session")]
 
 
 def turn(stage: SessionStage, thread: str, *, says: str = "", parts: Sequence[str] = (), used: Usage | None = None, **hints: str) -> int:
     """Let one call go on from `thread` and be answered; return how many tokens it was taken to go on from."""
     ex = exchange({})
-    ex.agent, ex.call = "a", Call("chat", "m", b"", hints=hints, thread=thread)
+    ex.agent, ex.call, ex.principal = "a", Call("chat", "m", b"", hints=hints, thread=thread), Principal("a", "0123abcd")
     asyncio.run(stage.request(ex))
     meter = ex.meter = ResponsesMeter()
     ex.served, ex.usage, meter.reply_id, meter.part_ids = True, used, says, list(parts)
@@ -162,7 +165,7 @@ def turn(stage: SessionStage, thread: str, *, says: str = "", parts: Sequence[st
 
 
 def test_all_that_a_call_goes_on_from_counts() -> None:
-    stage, used = SessionStage(Threads()), Usage(input=100, output=20)
+    stage, used = SessionStage(Threads(), Lineage()), Usage(input=100, output=20)
     assert turn(stage, "", says="resp_1", parts=["msg_1", "rs_1"], used=used) == 0
     assert turn(stage, "resp_1") == 120
     assert turn(stage, "msg_1 rs_1") == 40, "each part is no more than the whole answer"
@@ -175,7 +178,7 @@ def test_all_that_a_call_goes_on_from_counts() -> None:
 
 
 def test_a_conversation_grows() -> None:
-    stage = SessionStage(Threads())
+    stage = SessionStage(Threads(), Lineage())
     found = [turn(stage, "conv_1", used=Usage(input=n), conversation="conv_1") for n in (5, 9, 14)]
     assert found == [-1, 5, 9]
 
@@ -193,3 +196,31 @@ def test_an_agent_named_twice_by_header_is_refused_whatever_comes_first(tmp_path
         ex.headers = CIMultiDict([("Authorization", "Bearer fg-team"), *(("x-fleetgate-agent", name) for name in names)])
         deny = asyncio.run(IdentityStage(directory(tmp_path, "team/a", "team/b"), lambda: RING, "keys").request(ex))
         assert (deny is not None and "twice" in deny.message) is refused
+
+
+BOUND = KeyRing(
+    [
+        KeyEntry("team/a", hash_key("fg-parent")),
+        KeyEntry("team/a", hash_key("fg-child"), run=f"{hash_key('fg-parent')[:8]}/nightly", usd=Nanos(5)),
+    ]
+)
+NIGHTLY = f"{hash_key('fg-parent')[:8]}/nightly"
+
+
+@pytest.mark.parametrize("named", [None, "", " ", "nightly", f" {NIGHTLY} "])
+def test_a_bound_key_may_name_its_run_or_none(tmp_path: Path, named: str | None) -> None:
+    ex = exchange(bearer("fg-child", **({} if named is None else {"x_fleetgate_run": named})))
+    assert asyncio.run(IdentityStage(directory(tmp_path, "team/a"), lambda: BOUND, "keys").request(ex)) is None
+    assert ex.principal == Principal("team/a", hash_key("fg-child")[:8], NIGHTLY, Nanos(5))
+
+
+@pytest.mark.parametrize("named", [["other"], ["ffffffff/nightly"], ["nightly", "other"], ["x" * 9000]])
+def test_a_bound_key_may_name_no_other_run(tmp_path: Path, named: list[str]) -> None:
+    ex = exchange({})
+    ex.headers = CIMultiDict([("Authorization", "Bearer fg-child"), *(("x-fleetgate-run", name) for name in named)])
+    deny = asyncio.run(IdentityStage(directory(tmp_path, "team/a"), lambda: BOUND, "keys").request(ex))
+    assert deny is not None
+    assert deny.reason is Reason.POLICY_DENIED
+    assert deny.message == f"The key is bound to run {NIGHTLY} and cannot act in another."
+    assert deny.rule == f"key {hash_key('fg-child')[:8]}"
+    assert ex.agent == "team/a", "the record says who"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.identity.sessions import run_of, session_of
+from proxy.identity.sessions import session_of
 from proxy.identity.threads import UNKNOWN, Known, Threads, tool_id
 from proxy.wire.call import Call, Message, ToolCall, ToolResult
 
@@ -83,13 +83,6 @@ def test_codex_names_its_session_in_the_metadata_of_the_turn(value: str, session
     call = Call("chat", "m", b"", messages=(Message(b"u", "user", ("hi",)),))
     found = of(call, Threads(), {"x-codex-turn-metadata": value})
     assert found == (session, "x-codex-turn-metadata") if session else found[1] == "derived"
-
-
-@pytest.mark.parametrize("name", ["x-claude-code-agent-id", "x-openai-subagent"])
-def test_a_sub_agent_of_the_first_level_has_the_session_as_its_parent(name: str) -> None:
-    assert run_of({name: "sub-1"}, "a/s1") == ("a/s1", "s1")
-    assert run_of({name: " "}, "a/s1") == ("a/s1", "")
-    assert run_of({name: "sub-1", "x-claude-code-parent-agent-id": "p"}, "a/s1") == ("a/s1", "p")
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 30)), max_size=120), st.integers(2, 12))

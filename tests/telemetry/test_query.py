@@ -29,10 +29,12 @@ def journal(kind: str, folder: Path, records: Sequence[Record]) -> Journal:
 
 
 MIXED = [
-    served(1, agent="a", session="s1", model_asked="big", model="small", cost=10),
-    served(2, agent="b", session="s1", model_asked="small", model="small", cost=30),
-    served(3, agent="a", session="s2", model_asked="big", model="", provider="", outcome="denied", reason="rate_limited", cost=0),
-    served(int(DAY) + 4, agent="a", session="s2", cost=5, model="big", model_asked="big"),
+    served(1, agent="a", session="s1", run="k/r1", model_asked="big", model="small", cost=10),
+    served(2, agent="b", session="s1", run="k/r2", model_asked="small", model="small", cost=30),
+    served(
+        3, agent="a", session="s2", run="k/r1", model_asked="big", model="", provider="", outcome="denied", reason="rate_limited", cost=0
+    ),
+    served(int(DAY) + 4, agent="a", session="s2", run="k/r2", cost=5, model="big", model_asked="big"),
 ]
 
 
@@ -68,6 +70,7 @@ def test_filters(tmp_path: Path, kind: str, where: Filter, found: list[int]) -> 
         ("agent", ["b", "a"]),
         ("model", ["small", "big"]),
         ("session", ["s1", "s2"]),
+        ("run", ["k/r2", "k/r1"]),
         ("provider", ["openai", ""]),
         ("reason", ["", "rate_limited"]),
         ("day", ["1970-01-02", "1970-01-01"]),
