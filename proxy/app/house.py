@@ -13,7 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from proxy import __version__, pipeline
 from proxy.app import build
 from proxy.app.audit import swept
+from proxy.app.balances import Board
 from proxy.app.build import Files
+from proxy.app.gauges import Gauges
 from proxy.budget.estimate import tokenizer_for
 from proxy.budget.port import Ended
 from proxy.budget.prices import context_of, price_from, price_of
@@ -71,6 +73,7 @@ class House:
         self.again, self.costs = AgainStage(), Costs()
         self.engine = Engine(settle_usage, on_lost=self.metrics.store_error)
         self.problems: tuple[str, ...] = ()
+        self.gauges = Gauges(self)
         self.draining, self.warming = False, True
         self._keys_seen = self.stores.keys.version()
         self._stored = tuple(self.stores.keys.keys())
@@ -88,7 +91,7 @@ class House:
     def use(self, files: Files) -> None:
         """Swap to the snapshot of `files`."""
         old: Files | None = getattr(self, "files", None)
-        models = table(files.settings)
+        models, board = table(files.settings), Board(files)
         parts = pipeline.Parts(
             settings=files.settings,
             directory=files.directory,
@@ -114,7 +117,7 @@ class House:
             if retired is not None:
                 self.engine.spawn(retired.retire())
         # From here on nothing can fail.
-        self.files, self.table = files, models
+        self.files, self.table, self.board = files, models, board
         self._rekey()
         self.runtime = Runtime(
             files.version, plan, transport, self.sinks, build.limits(files.settings), files.settings.refusal, floor_output

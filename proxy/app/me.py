@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from proxy.app.balances import balances
+from proxy.app.balances import Caller, balance_json, balances
 from proxy.engine.exchange import Exchange
 from proxy.engine.ports import StoreError
+from proxy.identity.sessions import run_of, session_named
 from proxy.model import Clause, Deny, Grant, Limit, Reason
-from proxy.money import dollars
 from proxy.wire.jsonio import dumps
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ class Me:
 
     async def _facts(self, ex: Exchange) -> dict[str, Any]:
         grant = ex.grant
-        house = self._house
-        found = await balances(house.files, house.stores.budget, [grant], house.clock.now(), ex.principal.key_id)
+        found = await self._left(ex)
         return {
             "agent": grant.agent,
             "version": grant.version,
@@ -59,6 +58,14 @@ class Me:
             "budgets": [balance_json(b) for b in found],
         }
 
+    async def _left(self, ex: Exchange) -> list[dict[str, Any]]:
+        """Return what is left of each budget that a call like this request would draw from, of its session and run where it names them."""
+        house, now = self._house, self._house.clock.now()
+        session = session_named(ex.headers, ex.agent)
+        run = ex.principal.run or run_of(ex.headers, session)[0]
+        caller = Caller(ex.grant, ex.principal.key_id, session, run)
+        return await balances(house.stores.budget, house.board.claims(caller, now), now, house.gauges.recent)
+
 
 def _clause(clause: Clause) -> dict[str, Any]:
     return {"allow": None if clause.allow is None else list(clause.allow), "deny": list(clause.deny), "source": str(clause.source)}
@@ -66,15 +73,6 @@ def _clause(clause: Clause) -> dict[str, Any]:
 
 def _least(limits: tuple[Limit, ...]) -> int | None:
     return min((limit.value for limit in limits if not limit.shadow), default=None)
-
-
-def balance_json(balance: dict[str, Any]) -> dict[str, Any]:
-    """Return a balance for people: dollars as decimal text, counts as numbers."""
-    shown = dict(balance)
-    if shown["unit"] == "usd":
-        for name in ("limit", "spent", "held", "remaining"):
-            shown[name] = dollars(shown[name])
-    return shown
 
 
 def grants_of(house: House) -> list[Grant]:

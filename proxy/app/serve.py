@@ -76,7 +76,7 @@ async def serve(options: Options, env: Mapping[str, str], say: Callable[[str], N
         )
         if options.quickstart:
             say(quickstart.banner(files.settings, quickstart.Example(url, key, agent, model), root is not None))
-        await _until_stopped(stop, [_watch(house, options, env), _keys(house), _sweep(house)])
+        await _until_stopped(stop, [_watch(house, options, env), _keys(house), _sweep(house), house.gauges.run()])
         say("stopping: no new requests; running ones finish")
         house.drain()
         await server.stop(files.settings.limits.drain_s)

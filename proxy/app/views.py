@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from proxy.admin.api import AdminViews
-from proxy.app.balances import balances
-from proxy.app.me import balance_json, grants_of
+from proxy.app.balances import balance_json, balances
+from proxy.app.me import grants_of
 
 if TYPE_CHECKING:
     from proxy.app.house import House
@@ -47,7 +47,8 @@ def admin_views(house: House) -> AdminViews:
         ]
 
     async def budgets() -> Sequence[Mapping[str, Any]]:
-        found = await balances(house.files, house.stores.budget, grants_of(house)[:MOST_AGENTS], house.clock.now())
-        return [balance_json(b) for b in found]
+        now, recent = house.clock.now(), house.gauges.recent
+        claims = await house.board.fleet(grants_of(house)[:MOST_AGENTS], now, recent)
+        return [balance_json(b) for b in await balances(house.stores.budget, claims, now, recent)]
 
     return AdminViews(ready=ready, metrics=house.metrics_text, agents=agents, budgets=budgets, ledger=house.journal, now=house.clock.now)

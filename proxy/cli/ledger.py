@@ -1,9 +1,8 @@
-"""`ledger`, `explain` and `budgets`: what happened, why, what it cost, and what is left."""
+"""`ledger` and `explain`: what happened, why, and what it cost."""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import os
 import sys
@@ -12,16 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from proxy.admin.api import group_json, record_json
-from proxy.app import build
-from proxy.app.balances import balances
 from proxy.app.house import table as model_table
-from proxy.app.me import balance_json
 from proxy.settings import Settings, load_settings
-from proxy.stores.open import open_store
 from proxy.telemetry import query
 from proxy.telemetry.explain import explain
 from proxy.telemetry.query import BYS, MAX_ROWS, Filter
-from proxy.telemetry.tables import count, group_table, moment, parse_when, record_table, table
+from proxy.telemetry.tables import group_table, parse_when, record_table
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -44,9 +39,6 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     p.add_argument("id", metavar="ID", help="x-fleetgate-request-id of the reply, or decision_id of the refusal")
     p.add_argument("--json", action="store_true")
     p.set_defaults(run=_explain)
-    p = commands.add_parser("budgets", parents=[common], help="show what is spent, held and left")
-    p.add_argument("--json", action="store_true")
-    p.set_defaults(run=_budgets)
 
 
 def _when_asked(text: str) -> float:
@@ -96,35 +88,3 @@ def _explain(args: argparse.Namespace) -> int:
     price = target.price if target is not None and target.price is not None and target.price.digest == record.price_digest else None
     sys.stdout.write(explain(record, price, tty=sys.stdout.isatty()) + "\n")
     return 0
-
-
-def _budgets(args: argparse.Namespace) -> int:
-    _, path = _settings(args)
-    files = build.read(args.config, os.environ, simulate=True)
-
-    async def read() -> list[dict[str, Any]]:
-        stores = open_store(f"sqlite:{path}")
-        try:
-            return await balances(files, stores.budget, files.directory.agents.values(), time.time())
-        finally:
-            await stores.close()
-
-    found = [balance_json(b) for b in asyncio.run(read())]
-    if args.json:
-        sys.stdout.write(json.dumps(found, indent=1) + "\n")
-        return 0
-    rows = [
-        (str(b["counter"]), b["unit"], _amount(b["limit"]), _amount(b["spent"]), _amount(b["held"]), _amount(b["remaining"]), _when(b))
-        for b in found
-    ]
-    head = ("BUDGET", "UNIT", "LIMIT", "SPENT", "HELD", "LEFT", "RESETS (UTC)")
-    sys.stdout.write((table(head, rows, {"LIMIT", "SPENT", "HELD", "LEFT"}) if rows else "no budgets") + "\n")
-    return 0
-
-
-def _amount(value: Any) -> str:
-    return value if isinstance(value, str) else count(value)
-
-
-def _when(balance: dict[str, Any]) -> str:
-    return moment(balance["resets_at"]) if balance["resets_at"] else ""

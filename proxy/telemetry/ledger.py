@@ -14,6 +14,7 @@ lose the last transactions too (`synchronous=NORMAL`). What was written before s
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import sqlite3
 import threading
@@ -24,7 +25,7 @@ from typing import Any
 
 from proxy.engine.ports import StoreError
 from proxy.engine.record import Record
-from proxy.telemetry import query, schema
+from proxy.telemetry import charges, query, schema
 from proxy.telemetry.query import ALL, By, Filter, Group
 
 log = logging.getLogger("fleetgate.ledger")
@@ -126,6 +127,22 @@ class Ledger:
         """Return the record with this id."""
         return query.one(self.path, record_id)
 
+    def charged(self, after: int, most: int = charges.STEP) -> charges.Charged:
+        """See `telemetry.charges.Charges`."""
+        return charges.charged(self.path, after, most)
+
+    def recent(self, since: float, now: float) -> charges.Recent:
+        """See `telemetry.charges.Charges`."""
+        return charges.recent(self.path, since, now)
+
+    def parts(self, counter: str) -> list[charges.Part]:
+        """See `telemetry.charges.Charges`."""
+        return charges.parts(self.path, counter)
+
+    def charged_since(self) -> float:
+        """See `telemetry.charges.Charges`."""
+        return charges.charged_since(self.path)
+
     # --- the writer's thread -----------------------------------------------------------------------------------------------
 
     def _connect(self) -> sqlite3.Connection:
@@ -218,10 +235,12 @@ class MemoryLedger:
 
     def __init__(self, max_records: int = 2_000) -> None:
         self._records: deque[Record] = deque(maxlen=max_records)
+        self._taken = 0
 
     def record(self, record: Record) -> None:
         """Keep one record; the oldest goes when there are too many."""
         self._records.append(record)
+        self._taken += 1
 
     async def close(self) -> None:
         """Nothing is queued."""
@@ -237,3 +256,27 @@ class MemoryLedger:
     def one(self, record_id: str) -> Record | None:
         """Return the record with this id."""
         return next((r for r in self._records.copy() if r.id == record_id), None)
+
+    def charged(self, after: int, most: int = charges.STEP) -> charges.Charged:
+        """See `telemetry.charges.Charges`."""
+        kept, taken = self._records.copy(), self._taken
+        gone = taken - len(kept)
+        first, end = max(after - gone, 0), max(after, gone) + most - gone
+        found = list(itertools.islice(kept, first, end))
+        return charges.summed(found, max(after, gone) + len(found) if found else 0, missing=gone > after)
+
+    def recent(self, since: float, now: float) -> charges.Recent:
+        """See `telemetry.charges.Charges`."""
+        kept = self._records.copy()
+        whole = self._taken == len(kept) or not kept
+        start = since if whole else max(since, kept[0].time)
+        found = charges.summed((r for r in kept if r.time >= start), 0, missing=not whole)
+        return charges.Recent(found.amounts, now - start)
+
+    def parts(self, counter: str) -> list[charges.Part]:
+        """See `telemetry.charges.Charges`."""
+        return charges.parts_of(self._records.copy(), counter)
+
+    def charged_since(self) -> float:
+        """See `telemetry.charges.Charges`."""
+        return 0.0

@@ -11,8 +11,8 @@ no lock. prometheus-client writes the text. Money is added up in nanos and becom
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -48,6 +48,17 @@ class Queue(Protocol):
     def lost(self) -> int:
         """Records that could not be written."""
         ...
+
+
+class BudgetGauge(NamedTuple):
+    """What the metrics show of one budget counter. `remaining` is in dollars for `usd`, else a count."""
+
+    budget: str
+    scope: str
+    unit: str
+    used: float
+    remaining: float
+    exhausted_in: float | None
 
 
 class _Label:
@@ -157,6 +168,8 @@ class Metrics:
         self._bytes_in = _Histogram("fleetgate_request_bytes", "Size of request bodies.", (), _BYTES, 1)
         self._bytes_out = _Histogram("fleetgate_reply_bytes", "Size of reply bodies.", (), _BYTES, 1)
         self._circuits: Callable[[], Mapping[str, bool]] = dict
+        self._budgets: tuple[BudgetGauge, ...] = ()
+        self._drift: dict[str, float] = {}
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -227,6 +240,14 @@ class Metrics:
         """Show which providers are left alone; `circuits` is called in the thread of the scrape."""
         self._circuits = circuits
 
+    def budgets(self, shown: Sequence[BudgetGauge]) -> None:
+        """Show these budget counters, in place of those before."""
+        self._budgets = tuple(shown)
+
+    def drift(self, by_unit: Mapping[str, float]) -> None:
+        """Show by how much counters and ledger differ; nothing while nobody can say."""
+        self._drift = dict(by_unit)
+
     def store_error(self) -> None:
         """Count a failure of shared state that no exchange's reason shows (a release at close, say)."""
         self._store_errors.add(())
@@ -254,6 +275,7 @@ class Metrics:
         yield GaugeMetricFamily("fleetgate_ledger_queue", "Records waiting to be written.", value=depth)
         yield CounterMetricFamily("fleetgate_ledger_lost", "Records that the ledger could not write.", value=lost)
         yield GaugeMetricFamily("fleetgate_config_stale", "1 while an edited file is refused.", value=int(self._stale))
+        yield from self._money()
         for name, words, version in (
             ("fleetgate_config_info", "The configuration snapshot in force.", self._config),
             ("fleetgate_build_info", "The running release.", self._version),
@@ -261,3 +283,22 @@ class Metrics:
             info = GaugeMetricFamily(name, words, labels=("version",))
             info.add_metric((version,), 1)
             yield info
+
+    def _money(self) -> Iterator[Metric]:
+        """Yield what is left of budgets."""
+        labels = ("budget", "scope", "unit")
+        used = GaugeMetricFamily("fleetgate_budget_used_ratio", "Share of the budget that is spent or held.", labels=labels)
+        left = GaugeMetricFamily("fleetgate_budget_remaining", "What is left of the budget.", labels=labels)
+        ends = GaugeMetricFamily(
+            "fleetgate_budget_exhausted_in_seconds", "When the budget is gone at this pace, if before it starts anew.", labels=labels
+        )
+        for shown in self._budgets:
+            names = [name.encode("utf-8", "replace").decode() for name in shown[:3]]
+            used.add_metric(names, shown.used)
+            left.add_metric(names, shown.remaining)
+            if shown.exhausted_in is not None:
+                ends.add_metric(names, shown.exhausted_in)
+        drift = GaugeMetricFamily("fleetgate_budget_drift", "By how much budgets and ledger differ, 0 when all is well.", labels=("unit",))
+        for unit, amount in self._drift.items():
+            drift.add_metric((unit,), amount)
+        yield from (used, left, ends, drift)

@@ -113,7 +113,7 @@ def rows(path: str | Path, where: Filter = ALL) -> list[Record]:
     """Return the records in the file that pass, newest first."""
     condition, values = _condition(where)
     sql = f"SELECT {', '.join(COLUMNS)} FROM records{condition} ORDER BY time DESC, seq DESC LIMIT ?"  # noqa: S608 - fixed parts only
-    with _reading(path) as connection:
+    with reading(path) as connection:
         return [to_record(r) for r in connection.execute(sql, (*values, _limit(where)))]
 
 
@@ -122,13 +122,13 @@ def groups(path: str | Path, by: By, where: Filter = ALL) -> list[Group]:
     condition, values = _condition(where)
     order = "1 DESC" if by == "day" else "7 DESC, 2 DESC, 1"
     sql = f"SELECT {_KEY_SQL[by]}, {_SUMS} FROM records{condition} GROUP BY 1 ORDER BY {order} LIMIT ?"  # noqa: S608 - fixed parts only
-    with _reading(path) as connection:
+    with reading(path) as connection:
         return [Group(*r) for r in connection.execute(sql, (*values, _limit(where)))]
 
 
 def one(path: str | Path, record_id: str) -> Record | None:
     """Return the file's record with this id."""
-    with _reading(path) as connection:
+    with reading(path) as connection:
         row = connection.execute(f"SELECT {', '.join(COLUMNS)} FROM records WHERE id = ?", (record_id,)).fetchone()  # noqa: S608
         return None if row is None else to_record(row)
 
@@ -148,7 +148,8 @@ def _limit(where: Filter) -> int:
 
 
 @contextmanager
-def _reading(path: str | Path) -> Iterator[sqlite3.Connection]:
+def reading(path: str | Path) -> Iterator[sqlite3.Connection]:
+    """Give a connection that can only read the ledger at `path`. Raises StoreError."""
     file = Path(path).absolute()
     if not file.exists():
         raise StoreError(f"{path}: no such file, so no exchange was recorded there yet")

@@ -1,0 +1,72 @@
+"""What the metrics show of budgets, looked up in the background every few seconds: never on a request's path.
+
+Decides how often and how much: at most `MOST` counters are read and the `SHOWN` fullest shown, those of sessions and runs left out (each
+would be a series of its own). A look that took long is followed by a longer rest. A store or ledger that cannot be read leaves the numbers
+as they were, and is tried again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from proxy.app.balances import NOTHING, balances
+from proxy.engine.ports import StoreError
+from proxy.money import NANOS
+from proxy.telemetry.charges import Charges, Recent
+from proxy.telemetry.metrics import BudgetGauge
+
+if TYPE_CHECKING:
+    from proxy.app.house import House
+
+log = logging.getLogger("fleetgate.app")
+EVERY_S = 5.0
+RECENT_EVERY_S = 60.0
+REST = 20.0
+"""The rest after a look is at least so many times as long as the look was."""
+MOST = 10_000
+SHOWN = 500
+HOUR_S = 3600.0
+
+
+class Gauges:
+    """Looks up budgets for the metrics of `house`. `recent` is what was charged in the last hour, a minute old at most."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self.recent: Recent = NOTHING
+        self._recent_at = 0.0
+
+    async def run(self) -> None:
+        """Look again and again until cancelled."""
+        while True:
+            began = time.monotonic()
+            try:
+                await self.look()
+            except StoreError as e:
+                log.error("budgets cannot be looked up for the metrics: %s", e)
+            await asyncio.sleep(max(EVERY_S, REST * (time.monotonic() - began)))
+
+    async def look(self) -> None:
+        """Look once. Raises StoreError."""
+        house, now = self._house, self._house.clock.now()
+        if not 0 <= now - self._recent_at < RECENT_EVERY_S:
+            self._recent_at = now
+            if isinstance(house.journal, Charges):
+                self.recent = await asyncio.to_thread(house.journal.recent, now - HOUR_S, now)
+        grants = list(house.files.directory.agents.values())[:MOST]
+        claims = [c for c in await house.board.fleet(grants, now, self.recent) if not _passing(c.counter)][:MOST]
+        found = await balances(house.stores.budget, claims, now, self.recent)
+        house.metrics.budgets([_gauge(b) for b in found[:SHOWN]])
+
+
+def _passing(counter: str) -> bool:
+    """Return whether a counter is one of many that come and go."""
+    return any(f"{sign}{kind}=" in counter for kind in ("session", "run") for sign in "|,")
+
+
+def _gauge(b: dict[str, Any]) -> BudgetGauge:
+    remaining = b["remaining"] / NANOS if b["unit"] == "usd" else b["remaining"]
+    return BudgetGauge(b["name"], b["scope"], b["unit"], b["used"], remaining, b["exhausted_in"])

@@ -1,0 +1,131 @@
+"""What records say that was charged to each counter, summed: for forecasts and for the audit.
+
+Decides how the sums are made; never writes. A ledger in a file adds up inside SQLite, by the order of writing or by time, so that neither
+the interpreter nor the event loop is held; call it in a thread all the same. A file that cannot be read is a `StoreError`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from proxy.engine.record import Record
+from proxy.telemetry.query import reading
+from proxy.telemetry.schema import CHARGED_SINCE
+
+STEP = 20_000
+"""Most records in one reading of `charged`."""
+MOST_RECENT = 100_000
+"""Most records that `recent` looks at: of a busy hour it takes the end."""
+
+
+class Charged(NamedTuple):
+    """The sums over some records.
+
+    `amounts` by counter; `last` when each counter was last charged, UTC seconds; `upto` the last of those records in the order of writing,
+    0 for none; `missing` whether records before them are gone or were never read.
+    """
+
+    upto: int
+    amounts: dict[str, int]
+    last: dict[str, float]
+    missing: bool = False
+
+
+class Recent(NamedTuple):
+    """What was charged to each counter in the last `seconds`."""
+
+    amounts: dict[str, int]
+    seconds: float
+
+
+class Part(NamedTuple):
+    """What one record charged to one counter."""
+
+    id: str
+    time: float
+    outcome: str
+    unit: str
+    amount: int
+    cost: int
+
+
+@runtime_checkable
+class Charges(Protocol):
+    """A ledger whose charges can be summed."""
+
+    def charged(self, after: int, most: int = STEP) -> Charged:
+        """Return the sums over the next `most` records behind number `after`."""
+        ...
+
+    def recent(self, since: float, now: float) -> Recent:
+        """Return the sums over the records from `since` to `now`, or over the latest of them where they are very many."""
+        ...
+
+    def parts(self, counter: str) -> list[Part]:
+        """Return each record's charge to `counter`, in the order of writing."""
+        ...
+
+    def charged_since(self) -> float:
+        """Return since when records hold charges, UTC seconds; 0 where all do."""
+        ...
+
+
+_CHARGED = """
+SELECT value ->> 0, sum(value ->> 2), max(time) FROM records, json_each(charges)
+WHERE seq > ?1 AND seq <= ?2 AND charges <> '[]' GROUP BY 1
+"""
+_UPTO = "SELECT max(seq) FROM (SELECT seq FROM records WHERE seq > ? ORDER BY seq LIMIT ?)"
+_RECENT = "SELECT value ->> 0, sum(value ->> 2) FROM records, json_each(charges) WHERE time >= ? AND charges <> '[]' GROUP BY 1"
+_START = "SELECT time FROM records WHERE time >= ? ORDER BY time DESC LIMIT 1 OFFSET ?"
+_PARTS = """
+SELECT id, time, outcome, value ->> 1, value ->> 2, cost FROM records, json_each(charges)
+WHERE instr(charges, ?1) AND value ->> 0 = ?1 ORDER BY seq
+"""
+
+
+def charged(path: str | Path, after: int, most: int = STEP) -> Charged:
+    """See `Charges.charged`."""
+    with reading(path) as db:
+        (upto,) = db.execute(_UPTO, (after, most)).fetchone()
+        if upto is None:
+            return Charged(0, {}, {})
+        rows = db.execute(_CHARGED, (after, upto)).fetchall()
+    return Charged(upto, {r[0]: r[1] for r in rows}, {r[0]: r[2] for r in rows})
+
+
+def recent(path: str | Path, since: float, now: float) -> Recent:
+    """See `Charges.recent`."""
+    with reading(path) as db:
+        many = db.execute(_START, (since, MOST_RECENT)).fetchone()
+        start = since if many is None else many[0]
+        return Recent(dict(db.execute(_RECENT, (start,)).fetchall()), now - start)
+
+
+def parts(path: str | Path, counter: str) -> list[Part]:
+    """See `Charges.parts`."""
+    with reading(path) as db:
+        return [Part(*row) for row in db.execute(_PARTS, (counter,))]
+
+
+def charged_since(path: str | Path) -> float:
+    """See `Charges.charged_since`."""
+    with reading(path) as db:
+        row = db.execute("SELECT value FROM ledger_meta WHERE key = ?", (CHARGED_SINCE,)).fetchone()
+    return 0.0 if row is None else float(row[0])
+
+
+def summed(records: Iterable[Record], upto: int, *, missing: bool) -> Charged:
+    """Return the sums over records in memory, the last of them number `upto`."""
+    amounts, last = dict[str, int](), dict[str, float]()
+    for record in records:
+        for counter, _, amount in record.charges:
+            amounts[counter] = amounts.get(counter, 0) + amount
+            last[counter] = max(last.get(counter, 0.0), record.time)
+    return Charged(upto, amounts, last, missing)
+
+
+def parts_of(records: Iterable[Record], counter: str) -> list[Part]:
+    """Return what `parts` does, from records in memory."""
+    return [Part(r.id, r.time, r.outcome, unit, amount, r.cost) for r in records for name, unit, amount in r.charges if name == counter]
