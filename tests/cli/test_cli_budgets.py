@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from cli_cases import Done, folder, run
-from serving import Proxy, Simulator, post
+from serving import Proxy, Simulator, free_port, post
 
 AGENTS = """---
 agents:
@@ -141,7 +141,8 @@ def test_metrics_show_them_within_seconds(proxy: Proxy) -> None:
 def test_a_memory_store_without_a_server_says_who_was_asked(tmp_path: Any) -> None:
     fresh = folder(tmp_path)
     text = (tmp_path / "fleetgate.yaml").read_text()
-    fresh.write("fleetgate.yaml", "\n".join(line for line in text.splitlines() if not line.startswith("store")) + "\nstore: 'memory:'\n")
+    kept = [line for line in text.splitlines() if not line.startswith(("store", "listen"))]
+    fresh.write("fleetgate.yaml", "\n".join([*kept, "store: 'memory:'", f"listen: {{admin_port: {free_port()}}}"]))
     done = fresh.run("budgets")
     assert done.code == 1
     assert "admin port is asked" in done.err

@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from record_samples import REFUSED, SERVED, STRANGER
 
 from proxy.telemetry.ledger import MemoryLedger
-from proxy.telemetry.metrics import Metrics
+from proxy.telemetry.metrics import BudgetGauge, Metrics
 
 DOC = Path(__file__).parents[2] / "docs" / "metrics.md"
 WHO = {"agent": "invoice-triage", "model": "gpt-5-mini", "provider": "openai"}
@@ -139,9 +139,29 @@ def test_gauges_show_what_they_are_told() -> None:
     assert value(metrics, "fleetgate_config_info", version="abc") is None
 
 
+def test_budgets_are_shown_as_they_were_last_looked_up() -> None:
+    metrics = Metrics("1")
+    metrics.budgets([BudgetGauge("cap", "agent=a", "usd", 0.5, 1.25, 60.0), BudgetGauge("old\ud800", "", "tokens", 1.0, 0, None)])
+    metrics.drift({"usd": 0.25, "tokens": 3})
+    of = {"budget": "cap", "scope": "agent=a", "unit": "usd"}
+    assert value(metrics, "fleetgate_budget_used_ratio", **of) == 0.5
+    assert value(metrics, "fleetgate_budget_remaining", **of) == 1.25
+    assert value(metrics, "fleetgate_budget_exhausted_in_seconds", **of) == 60
+    other = {"budget": "old?", "scope": "", "unit": "tokens"}
+    assert value(metrics, "fleetgate_budget_remaining", **other) == 0
+    assert value(metrics, "fleetgate_budget_exhausted_in_seconds", **other) is None
+    assert [value(metrics, "fleetgate_budget_drift", unit=unit) for unit in ("usd", "tokens")] == [0.25, 3]
+    metrics.budgets([])
+    metrics.drift({})
+    assert value(metrics, "fleetgate_budget_remaining", **of) is None
+    assert value(metrics, "fleetgate_budget_drift", unit="usd") is None
+
+
 def test_every_metric_is_documented_with_its_type_and_labels_and_no_other() -> None:
     metrics = Metrics("1")
     metrics.watch_circuits(lambda: {"openai": False})
+    metrics.budgets([BudgetGauge("cap", "", "usd", 0.5, 1.0, 60.0)])
+    metrics.drift({"usd": 0})
     metrics.record(SERVED)
     shown: dict[str, tuple[str, set[str]]] = {}
     for family in text_string_to_metric_families(metrics.render().decode()):
