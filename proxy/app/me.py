@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from proxy.app.balances import Caller, balance_json, balances
 from proxy.engine.exchange import Exchange
 from proxy.engine.ports import StoreError
-from proxy.identity.sessions import run_of, session_named
+from proxy.identity.headers import present
+from proxy.identity.lineage import place_of
+from proxy.identity.sessions import session_named
 from proxy.model import Clause, Deny, Grant, Limit, Reason
 from proxy.wire.jsonio import dumps
 
@@ -61,9 +63,9 @@ class Me:
     async def _left(self, ex: Exchange) -> list[dict[str, Any]]:
         """Return what is left of each budget that a call like this request would draw from, of its session and run where it names them."""
         house, now = self._house, self._house.clock.now()
-        session = session_named(ex.headers, ex.agent)
-        run = ex.principal.run or run_of(ex.headers, session)[0]
-        caller = Caller(ex.grant, ex.principal.key_id, session, run)
+        ex.session = session_named(ex.headers, ex.agent)
+        run = place_of(ex, present(ex.headers), house.lineage).run
+        caller = Caller(ex.grant, ex.principal.key_id, ex.session, run)
         return await balances(house.stores.budget, house.board.claims(caller, now), now, house.gauges.recent)
 
 

@@ -81,7 +81,7 @@ def session_of(
 def session_named(headers: Mapping[str, str], agent: str) -> str:
     """Return the session that the headers alone name, as `session_of` would; nothing where they name none."""
     value, _ = _from_headers(headers, present(headers))
-    return f"{agent}/{_hash(value) if '/' in value else value}" if value else ""
+    return f"{agent}/{one_part(value)}" if value else ""
 
 
 def _from_headers(headers: Mapping[str, str], found: Present) -> tuple[str, str]:
