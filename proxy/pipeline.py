@@ -38,8 +38,7 @@ from proxy.identity.keys import KeyRing
 from proxy.identity.lineage import Lineage
 from proxy.identity.stage import IdentityStage, SessionStage
 from proxy.identity.threads import Threads
-from proxy.loops.stage import LoopStage
-from proxy.loops.wasted import Costs
+from proxy.loops.stage import LoopStage, Past
 from proxy.model import BudgetRule, Target
 from proxy.policy.embedded import Embedded
 from proxy.policy.input import Facts
@@ -81,7 +80,7 @@ class Parts:
     rules: RuleSet
     rego: Policies = NO_POLICIES
     opa: OpaServer | None = None
-    costs: Costs = field(default_factory=Costs)
+    past: Past = field(default_factory=Past)
 
 
 def stages(parts: Parts) -> list[Stage]:
@@ -97,7 +96,7 @@ def stages(parts: Parts) -> list[Stage]:
         DecodeStage(parts.memos),
         SessionStage(parts.threads, parts.lineage),
         parts.again,
-        LoopStage(lambda model, dialect: bool(parts.table.targets(model, dialect)), parts.costs),
+        LoopStage(lambda model, dialect: bool(parts.table.targets(model, dialect)), parts.past, parts.directory.agents.get),
         ContractStage(),
         RuleStage(parts.rules, routing.providers),
         *([RegoStage(rego)] if rego is not None else []),

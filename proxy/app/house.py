@@ -28,7 +28,7 @@ from proxy.engine.run import Engine
 from proxy.identity.keys import KeyEntry, KeyRing
 from proxy.identity.lineage import Lineage
 from proxy.identity.threads import Threads
-from proxy.loops.wasted import Costs
+from proxy.loops.stage import Past
 from proxy.model import FREE, Price, Target
 from proxy.policy.opa import OpaServer
 from proxy.routing.models import ModelTable
@@ -70,7 +70,7 @@ class House:
         self.sinks: tuple[Sink, ...] = (self.journal, self.metrics, AccessLog())
         self.memos = Memos()
         self.threads, self.lineage = Threads(), Lineage()
-        self.again, self.costs = AgainStage(), Costs()
+        self.again, self.past = AgainStage(), Past()
         self.engine = Engine(settle_usage, on_lost=self.metrics.store_error)
         self.problems: tuple[str, ...] = ()
         self.gauges = Gauges(self)
@@ -104,7 +104,7 @@ class House:
             threads=self.threads,
             lineage=self.lineage,
             again=self.again,
-            costs=self.costs,
+            past=self.past,
             rules=files.rules,
             rego=files.rego,
             opa=self._opa(files.settings),

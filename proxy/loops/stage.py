@@ -1,15 +1,18 @@
-"""Puts the loop signal on the exchange and takes the step that the agent's ladder has for it.
+"""Puts the loop signal on the exchange and takes the step that the agent's ladder has for it; refuses sub-agents that a run may not have,
+and a session that lasts too long.
 
 Needs the call, the grant and the session. What a request holds is judged by itself, so that it gets the same answer on every replica. Only
 where the provider keeps the history (OpenAI Responses) is the run that a reply ended with remembered by the reply's id: bounded, of one
-process and one snapshot; forgetting begins the count anew. What a loop has cost is told to people and decides nothing. A dry run changes
-nothing and says what it would do. It fails closed like every stage; only the step `escalate` waits, for a person.
+process and one snapshot; forgetting begins the count anew. What no request shows (`Past`) is remembered in this process. What a loop has
+cost is told to people and decides nothing. A dry run changes nothing and says what it would do. It fails closed like every stage; only the
+step `escalate` waits, for a person.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from proxy.engine.approval import approved
 from proxy.engine.exchange import Exchange, Nobody
@@ -17,14 +20,18 @@ from proxy.engine.notice import Notice
 from proxy.engine.ports import Question
 from proxy.engine.stage import Stage
 from proxy.loops import ladder
-from proxy.loops.detection import Detection
+from proxy.loops.delegation import Arrival, Memory, Runs, judged, refused, sketch
+from proxy.loops.detection import LEVELS, Detection
 from proxy.loops.ladder import GENTLE, Rung
 from proxy.loops.rules import NO_REPEAT, Repeat, answered, detect, joined, repeats
+from proxy.loops.span import Spans
 from proxy.loops.wasted import Costs
-from proxy.model import Deny, LoopLimits, LoopSignal, Nanos, Reason
+from proxy.model import Deny, Grant, LoopLimits, LoopSignal, Nanos, Reason
 from proxy.money import dollars
 from proxy.wire.call import Message
 
+GrantOf = Callable[[str], Grant | None]
+"""Gives an agent's grant."""
 Serves = Callable[[str, str], bool]
 """Tells whether a model (first) is served to callers of a dialect (second)."""
 KEPT = ("previous_response_id", "conversation")
@@ -34,6 +41,15 @@ MOST, MAX_ID, MOST_CALLS = 10_000, 256, 64
 """Runs that are kept, the longest id that one is kept under, and the most calls in one step of it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What lives as long as the process: what sessions cost and when they began, and who began whom."""
+
+    costs: Costs = field(default_factory=Costs)
+    spans: Spans = field(default_factory=Spans)
+    runs: Memory = field(default_factory=Runs)
+
+
 class LoopStage(Stage):
     """See the module."""
 
@@ -41,8 +57,10 @@ class LoopStage(Stage):
     needs = frozenset({"call", "grant", "agent"})
     gives = frozenset({"loop"})
 
-    def __init__(self, serves: Serves = lambda model, dialect: False, costs: Costs | None = None) -> None:
-        self._serves, self._costs = serves, costs or Costs()
+    def __init__(
+        self, serves: Serves = lambda model, dialect: False, past: Past | None = None, grant_of: GrantOf = lambda agent: None
+    ) -> None:
+        self._serves, self._past, self._grant_of = serves, past or Past(), grant_of
         self._runs: dict[tuple[str, str], Repeat] = {}
 
     async def request(self, ex: Exchange) -> Deny | None:
@@ -51,10 +69,28 @@ class LoopStage(Stage):
             return None
         ex.defer("wasted", self._spent)
         limits, found = ex.grant.loops, self._found(ex)
-        if found.level == "none":
-            return None
+        dry = self._past.spans.over(ex.session, ex.grant.max_duration, ex.wall) if ex.grant.max_duration else None
+        if (dry is None or dry.shadow) and (ex.parent or ex.run != ex.session):
+            deny, across = self._across(ex)
+            dry, found = deny or dry, max(found, across, key=lambda one: LEVELS.index(one.level))
+        if dry is not None and not dry.shadow:
+            return dry
+        return dry if found.level == "none" else await self._answered(ex, limits, found) or dry
+
+    def _across(self, ex: Exchange) -> tuple[Deny | None, Detection]:
+        """Return what the run that the call belongs to has to say: a refusal, and a loop."""
+        parent = ex.parent if not ex.parent or "/" in ex.parent else f"{ex.agent}/{ex.parent}"
+        last = next((message for message in reversed(ex.call.messages) if message.role == "user"), None)
+        handed = sketch(last.texts) if last is not None else ()
+        seen = self._past.runs.arrive(Arrival(ex.run, ex.session, ex.agent, parent, ex.wall, handed))
+        if set(seen.chain) == {ex.agent}:  # sub-agents of its own, perhaps within one session
+            seen = replace(seen, chain=(ex.agent,) * max(len(seen.chain), 1 + ex.depth))
+        return refused(seen, self._grant_of, ex.grant), judged(seen, ex.grant.loops)
+
+    async def _answered(self, ex: Exchange, limits: LoopLimits, found: Detection) -> Deny | None:
+        """Say what was found, and do what the ladder says."""
         step = ladder.rung(found, limits, self._usable(ex), lambda: self._earlier(ex, found))
-        wasted, fresh = self._costs.since(ex.session, found.since)
+        wasted, fresh = self._past.costs.since(ex.session, found.since)
         level = "warn" if limits.shadow else step.level
         action = "" if limits.shadow else step.action
         ex.loop = LoopSignal(level, found.rule, found.count, action, found.since, wasted, fresh)
@@ -117,7 +153,7 @@ class LoopStage(Stage):
     async def _spent(self, ex: Exchange) -> None:
         """Keep what the call cost; see `engine.exchange.Release`."""
         if ex.cost:
-            self._costs.spent(ex.session, ex.cost)
+            self._past.costs.spent(ex.session, ex.cost)
 
     def _found(self, ex: Exchange) -> Detection:
         """Return what the detector makes of the request, and of what is remembered where the provider keeps the history."""

@@ -117,7 +117,7 @@ class Bench:
     """A stage, and what people heard of it."""
 
     def __init__(self, limits: LoopLimits, person: Person | None = None, allow: tuple[str, ...] = ("*",)) -> None:
-        self.stage = LoopStage(lambda model, dialect: model == "small", Costs())
+        self.stage = LoopStage(lambda model, dialect: model == "small")
         self.limits, self.person, self.told, self.allow = limits, person, list[Notice](), allow
 
     def ask(self, raw: bytes, cost: int = 0) -> tuple[Exchange, Deny | None]:
