@@ -1,61 +1,69 @@
-"""What can be seen cheaply of a request that hints at how hard it is: counts over the last user message and the shape of the call.
+"""What can be seen cheaply of a request that hints at how hard it is: numbers and words of the last user message, and the shape of the call.
 
-Pure and bounded: of a long message only its head and its tail are read, and its length counts as it is. Nothing here judges; the weights
-stand in `proxy.routing.rules`.
+Pure and bounded: of a long message only its head and its tail are read, and its length counts as it is. Nothing here judges; what the
+numbers weigh was learned (`proxy.routing.learned`) or is written in `proxy.routing.rules`. A change of any number here needs new weights:
+`scripts/train_difficulty.py` makes them from these very functions.
 """
 
 from __future__ import annotations
 
+import itertools
+import math
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from proxy.wire.call import Call
 
-WINDOW = 1024
-"""Characters read at each end of a long message: tasks are stated at the start or at the end, with the material between."""
+HEAD, TAIL = 3072, 1024
+"""Characters read at the start and at the end of a long message: tasks are stated there, with the material between."""
 MAX_TURNS = 64
 
-_FOLD = bytes(c + 32 if 65 <= c <= 90 else c if c >= 128 or chr(c).isalnum() else 32 for c in range(256))
-"""Maps ASCII letters to lower case and all other ASCII but digits to spaces; bytes of other scripts stay."""
-_DIGITS = b"0123456789"
-_MATHS = b"=^\\$%<>+|"
-_CODE = (b"();", b"->", b"==", b"def ", b"return", b"class ", b"import ", b"select ", b"function", b"assert", b"    ", b"){")
+Kind = Literal["choice", "amounts", "code", "formula", "other"]
+"""What a message mostly is: a question with answers to choose from, a story with amounts, code, formulas, or anything else."""
+KINDS: tuple[Kind, ...] = ("choice", "amounts", "code", "formula", "other")
 
-HARD = frozenset(
-    """prove proof derive deduce infer theorem lemma integral derivative polynomial matrix probability equation
-    explain why analyze analyse compare contrast evaluate justify critique reason reasoning argue implications
-    design architect architecture implement refactor optimize optimise debug algorithm complexity concurrency recursion deadlock
-    plan strategy tradeoff tradeoffs assess investigate diagnose hypothesis estimate calculate compute solve simulate
-    beweise erkläre begründe analysiere vergleiche entwirf berechne löse demuestra explica analiza compara calcula resuelve
-    prouve explique analyse compare calcule résous""".encode().split()
+NUMBERS = (
+    *("its length", "its number of words", "how many numbers it has", "its sentences", "its lines", "the length of its words", "repeated words"),
+    *("a share of long words", "digits", "mathematics", "formulas", "dollar signs", "percentages", "questions", "large numbers", "small numbers"),
+    *("fractions", "long answers to choose from", "unlike answers to choose from", "answers in numbers", "the length of the question"),
+    *("loops in code", "branches in code", "parentheses", "brackets", "commas", "quotation marks", "names", "a gap to fill"),
+    *("an exception to find", "two statements to judge", "comparisons", "words of amounts", "other scripts"),
 )
-EASY = frozenset(
-    """classify classification label labels category categorize categorise sentiment translate translation extract spell spelling
-    rephrase paraphrase summarize summarise summary title rewrite format convert list define synonym capital hello hi thanks yes no
-    klassifiziere übersetze fasse zusammenfassen traduce traduire traduis résume resume""".encode().split()
-)
-AMOUNTS = frozenset(b"many much total each per every remaining left twice half times percent average cost earn spend hours minutes".split())
+"""What each number of `Seen.numbers` is, in words."""
+
+_token = re.compile(r"[a-z]+|\d|[^\w\s]")
+_number = re.compile(r"\d+(?:[.,]\d+)*")
+_name = re.compile(r"\b[A-Z]")
+_option = re.compile(r"^[A-D]\. (.*)$", re.MULTILINE)
+_formula = re.compile(r"\$[^$]*[=^_\\]")
+_CODE = ("```", "def ", "[PYTHON]", "assert ", "#include", "function (", "function(", "SELECT ", "){", ") {", ");")
+_ASKS = frozenset("how what calculate find compute many much".split())
+_SPELT = ("one", "two", "three", "four", "five", "six", "half", "twice", "dozen")
+_COMPARED = ("half", "twice", "third", "quarter", "percent", "each", "every", "remaining", "left", "total", "than")
+_AMOUNTS = (*_COMPARED, "thrice", "times", "more", "less", "per", "fewer", "double", "triple", "average", "rest")
+_LOOPS, _BRANCHES = ("for", "while"), ("if", "elif", "else", "case")
+_MATHS = "=^\\$%<>+|*/"
+_AMOUNTS_CHARS = 1500
+_LARGEST = 1e15
 
 
 @dataclass(frozen=True, slots=True)
-class Features:
-    """Counts over one request; `chars` and `words` of the last user message, the rest as named."""
+class Seen:
+    """One request as it looks: what kind of message it is, its numbers (see `NUMBERS`), its words and pairs of neighbouring words with
+    how often they come, and the shape of the call around it."""
 
+    kind: Kind
+    numbers: tuple[float, ...]
+    terms: dict[str, int]
     chars: int
-    words: int
-    hard: int
-    easy: int
-    amounts: int
-    digits: int
-    maths: int
-    code: int
-    questions: int
-    steps: int
-    fenced: bool
-    turns: int
-    tools: int
-    media: int
-    results: int
-    context_bytes: int
+    start: str
+    turns: int = 1
+    tools: int = 0
+    media: int = 0
+    results: int = 0
+    context_bytes: int = 0
 
 
 def last_user_text(call: Call) -> str | None:
@@ -67,32 +75,103 @@ def last_user_text(call: Call) -> str | None:
     return text or None
 
 
-def features(call: Call, text: str) -> Features:
-    """Return the features of `call`, whose last user message says `text`."""
+def look(call: Call, text: str) -> Seen:
+    """Return how `call` looks, whose last user message says `text`."""
     chars = len(text)
-    if chars > 2 * WINDOW:
-        text = text[:WINDOW] + "\n" + text[-WINDOW:]
-    raw = text.encode("utf-8", "replace")
-    lower = raw.translate(_FOLD)
-    count, size = raw.count, len(raw)
-    words = lower.split()
-    unique = set(words)
+    if chars > HEAD + TAIL:
+        text = text[:HEAD] + "\n" + text[-TAIL:]
     tail = call.messages[-MAX_TURNS:]
-    return Features(
+    tokens = _token.findall(text.lower())
+    terms = terms_of(tokens)
+    kind = kind_of(text, terms)
+    return Seen(
+        kind=kind,
+        numbers=numbers_of(text, chars, tokens, terms, kind),
+        terms=terms,
         chars=chars,
-        words=len(words),
-        hard=len(unique & HARD),
-        easy=len(unique & EASY),
-        amounts=len(unique & AMOUNTS),
-        digits=size - len(raw.translate(None, _DIGITS)),
-        maths=size - len(raw.translate(None, _MATHS)),
-        code=sum(map(count, _CODE)),
-        questions=count(b"?"),
-        steps=count(b"\n- ") + count(b"\n* ") + count(b". "),
-        fenced=b"```" in raw,
+        start=text[:200].lower(),
         turns=sum(m.role == "user" and not m.tool_results for m in tail),
         tools=len(call.tools.specs),
         media=len(call.messages[-1].media),
         results=sum(len(m.tool_results) for m in tail),
         context_bytes=len(call.body),
     )
+
+
+def kind_of(text: str, terms: Mapping[str, int]) -> Kind:
+    """Return what `text`, which has `terms`, mostly is."""
+    if "\nB. " in text:
+        return "choice"
+    if any([mark in text for mark in _CODE]):
+        return "code"
+    if "$" in text and ("\\" in text or _formula.search(text)):
+        return "formula"
+    if len(text) < _AMOUNTS_CHARS and ("?" in terms or not _ASKS.isdisjoint(terms)):
+        spelt = sum([terms.get(word, 0) for word in _SPELT])
+        if spelt + len(_number.findall(text)) >= 2:
+            return "amounts"
+    return "other"
+
+
+def terms_of(tokens: Sequence[str]) -> dict[str, int]:
+    """Return `tokens`, alone and in pairs of neighbours, with how often each comes."""
+    terms: dict[str, int] = {}
+    get = terms.get
+    for token in tokens:
+        terms[token] = get(token, 0) + 1
+    for pair in map(" ".join, itertools.pairwise(tokens)):
+        terms[pair] = get(pair, 0) + 1
+    return terms
+
+
+def numbers_of(text: str, chars: int, tokens: Sequence[str], terms: Mapping[str, int], kind: Kind) -> tuple[float, ...]:
+    """Return the numbers of `text`, whose whole length is `chars`, in the order of `NUMBERS`."""
+    log, count, get = math.log1p, text.count, terms.get
+    words = [token for token in tokens if token.isalpha()]
+    many = max(1, len(words))
+    values = [value for value in map(_value, _number.findall(text)) if value < _LARGEST]
+    options = _option.findall(text) if kind == "choice" else []
+    lengths = [len(option) for option in options]
+    question = text.find("\nA. ") if options else -1
+    code = kind == "code"
+    return (
+        log(chars),
+        log(len(words)),
+        log(len(values)),
+        log(get(".", 0) + get("!", 0) + get("?", 0)),
+        log(count("\n")),
+        sum(map(len, words)) / many,
+        len(set(words)) / many,
+        sum([len(word) > 8 for word in words]) / many,
+        log(len([1 for token in tokens if token.isdigit()])),
+        log(sum([get(mark, 0) for mark in _MATHS])),
+        log(get("\\", 0)),
+        log(get("$", 0)),
+        log(get("%", 0)),
+        min(8.0, get("?", 0)),
+        log(max(values, default=0.0)),
+        log(min(values, default=0.0)),
+        min(20.0, sum([value != int(value) for value in values])),
+        log(sum(lengths) / max(1, len(lengths))),
+        (max(lengths) - min(lengths)) / (1 + max(lengths)) if lengths else 0.0,
+        sum([any(map(str.isdigit, option)) for option in options[:8]]),
+        log(question if question >= 0 else len(text)),
+        log(sum([get(word, 0) for word in _LOOPS])) if code else 0.0,
+        log(sum([get(word, 0) for word in _BRANCHES])) if code else 0.0,
+        log(get("(", 0)),
+        log(get("[", 0)),
+        log(get(",", 0)),
+        log(get("'", 0) + get('"', 0)),
+        len(_name.findall(text)) / many,
+        float("___" in text),
+        float("NOT" in text or "EXCEPT" in text),
+        float("Statement 1" in text),
+        float(any([word in terms for word in _COMPARED])),
+        min(30.0, sum([get(word, 0) for word in _AMOUNTS])),
+        0.0 if text.isascii() else sum([ord(c) > 127 for c in text]) / len(text),
+    )
+
+
+def _value(number: str) -> float:
+    plain = number.replace(",", "").rstrip(".")
+    return float(plain) if plain.count(".") <= 1 else 0.0

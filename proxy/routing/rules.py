@@ -1,20 +1,34 @@
 """How hard a request is, as a number that a person can check, and which model it is therefore sent to.
 
-The score joins independent hints: each is a chance that the request needs the stronger model, and the score is the chance that at least
-one of them is right. Weights are set by hand. It knows words and shapes, not meaning: a short question can be hard, and a long one easy.
-Pure.
+What the message says is judged by learned weights (`proxy.routing.learned`): the share of messages of its kind that gain less from the
+stronger model. What stands around it (tools, turns, images, much context) can only make it harder: each such hint is a chance that the
+request needs the stronger model, and the score is the chance that at least one of them is right. A routine job that is named at the start
+(translate, classify, extract) makes it easier, and so does being too short to say much. It knows words and shapes, not meaning: a short
+question can be hard, and a long one easy. Pure.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
-from proxy.routing.features import Features, features, last_user_text
+from proxy.routing.features import NUMBERS, Seen, last_user_text, look
+from proxy.routing.learned import Weights, parts, share, weights
 from proxy.wire.call import Call
 
 MAX_TURNS_LOCAL = 6
 """User turns up to which a conversation may go to the simple model: longer ones depend on what was said before."""
+_ROUTINE = re.compile(
+    r"\b(classif|categori[sz]|label\b|sentiment|translat|extract|summari[sz]|rewrite|rephrase|paraphrase|proofread|format\b|convert|spell"
+    r"|klassifizier|übersetz|fasse|traduc|traduis|traduire|résume|resume\b)"
+)
+_REASON = re.compile(
+    r"\b(prove|proof|derive|explain why|analy[sz]e|compare|critique|evaluate|justify|design|architect|implement|refactor|optimi[sz]e|debug"
+    r"|deadlock|trade-?offs?|diagnose|investigate|beweise|erkläre|begründe|analysiere|demuestra|analiza|prouve|démontre)\b"
+)
+_SHORT = 12
+"""Words from which on a plain message says what it wants."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,33 +42,43 @@ class Difficulty:
 def difficulty(call: Call) -> Difficulty | None:
     """Return how hard `call` looks, or None when its last message is not a user's turn with text."""
     text = last_user_text(call)
-    return None if text is None else judge(features(call, text))
+    return None if text is None else judge(look(call, text), weights())
 
 
-def judge(seen: Features) -> Difficulty:
-    """Return the difficulty that the features speak for."""
-    hints = [(weight, why) for weight, why in _hints(seen) if weight > 0.02]
-    easy = 1.0
-    for weight, _ in hints:
-        easy *= 1.0 - weight
-    score = 1.0 - easy
-    hints.sort(reverse=True)
-    reasons = [why for _, why in hints[:3]]
-    if seen.easy and not seen.hard and not seen.fenced:
-        score *= 0.7
-        reasons = ["asks for a routine job", *reasons[:2]]
-    return Difficulty(min(1.0, max(0.0, score)), tuple(reasons) or ("short and plain",))
+def judge(seen: Seen, known: Weights) -> Difficulty:
+    """Return the difficulty that what is seen speaks for."""
+    words, numbers, length = parts(seen, known)
+    said = share(words + sum(numbers) + length, seen.kind, known)
+    reasons = [(abs(weight), f"{name} ({'+' if weight > 0 else '-'})") for name, weight in zip(NUMBERS, numbers, strict=True)]
+    reasons += [(abs(words), f"its wording ({'+' if words > 0 else '-'})"), (abs(length), f"its length ({'+' if length > 0 else '-'})")]
+    if seen.kind == "other":
+        said, why = _plain(seen, said)
+        reasons += [(1.0, words) for words in why]
+    easy = 1.0 - said
+    for weight, why_harder in _around(seen):
+        if weight > 0.02:
+            easy *= 1.0 - weight
+            reasons.append((weight, why_harder))
+    reasons.sort(key=lambda reason: -reason[0])
+    return Difficulty(1.0 - easy, tuple(dict.fromkeys([why for _, why in reasons]))[:3])
 
 
-def _hints(seen: Features) -> tuple[tuple[float, str], ...]:
+def _plain(seen: Seen, said: float) -> tuple[float, list[str]]:
+    """Return the score of a message without a form of its own, of which benchmarks teach little, and why."""
+    why: list[str] = []
+    words = sum([count for term, count in seen.terms.items() if term.isalpha()])
+    if words < _SHORT and seen.chars < 8 * _SHORT:
+        said *= (1 + words) / (1 + _SHORT)
+        why.append("short and plain")
+    if _REASON.search(seen.start):
+        return 1.0 - (1.0 - said) * 0.7, ["asks for reasoning"]
+    if _ROUTINE.search(seen.start):
+        return said * 0.5, [*why, "asks for a routine job"]
+    return said, why
+
+
+def _around(seen: Seen) -> tuple[tuple[float, str], ...]:
     return (
-        (0.70 * min(1.0, math.log2(1 + seen.chars / 150) / 5.0), "long"),
-        (0.20 * min(1.0, seen.hard / 3), "words of reasoning"),
-        (0.30 * min(1.0, (seen.maths + seen.digits * 0.5) / 30), "mathematics"),
-        (0.12 * min(1.0, seen.amounts / 5) * (seen.digits >= 2), "amounts to work out"),
-        (0.25 if seen.fenced else 0.20 * min(1.0, seen.code / 5), "code"),
-        (0.12 * min(1.0, max(0, seen.questions - 1) / 3), "several questions"),
-        (0.15 * min(1.0, seen.steps / 8), "several parts"),
         (0.25 * min(1.0, max(0, seen.turns - 1) / 6), "a long conversation"),
         (0.30 if seen.tools else 0.0, "tools to choose from"),
         (0.25 if seen.results else 0.0, "results of tools to weigh"),
