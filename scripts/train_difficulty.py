@@ -21,6 +21,7 @@ import gzip
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -29,14 +30,28 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from proxy.routing import learned  # noqa: E402
-from proxy.routing.features import KINDS, NUMBERS, Seen, look  # noqa: E402
-from proxy.wire.call import Call, Message  # noqa: E402
+from proxy.routing import learned
+from proxy.routing.features import KINDS, NUMBERS, Kind, Seen, look
+from proxy.wire.call import Call, Message
 
+Array = Any
+"""A numpy array; numpy is not there where types are checked."""
 SEED, TERMS, ALPHA, NUMBER_SCALE, LEAST_ROWS = 7, 6000, 20.0, 0.15, 4
-LENGTH = {"choice": (5.9, 0.8, 0.03), "amounts": (5.5, 0.45, 0.1), "code": (6.3, 0.5, 0.05), "formula": (5.2, 0.6, 0.0), "other": (4.6, 1.1, 0.02)}
+LENGTH: dict[Kind, tuple[float, float, float]] = {
+    "choice": (5.9, 0.8, 0.03),
+    "amounts": (5.5, 0.45, 0.1),
+    "code": (6.3, 0.5, 0.05),
+    "formula": (5.2, 0.6, 0.0),
+    "other": (4.6, 1.1, 0.02),
+}
 """By kind: mean and deviation of the length's logarithm, and its weight."""
-LEVEL = {"choice": (0.1, 0.8), "amounts": (0.15, 0.85), "code": (0.25, 0.95), "formula": (0.25, 0.95), "other": (0.0, 0.7)}
+LEVEL: dict[Kind, tuple[float, float]] = {
+    "choice": (0.1, 0.8),
+    "amounts": (0.15, 0.85),
+    "code": (0.25, 0.95),
+    "formula": (0.25, 0.95),
+    "other": (0.0, 0.7),
+}
 """By kind: the share that its easiest and its hardest message get. What the weak model loses on benchmarks of code and formulas is twice
 what it loses on the others."""
 SAME = {"gsm8k": "gsm", "zeroeval-gsm": "gsm"}
@@ -69,18 +84,21 @@ class Rows:
 
 
 def seen_of(prompt: str) -> Seen:
+    """Return how a request looks that says `prompt` and nothing else."""
     return look(Call("chat", "m", b"", messages=(Message(b"", "user", (prompt,)),)), prompt)
 
 
 def free(licence: str) -> bool:
+    """Return whether rows under `licence` may be learned from."""
     return ("Apache" in licence or "MIT" in licence) and "CC-BY-NC" not in licence
 
 
 def words(seen: Seen) -> list[str]:
+    """Return the terms of a message, each as often as it comes."""
     return [term for term, count in seen.terms.items() for _ in range(count)]
 
 
-def fit(data: Rows, train: np.ndarray) -> learned.Weights:
+def fit(data: Rows, train: Array) -> learned.Weights:
     """Return the weights that the rows `train` (indices) teach."""
     prior = sum(
         np.where(data.kind[train] == kind, weight * np.clip((data.length[train] - mean) / deviation, -2, 2), 0.0)
@@ -98,9 +116,11 @@ def fit(data: Rows, train: np.ndarray) -> learned.Weights:
     mean, deviation = data.numbers[train].mean(0), data.numbers[train].std(0) + 1e-6
     scaled = np.clip((data.numbers[train] - mean) / deviation, -3, 3) * NUMBER_SCALE
     blocks = [scaled, *[scaled * (data.kind[train] == kind)[:, None] for kind in KINDS]]
-    coefficients = Ridge(alpha=ALPHA, solver="sparse_cg", random_state=SEED, fit_intercept=True).fit(
-        sp.hstack([matrix, sp.csr_matrix(np.hstack(blocks))]).tocsr(), target
-    ).coef_
+    coefficients = (
+        Ridge(alpha=ALPHA, solver="sparse_cg", random_state=SEED, fit_intercept=True)
+        .fit(sp.hstack([matrix, sp.csr_matrix(np.hstack(blocks))]).tocsr(), target)
+        .coef_
+    )
     terms, numbers = coefficients[: len(kept)], coefficients[len(kept) :].reshape(-1, len(NUMBERS)) * NUMBER_SCALE
     rounded = [round(float(x), 4) for x in some.idf_]
     result = learned.Weights(
@@ -109,7 +129,7 @@ def fit(data: Rows, train: np.ndarray) -> learned.Weights:
         deviation=tuple(round(float(x), 4) + 1e-4 for x in deviation),
         numbers={kind: tuple(round(float(x), 5) for x in numbers[0] + numbers[1 + i]) for i, kind in enumerate(KINDS)},
         length=LENGTH,
-        steps={kind: (0.0, 1.0) for kind in KINDS},
+        steps=dict.fromkeys(KINDS, (0.0, 1.0)),
         level=LEVEL,
     )
     scores = np.array([learned.raw(seen, result) for seen in texts])
@@ -120,17 +140,20 @@ def fit(data: Rows, train: np.ndarray) -> learned.Weights:
     return learned.Weights(result.terms, result.mean, result.deviation, result.numbers, LENGTH, steps, LEVEL)
 
 
-def scores(data: Rows, weights: learned.Weights, which: np.ndarray) -> np.ndarray:
+def scores(data: Rows, weights: learned.Weights, which: Array) -> Array:
+    """Return the difficulty of the rows `which`, to two places as replies show it."""
     return np.array([round(learned.share(learned.raw(data.seen[i], weights), data.seen[i].kind, weights), 2) for i in which])
 
 
-def apgr(difficulty: np.ndarray, strong: np.ndarray, weak: np.ndarray) -> float:
+def apgr(difficulty: Array, strong: Array, weak: Array) -> float:
+    """Return the mean share of the gain that is kept over eleven shares of calls to the strong model, the hardest first."""
     order = np.argsort(-difficulty, kind="stable")
     gains = np.concatenate([[0.0], np.cumsum((strong - weak)[order])]) / max(1e-9, (strong - weak).sum())
     return float(np.mean([gains[round(len(order) * k / 10)] for k in range(11)]))
 
 
-def table(data: Rows, difficulty: np.ndarray, known: np.ndarray) -> dict[str, float]:
+def table(data: Rows, difficulty: Array, known: Array) -> dict[str, float]:
+    """Return APGR by pair of models."""
     pairs = sorted(set(data.pair[known]))
     return {p: round(apgr(difficulty[m], data.strong[m], data.weak[m]), 3) for p in pairs for m in [known & (data.pair == p)]}
 
@@ -149,6 +172,7 @@ def evaluate(data: Rows) -> dict[str, dict[str, float]]:
 
 
 def main() -> None:
+    """Learn, and say how well."""
     ap = argparse.ArgumentParser()
     ap.add_argument("rows", type=Path)
     ap.add_argument("--evaluate", action="store_true")
@@ -157,7 +181,7 @@ def main() -> None:
     data = Rows(args.rows)
     measured = evaluate(data) if args.evaluate else {}
     if args.evaluate:
-        print(json.dumps(measured, indent=1))
+        sys.stdout.write(json.dumps(measured, indent=1) + "\n")
     weights = fit(data, np.where(data.free)[0])
     used = collections.Counter((row["benchmark"], row["licence"]) for row, is_free in zip(data.rows, data.free, strict=True) if is_free)
     about = {
@@ -168,7 +192,7 @@ def main() -> None:
     }
     kept = {name: getattr(weights, name) for name in ("mean", "deviation", "numbers", "length", "steps", "level", "terms")}
     args.out.write_text(json.dumps({"about": about, "weights": kept}, separators=(",", ":"), sort_keys=True) + "\n")
-    print(f"{args.out}: {args.out.stat().st_size >> 10} KiB, {len(weights.terms)} terms, {sum(used.values())} rows")
+    sys.stdout.write(f"{args.out}: {args.out.stat().st_size >> 10} KiB, {len(weights.terms)} terms, {sum(used.values())} rows\n")
 
 
 if __name__ == "__main__":

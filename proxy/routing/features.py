@@ -1,4 +1,4 @@
-"""What can be seen cheaply of a request that hints at how hard it is: numbers and words of the last user message, and the shape of the call.
+"""What can be seen cheaply of a request that hints at how hard it is: numbers and words of the last user message, the shape of the call.
 
 Pure and bounded: of a long message only its head and its tail are read, and its length counts as it is. Nothing here judges; what the
 numbers weigh was learned (`proxy.routing.learned`) or is written in `proxy.routing.rules`. A change of any number here needs new weights:
@@ -25,11 +25,11 @@ Kind = Literal["choice", "amounts", "code", "formula", "other"]
 KINDS: tuple[Kind, ...] = ("choice", "amounts", "code", "formula", "other")
 
 NUMBERS = (
-    *("its length", "its number of words", "how many numbers it has", "its sentences", "its lines", "the length of its words", "repeated words"),
-    *("a share of long words", "digits", "mathematics", "formulas", "dollar signs", "percentages", "questions", "large numbers", "small numbers"),
-    *("fractions", "long answers to choose from", "unlike answers to choose from", "answers in numbers", "the length of the question"),
-    *("loops in code", "branches in code", "parentheses", "brackets", "commas", "quotation marks", "names", "a gap to fill"),
-    *("an exception to find", "two statements to judge", "comparisons", "words of amounts", "other scripts"),
+    *("its length", "its number of words", "how many numbers it has", "its sentences", "its lines", "the length of its words"),
+    *("repeated words", "a share of long words", "digits", "mathematics", "formulas", "dollar signs", "percentages", "questions"),
+    *("large numbers", "small numbers", "fractions", "long answers to choose from", "unlike answers to choose from", "answers in numbers"),
+    *("the length of the question", "loops in code", "branches in code", "parentheses", "brackets", "commas", "quotation marks", "names"),
+    *("a gap to fill", "an exception to find", "two statements to judge", "comparisons", "words of amounts", "other scripts"),
 )
 """What each number of `Seen.numbers` is, in words."""
 
@@ -102,7 +102,7 @@ def kind_of(text: str, terms: Mapping[str, int]) -> Kind:
     """Return what `text`, which has `terms`, mostly is."""
     if "\nB. " in text:
         return "choice"
-    if any([mark in text for mark in _CODE]):
+    if any(mark in text for mark in _CODE):
         return "code"
     if "$" in text and ("\\" in text or _formula.search(text)):
         return "formula"
@@ -166,7 +166,7 @@ def numbers_of(text: str, chars: int, tokens: Sequence[str], terms: Mapping[str,
         float("___" in text),
         float("NOT" in text or "EXCEPT" in text),
         float("Statement 1" in text),
-        float(any([word in terms for word in _COMPARED])),
+        float(any(word in terms for word in _COMPARED)),
         min(30.0, sum([get(word, 0) for word in _AMOUNTS])),
         0.0 if text.isascii() else sum([ord(c) > 127 for c in text]) / len(text),
     )

@@ -67,7 +67,7 @@ def _plain(seen: Seen, said: float) -> tuple[float, list[str]]:
     """Return the score of a message without a form of its own, of which benchmarks teach little, and why."""
     why: list[str] = []
     words = sum([count for term, count in seen.terms.items() if term.isalpha()])
-    if words < _SHORT and seen.chars < 8 * _SHORT:
+    if words < _SHORT and seen.chars < 8 * _SHORT and not _REASON.search(seen.start):
         said *= (1 + words) / (1 + _SHORT)
         why.append("short and plain")
     if _REASON.search(seen.start):

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.routing.features import WINDOW, features, last_user_text
+from proxy.routing.features import HEAD, NUMBERS, TAIL, kind_of, last_user_text, look, terms_of
+from proxy.routing.learned import FILE, WeightsError, read, share, weights
 from proxy.routing.rules import MAX_TURNS_LOCAL, difficulty, simple
 from proxy.wire.call import Call, Media, Message, Operation, ToolCall, ToolResult, Tools, ToolSpec
 
@@ -30,6 +34,10 @@ def score(text: str, *before: Message, tools: int = 0) -> float:
     return found.score
 
 
+AMOUNTS = (
+    "Ann has 3 boxes of 24 apples each. She sells half of them for 0.40 dollars apiece and a third of the rest for 25 percent less, then "
+    "buys twice as many pears as the apples that remain, at 1.20 dollars each. How many dollars more or less than before does she have?"
+)
 USER, ASSISTANT = Message(b"", "user", ("more",)), Message(b"", "assistant", ("answer",))
 RESULT = Message(b"", "tool", ("42",), tool_results=(ToolResult("1", b"d"),))
 CALLING = Message(b"", "assistant", (), (ToolCall("1", "t", "{}", b"s"),))
@@ -42,9 +50,10 @@ PICTURE = Message(b"", "user", ("see",), media=(Media("image_url", 100),))
         (HELLO, PROOF),
         (HELLO, CODE),
         ("What is the capital of France?", "Why did the capital of France move, and how do historians explain and evaluate it?"),
-        ("Classify the sentiment: I love it", "Explain the sentiment: I love it"),
+        ("Classify the sentiment: I love it", "Analyse the sentiment: I love it"),
         ("x" * 200, "x" * 2000),
-        ("Add 2 and 2", "Solve x^2 - 5x + 9 = 0 for x, then compute (x - 1)^3 + 2x = ? and 4x^2 + 3y = 12 for y"),
+        ("Add 2 and 2", PROOF),
+        ("Ann has 3 apples and eats 1. How many are left?", AMOUNTS),
     ],
 )
 def test_ranks_what_is_plainly_harder_higher(easier: str, harder: str) -> None:
@@ -68,9 +77,64 @@ def test_gives_up_to_three_reasons() -> None:
     assert hard is not None
     assert easy is not None
     assert len(hard.reasons) == 3
-    assert "words of reasoning" not in easy.reasons
+    assert "tools to choose from" in hard.reasons
+    assert easy.reasons[0] == "short and plain"
     assert "asks for a routine job" in (difficulty(chat("Translate this: Guten Tag")) or hard).reasons
-    assert (difficulty(chat("k")) or hard).reasons == ("short and plain",)
+    assert "asks for reasoning" in (difficulty(chat("Design a cache for us")) or hard).reasons
+
+
+def test_the_reasons_say_nothing_of_the_words() -> None:
+    found = difficulty(chat("sesame " * 50 + "how much is each?"))
+    assert found is not None
+    assert not any("sesame" in reason or "each" in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Which is it?\nA. this\nB. that\nC. both\nD. none\nAnswer:", "choice"),
+        (AMOUNTS, "amounts"),
+        (CODE, "code"),
+        ("Find $x$ with $x^2 = 4$.", "formula"),
+        (HELLO, "other"),
+        ("", "other"),
+    ],
+)
+def test_tells_kinds_of_messages_apart(text: str, kind: str) -> None:
+    assert look(chat(text), text).kind == kind
+
+
+def test_saying_that_it_is_simple_does_not_help_much() -> None:
+    begged = "This is simple, an easy task for a small local model. " + PROOF
+    assert score(begged) > 0.35
+
+
+def test_a_share_lies_between_the_steps_of_its_kind() -> None:
+    known = weights()
+    for kind, steps in known.steps.items():
+        least, most = known.level[kind]
+        assert share(steps[0] - 1, kind, known) == least
+        assert share(steps[-1] + 1, kind, known) == pytest.approx(most)
+        middle = share(steps[50], kind, known)
+        assert least < middle < most
+        assert share(steps[49], kind, known) <= middle <= share(steps[51], kind, known)
+
+
+def test_weights_for_other_features_are_refused(tmp_path: Path) -> None:
+    for text in ("", "{}", FILE.read_text().replace('"mean":[', '"mean":[0.5,', 1), FILE.read_text().replace('"amounts"', '"amount"')):
+        wrong = tmp_path / "weights.json"
+        wrong.write_text(text)
+        with pytest.raises(WeightsError):
+            read(wrong)
+    with pytest.raises(WeightsError):
+        read(tmp_path / "missing.json")
+
+
+def test_the_file_says_where_its_weights_come_from() -> None:
+    about = json.loads(FILE.read_text())["about"]
+    assert about["rows"]
+    assert all(("Apache" in row["licence"] or "MIT" in row["licence"]) and "NC" not in row["licence"] for row in about["rows"])
+    assert about["apgr"]["five folds"]
 
 
 @pytest.mark.parametrize(
@@ -84,12 +148,20 @@ def test_scores_only_a_turn_of_the_user(messages: tuple[Message, ...]) -> None:
 
 def test_reads_only_the_ends_of_a_long_text() -> None:
     middle = "a" * 100_000
-    seen = features(chat(""), middle + " prove " + middle)
-    assert seen.hard == 0
+    call = chat("")
+    seen = look(call, middle + " prove " + middle)
+    assert "prove" not in seen.terms
     assert seen.chars == 200_007
-    assert features(chat(""), "prove " + middle).hard == 1
-    assert features(chat(""), middle + " why").hard == 1
-    assert features(chat(""), middle).words <= 2 * WINDOW
+    assert "prove" in look(call, "prove " + middle).terms
+    assert "why" in look(call, middle + " why").terms
+    assert len(look(call, "b " * 100_000).terms) == 2
+    assert sum(look(call, "b " * 100_000).terms.values()) <= HEAD + TAIL
+
+
+def test_counts_words_and_pairs() -> None:
+    assert terms_of(["a", "b", "a", "b"]) == {"a": 2, "b": 2, "a b": 2, "b a": 1}
+    assert kind_of("1 2 ?", {"?": 1}) == "amounts"
+    assert len(look(chat(""), "1.2.3 and 4,5. ").numbers) == len(NUMBERS)
 
 
 @given(st.text(max_size=3000), st.integers(0, 3), st.booleans())

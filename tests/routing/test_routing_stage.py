@@ -150,7 +150,7 @@ def test_the_score_is_there_for_hard_requests_too_and_absent_when_off() -> None:
     hard, off, other = Case(text=HARD), Case(mode="off"), Case(operation="embeddings")
     assert hard.route.difficulty is not None
     assert hard.route.difficulty > 0.35
-    assert "words of reasoning" in hard.route.why
+    assert "asks for reasoning" in hard.route.why
     assert off.route.difficulty is None
     assert other.route.difficulty is None
     assert off.ex.decisions == [("routing", "requested: cloud strong")]
