@@ -1,8 +1,10 @@
 """The one visible, ordered list of everything that looks at an exchange.
 
 identity  first, from headers alone: nobody unauthenticated makes us read or parse a body
+kill      at once: nothing is read for an agent, a team or a key that a person has stopped
 decode    the body, once; what is not the protocol's own JSON goes no further
 session   correlation for all that follows; never authority
+kill-session  again, now that session, run and the model asked for are known
 again     before anything that costs: what was decided about a stream holds for its repeat without streaming
 loops     from the history in the request; before policy, so that policies can read the signal
 policy    the agent's contract: models, tools, ceilings, steps
@@ -11,10 +13,9 @@ rego      the policies of files, on what passed the rules
 guards    secrets, personal data, injections in what is new; after policy, so that nothing is scanned for a call that is refused anyway
           judges replies, for contract, rules and policies too
 routing   inside what policy allows; before the budget, which reserves at the dearest price that the route may use
+kill-route  takes the models out of the route that a person has stopped
 budget    last, so that nothing is held for a call that is refused anyway
 [send]    the engine asks the provider
-
-Later concerns have their places: kill after identity.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from dataclasses import dataclass, field
 from proxy.budget.left import left
 from proxy.budget.port import BudgetStore
 from proxy.budget.stage import BudgetStage
+from proxy.control.kill import KillBoard, KillRouteStage, KillSessionStage, KillStage
 from proxy.engine.again import AgainStage
 from proxy.engine.decode import DecodeStage
 from proxy.engine.gate import CallJudge
@@ -81,6 +83,8 @@ class Parts:
     rego: Policies = NO_POLICIES
     opa: OpaServer | None = None
     past: Past = field(default_factory=Past)
+    kills: KillBoard | None = None
+    """Who is stopped; None where nothing is sent anyway."""
 
 
 def stages(parts: Parts) -> list[Stage]:
@@ -91,10 +95,13 @@ def stages(parts: Parts) -> list[Stage]:
     judges: list[CallJudge] = [ContractJudge(), rules]
     if rego is not None and rego.has("tool_call"):
         judges.append(RegoJudge(rego))
+    kills = parts.kills
     return [
         IdentityStage(parts.directory, parts.ring, "open" if auth.mode == "open" else "keys"),
+        *([KillStage(kills)] if kills is not None else []),
         DecodeStage(parts.memos),
         SessionStage(parts.threads, parts.lineage),
+        *([KillSessionStage(kills)] if kills is not None else []),
         parts.again,
         LoopStage(lambda model, dialect: bool(parts.table.targets(model, dialect)), parts.past, parts.directory.agents.get),
         ContractStage(),
@@ -102,6 +109,7 @@ def stages(parts: Parts) -> list[Stage]:
         *([RegoStage(rego)] if rego is not None else []),
         GuardStage(text_guards(), call_guards(), judges, (rules,)),
         routing,
+        *([KillRouteStage(kills)] if kills is not None else []),
         BudgetStage(
             parts.budgets,
             parts.store,

@@ -1,8 +1,9 @@
-"""The admin port's HTTP: `/healthz`, `/readyz`, `/metrics`, `/` and the read-only `/api/v1`.
+"""The admin port's HTTP: `/healthz`, `/readyz`, `/metrics`, `/` and `/api/v1`.
 
 Decides which answer a path gives and who sees it (`auth` says who is authorised). It reads through `AdminViews` and knows no store,
-pipeline or configuration. Reading the ledger and writing the metrics happen in a thread, so that the data plane goes on. Only GET and
-HEAD exist, so a page that a browser was lured to can change nothing; no answer carries a CORS header, so it can read nothing either.
+pipeline or configuration. Reading the ledger and writing the metrics happen in a thread, so that the data plane goes on. Whatever changes
+something is a POST with the admin token in a header, which no browser sends by itself, so a page that it was lured to can change nothing;
+no answer carries a CORS header, so it can read nothing either. What people may change is `hands`.
 
 How it fails: input that means nothing is a 400 that says what was expected, a ledger or store that cannot be read is a 503, and a bug is
 aiohttp's 500 without details (they are in the log).
@@ -12,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
@@ -20,7 +20,9 @@ from typing import Any
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
+from proxy.admin.answers import HEADERS, answer, error
 from proxy.admin.auth import Gate
+from proxy.admin.hands import MAX_BODY, Hands, routes
 from proxy.engine.ports import StoreError
 from proxy.engine.record import Record
 from proxy.money import dollars
@@ -32,14 +34,6 @@ from proxy.telemetry.tables import parse_when
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 MAX_LIMIT = 1000
 _FILTERS = ("agent", "session", "model", "reason", "outcome")
-_HEADERS = {
-    "Server": "fleetgate",
-    "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
 _AUTHORISED = web.RequestKey("authorised", bool)
 
 
@@ -54,6 +48,7 @@ class AdminViews:
         budgets: one mapping for each budget counter; may ask the store.
         ledger: where records are read; called in a thread.
         now: UTC seconds.
+        hands: what people may do; None where nothing can be changed.
     """
 
     ready: Callable[[], tuple[bool, Mapping[str, Any]]]
@@ -62,6 +57,7 @@ class AdminViews:
     budgets: Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
     ledger: Journal
     now: Callable[[], float] = time.time
+    hands: Hands | None = None
 
 
 def build_admin(views: AdminViews, token: str | None, host: str = "127.0.0.1") -> web.Application:
@@ -75,7 +71,7 @@ def build_admin(views: AdminViews, token: str | None, host: str = "127.0.0.1") -
     Run it with `access_log=None`.
     """
     pages = _Pages(views)
-    app = web.Application(middlewares=[_guard(Gate(token, host))], client_max_size=1024)
+    app = web.Application(middlewares=[_guard(Gate(token, host))], client_max_size=MAX_BODY)
     app.add_routes(
         [
             web.get("/", pages.index),
@@ -88,36 +84,31 @@ def build_admin(views: AdminViews, token: str | None, host: str = "127.0.0.1") -
             web.get("/api/v1/decisions/{id}", pages.decision),
         ]
     )
+    if views.hands is not None:
+        app.add_routes(routes(views.hands))
     return app
 
 
 def _guard(gate: Gate) -> Middleware:
     @web.middleware
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.method not in ("GET", "HEAD"):
-            return _error(405, "The admin plane is read-only in this release.", {"Allow": "GET, HEAD"})
+        if request.method not in ("GET", "HEAD", "POST"):
+            return error(405, "Only GET, HEAD and POST exist here.", {"Allow": "GET, HEAD, POST"})
+        if request.method == "POST" and (why_not := gate.why_no_change(list(request.headers.items()))):
+            return error(401, why_not, {"WWW-Authenticate": "Bearer"}) if gate.has_token else error(403, why_not)
         peer = request.transport.get_extra_info("peername") if request.transport else None
         why_not = gate.why_not(peer[0] if isinstance(peer, tuple) else None, list(request.headers.items()))
         request[_AUTHORISED] = not why_not
         if why_not and request.path not in OPEN_PATHS:
-            return _error(401, why_not, {"WWW-Authenticate": "Bearer"}) if gate.has_token else _error(403, why_not)
+            return error(401, why_not, {"WWW-Authenticate": "Bearer"}) if gate.has_token else error(403, why_not)
         try:
             return await handler(request)
         except web.HTTPException as e:
-            return _error(e.status, e.text or e.reason)
+            return error(e.status, e.text or e.reason, {"Allow": e.headers["Allow"]} if "Allow" in e.headers else None)
         except StoreError as e:
-            return _error(503, str(e))
+            return error(503, str(e))
 
     return guard
-
-
-def _answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    text = json.dumps(value, indent=1)
-    return web.Response(text=text + "\n", status=status, content_type="application/json", headers={**_HEADERS, **(headers or {})})
-
-
-def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:
-    return _answer({"error": message}, status, headers)
 
 
 class _Pages:
@@ -129,49 +120,49 @@ class _Pages:
     async def index(self, request: web.Request) -> web.Response:
         """Say what there is to read."""
         routes = {r.resource.canonical for r in request.app.router.routes() if r.resource is not None}
-        return _answer({"fleetgate": "admin plane", "paths": sorted(routes - {"/"})})
+        return answer({"fleetgate": "admin plane", "paths": sorted(routes - {"/"})})
 
     async def healthz(self, request: web.Request) -> web.Response:
         """200 for as long as the process answers."""
-        return _answer({"ok": True})
+        return answer({"ok": True})
 
     async def readyz(self, request: web.Request) -> web.Response:
         """200 when requests can be served, else 503; why is for the authorised."""
         ready, detail = self._views.ready()
         shown = dict(detail) if request[_AUTHORISED] else {}
-        return _answer({"ready": ready} | shown, 200 if ready else 503)
+        return answer({"ready": ready} | shown, 200 if ready else 503)
 
     async def metrics(self, request: web.Request) -> web.Response:
         """The Prometheus text."""
         body = await asyncio.to_thread(self._views.metrics)
-        return web.Response(body=body, headers={**_HEADERS, "Content-Type": CONTENT_TYPE})
+        return web.Response(body=body, headers={**HEADERS, "Content-Type": CONTENT_TYPE})
 
     async def agents(self, request: web.Request) -> web.Response:
         """All agents and what they may do."""
-        return _answer({"agents": [dict(a) for a in self._views.agents()]})
+        return answer({"agents": [dict(a) for a in self._views.agents()]})
 
     async def budgets(self, request: web.Request) -> web.Response:
         """All budgets and what is left of them."""
-        return _answer({"budgets": [dict(b) for b in await self._views.budgets()]})
+        return answer({"budgets": [dict(b) for b in await self._views.budgets()]})
 
     async def exchanges(self, request: web.Request) -> web.Response:
         """Records, newest first; with `by=` sums instead."""
         where, by = _filter(request.query, self._views.now()), request.query.get("by")
         if by is None:
             records = await asyncio.to_thread(self._views.ledger.rows, where)
-            return _answer({"exchanges": [record_json(r) for r in records]})
+            return answer({"exchanges": [record_json(r) for r in records]})
         known = next((b for b in BYS if b == by), None)
         if known is None:
             raise web.HTTPBadRequest(text=f"`by` must be one of {', '.join(BYS)}.")
         groups = await asyncio.to_thread(self._views.ledger.groups, known, where)
-        return _answer({"by": known, "groups": [group_json(g) for g in groups]})
+        return answer({"by": known, "groups": [group_json(g) for g in groups]})
 
     async def decision(self, request: web.Request) -> web.Response:
         """One record, and its story in words."""
         record = await asyncio.to_thread(self._views.ledger.one, request.match_info["id"])
         if record is None:
             raise web.HTTPNotFound(text="The ledger has no exchange with this id (it is written a moment after the exchange closes).")
-        return _answer({"exchange": record_json(record), "explain": explain(record)})
+        return answer({"exchange": record_json(record), "explain": explain(record)})
 
 
 def _filter(query: Mapping[str, str], now: float) -> Filter:

@@ -1,4 +1,4 @@
-"""Who may read the admin plane.
+"""Who may read the admin plane, and who may change something.
 
 Decides one thing of a request: is it authorised. It is, with the admin token, from anywhere. Without a token it is only when it comes
 over loopback to a socket bound to loopback, was not passed on by a proxy, and names a loopback host: a web page that points a name of
@@ -42,11 +42,8 @@ class Gate:
             peer: the address of the other end of the connection, never what a header claims; None when unknown.
             headers: all of the request's headers, repeated ones repeated.
         """
-        sent = [v for k, v in headers if k.lower() == "authorization"]
-        if self._token is not None and len(sent) == 1:
-            scheme, _, value = sent[0].partition(" ")
-            if scheme.lower() == "bearer" and hmac.compare_digest(_digest(value.strip()), self._token):
-                return ""
+        if self._proves(headers):
+            return ""
         if not self._bound_local or peer is None or not is_loopback(peer) or any(k.lower() in _PASSED_ON for k, _ in headers):
             return _NEED_TOKEN if self._token is not None else _NO_TOKEN
         hosts = [v for k, v in headers if k.lower() == "host"]
@@ -54,9 +51,23 @@ class Gate:
             return "This host name is not one of the admin plane. Use localhost or 127.0.0.1, or send the admin token."
         return ""
 
+    def why_no_change(self, headers: Sequence[tuple[str, str]]) -> str:
+        """Return why a request may not change anything, or nothing when it may: with the token alone, wherever it comes from."""
+        if self._proves(headers):
+            return ""
+        return _NEED_TOKEN if self._token is not None else _NO_CHANGE
+
+    def _proves(self, headers: Sequence[tuple[str, str]]) -> bool:
+        sent = [v for k, v in headers if k.lower() == "authorization"]
+        if self._token is None or len(sent) != 1:
+            return False
+        scheme, _, value = sent[0].partition(" ")
+        return scheme.lower() == "bearer" and hmac.compare_digest(_digest(value.strip()), self._token)
+
 
 _NEED_TOKEN = "Send `Authorization: Bearer` with the value of FLEETGATE_ADMIN_TOKEN."  # noqa: S105 - advice, not a token
 _NO_TOKEN = "The admin plane can be read from this machine alone. Set FLEETGATE_ADMIN_TOKEN to read it from elsewhere."  # noqa: S105
+_NO_CHANGE = "Nothing can be changed here until FLEETGATE_ADMIN_TOKEN is set; the command line can."
 
 
 def _digest(token: str) -> bytes:

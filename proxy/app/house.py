@@ -21,6 +21,7 @@ from proxy.budget.port import Ended
 from proxy.budget.prices import context_of, price_from, price_of
 from proxy.budget.settle import floor_output, settle_usage
 from proxy.config import Doc
+from proxy.control.kill import KillBoard
 from proxy.engine.again import AgainStage
 from proxy.engine.exchange import Runtime
 from proxy.engine.ports import Clock, Sink, SystemClock
@@ -75,12 +76,14 @@ class House:
         self.problems: tuple[str, ...] = ()
         self.gauges = Gauges(self)
         self.draining, self.warming = False, True
+        self.kills = KillBoard(self.stores.control, self.engine.live, self.clock.now, lambda: self.clock.ns() / 1e9)
         self._keys_seen = self.stores.keys.version()
         self._stored = tuple(self.stores.keys.keys())
         self._ring = KeyRing(())
         self._transport: SteadyTransport | None = None
         self._opas: dict[tuple[str, int], OpaServer] = {}
         self.metrics.watch_circuits(self.circuits)
+        self.metrics.watch_kills(self.kills.active)
         self.started = files.settings
         self.use(files)
 
@@ -108,6 +111,7 @@ class House:
             rules=files.rules,
             rego=files.rego,
             opa=self._opa(files.settings),
+            kills=self.kills,
         )
         plan = pipeline.plan(parts)
         transport = self._transport
@@ -163,6 +167,14 @@ class House:
         if found is not None:
             self._keys_seen, self._stored = found
             self._rekey()
+
+    async def refresh_control(self) -> None:
+        """Do what people ordered since the last look. A store that cannot be read is remembered, and shows in `/readyz`."""
+        await self.kills.refresh(self.runtime.tell)
+
+    def key_ids(self) -> list[str]:
+        """Return the public ids of all keys."""
+        return [key.id for key in (*self.files.keys, *self._stored, *self._extra)]
 
     def _changed_keys(self) -> tuple[int, tuple[KeyEntry, ...]] | None:
         version = self.stores.keys.version()

@@ -36,6 +36,8 @@ from proxy.sim import provider as simulator
 
 log = logging.getLogger("fleetgate.app")
 KEYS_S, SWEEP_S = 0.5, 5.0
+CONTROL_S = 0.25
+"""How often kills and decisions of people are looked for: each holds on every replica within a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,9 @@ async def serve(options: Options, env: Mapping[str, str], say: Callable[[str], N
         key, entry = quickstart.temporary_key(agent) if options.quickstart else ("", None)
         house = House(files, simulator=root, extra_keys=[entry] if entry else [])
         stack.push_async_callback(house.close)
+        await house.refresh_control()
+        if house.kills.problem:
+            raise StoreError(f"kills cannot be read, and nobody may be served who was stopped: {house.kills.problem}")
         server = Server(house.engine, lambda: house.runtime, Me(house).answer, house.clock, files.settings.limits.body_s)
         stack.push_async_callback(server.stop, 0)
         listen = files.settings.listen
@@ -76,7 +81,7 @@ async def serve(options: Options, env: Mapping[str, str], say: Callable[[str], N
         )
         if options.quickstart:
             say(quickstart.banner(files.settings, quickstart.Example(url, key, agent, model), root is not None))
-        await _until_stopped(stop, [_watch(house, options, env), _keys(house), _sweep(house), house.gauges.run()])
+        await _until_stopped(stop, [_watch(house, options, env), _keys(house), _control(house), _sweep(house), house.gauges.run()])
         say("stopping: no new requests; running ones finish")
         house.drain()
         await server.stop(files.settings.limits.drain_s)
@@ -143,6 +148,12 @@ async def _keys(house: House) -> None:
             await house.refresh_keys()
         except StoreError as e:
             log.error("keys cannot be read: %s", e)
+
+
+async def _control(house: House) -> None:
+    while True:
+        await asyncio.sleep(CONTROL_S)
+        await house.refresh_control()
 
 
 async def _sweep(house: House) -> None:

@@ -1,4 +1,4 @@
-"""What the admin plane shows of the house. Reads only."""
+"""What the admin plane shows of the house, and what people may do through it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.admin.api import AdminViews
 from proxy.app.balances import balance_json, balances
+from proxy.app.hands import HouseHands
 from proxy.app.me import grants_of
 
 if TYPE_CHECKING:
@@ -29,9 +30,10 @@ def admin_views(house: House) -> AdminViews:
             "ledger": problem or "ok",
             "circuits_open": [name for name, is_open in house.circuits().items() if is_open],
             "policy": house.policy_state(),
-            "inflight": house.engine.inflight,
+            "control": house.kills.problem or "ok",
+            "inflight": house.engine.live.inflight,
         }
-        return not house.draining and not house.warming and not problem, detail
+        return not (house.draining or house.warming or problem or house.kills.stale), detail
 
     def agents() -> Sequence[Mapping[str, Any]]:
         return [
@@ -51,4 +53,12 @@ def admin_views(house: House) -> AdminViews:
         claims = await house.board.fleet(grants_of(house)[:MOST_AGENTS], now, recent)
         return [balance_json(b) for b in await balances(house.stores.budget, claims, now, recent)]
 
-    return AdminViews(ready=ready, metrics=house.metrics_text, agents=agents, budgets=budgets, ledger=house.journal, now=house.clock.now)
+    return AdminViews(
+        ready=ready,
+        metrics=house.metrics_text,
+        agents=agents,
+        budgets=budgets,
+        ledger=house.journal,
+        now=house.clock.now,
+        hands=HouseHands(house),
+    )

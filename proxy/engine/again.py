@@ -46,9 +46,9 @@ class AgainStage(Stage):
         return kept[1] if kept is not None and ex.wall < kept[0] else None
 
     async def _remember(self, ex: Exchange) -> None:
-        """Keep why the stream was cut, not why none came: such a refusal may be over by then. See `engine.exchange.Release`."""
+        """Keep why the stream was cut, not why none came: such a refusal may be over by then, as a stop may be. See `Release`."""
         deny = ex.deny
-        if deny is None or not ex.served or ex.outcome != "denied" or deny.reason in CUT_SHORT:
+        if deny is None or deny is ex.stopped or not ex.served or ex.outcome != "denied" or deny.reason in CUT_SHORT:
             return
         if len(self._cut) >= MOST:
             del self._cut[next(iter(self._cut))]

@@ -120,6 +120,7 @@ class Exchange:
         "started",
         "status",
         "steer",
+        "stopped",
         "t0_ns",
         "target",
         "upstream_status",
@@ -195,6 +196,8 @@ class Exchange:
         """What says, once usage and cost are fixed, what the settle charges to each counter; None where nothing is held."""
         self.marks: dict[str, int] = {}
         self.deny: Deny | None = None
+        self.stopped: Deny | None = None
+        """Why this exchange was stopped from outside while it ran; its task is cancelled then."""
         self.sent = False
         self.started = False
         self.served = False

@@ -114,6 +114,14 @@ def forwarded(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     return found
 
 
+def passed_on(ex: Exchange, headers: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the provider's headers that go to the client with a reply that was served, with the content type of its own dialect."""
+    found = forwarded(headers)
+    if ex.bridge is None:
+        return found
+    return [*[h for h in found if h[0].lower() != "content-type"], ("content-type", ex.codec.content_type(ex.call))]
+
+
 def _capped(value: str) -> str:
     try:
         return str(min(int(float(value)), MAX_RETRY_AFTER_S))

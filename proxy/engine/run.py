@@ -18,10 +18,11 @@ from typing import Any
 from proxy.engine.ask import asked_by, failed, foreign, keyless, outcome_of, requested, said, store_down, uncarried, unreachable
 from proxy.engine.exchange import Exchange, Release
 from proxy.engine.gate import gate_for
+from proxy.engine.live import Live, stopped
 from proxy.engine.ports import ClientGone, StoreError, UpstreamError, UpstreamReply
 from proxy.engine.pump import Flow, pump
 from proxy.engine.record import record_of
-from proxy.engine.reply import forwarded, ours
+from proxy.engine.reply import forwarded, ours, passed_on
 from proxy.engine.stage import Hook, Tap
 from proxy.model import Deny, Nanos, Reason, Target, Usage
 from proxy.wire.base import Framing
@@ -46,8 +47,7 @@ class Engine:
     def __init__(self, settle: Settle, on_lost: Callable[[], None] = lambda: None) -> None:
         self._settle, self._on_lost = settle, on_lost
         self._tasks: set[asyncio.Task[None]] = set()
-        self.inflight = 0
-        self._quiet = asyncio.Event()
+        self.live = Live()
         self._replies: set[UpstreamReply] = set()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -58,24 +58,12 @@ class Engine:
 
     async def idle(self, seconds: float) -> bool:
         """Wait until no exchange runs, at most `seconds`; return whether that came about."""
-        if self.inflight:
-            self._quiet.clear()
-            try:
-                async with asyncio.timeout(seconds):
-                    await self._quiet.wait()
-            except TimeoutError:
-                return False
-        return True
+        return await self.live.idle(seconds)
 
     def cut_short(self) -> None:
         """Break off every reply that is still coming: clients get their protocol's own ending, and pay for what passed."""
         for reply in list(self._replies):
             reply.close()
-
-    def _left(self) -> None:
-        self.inflight -= 1
-        if not self.inflight:
-            self._quiet.set()
 
     async def drain(self, seconds: float) -> None:
         """Wait for spawned work, at most `seconds`."""
@@ -84,7 +72,7 @@ class Engine:
 
     async def handle(self, ex: Exchange) -> None:
         """Run `ex` to its end. Raises nothing but the cancellation of its own task; leaves one record."""
-        self.inflight += 1
+        self.live.enter(ex)
         try:
             await self._run(ex)
         except ClientGone:
@@ -96,41 +84,51 @@ class Engine:
             log.exception("exchange %s failed", ex.id)
             await self._fault(ex)
         finally:
-            self._left()
+            self.live.leave(ex)
             self._close(ex)
 
     async def turn_away(self, ex: Exchange, deny: Deny) -> None:
         """Refuse `ex` before any stage: a path that nobody meters. Leaves a record like any other end."""
-        self.inflight += 1
+        self.live.enter(ex)
         try:
             await self._refuse(ex, deny)
         except ClientGone:
             pass
         finally:
-            self._left()
+            self.live.leave(ex)
             self._close(ex)
 
     async def _run(self, ex: Exchange) -> None:
-        deny = await self.admit(ex)
-        if deny is None:
-            ex.mark("admitted")
-            if ex.answer is not None:
-                ex.outcome = "ok"
-                self._settled(ex)
-                return await self._send(ex, 200, [("content-type", "application/json")], ex.answer)
-            found = await self._ask(ex)
-            if isinstance(found, Deny):
-                deny = found
-            else:
-                target, reply = found
-                self._replies.add(reply)
-                try:
-                    deny = await self._move(ex, target, reply)
-                finally:
-                    self._replies.discard(reply)
-                    reply.close()
+        try:
+            deny = await self._serve(ex)
+        except asyncio.CancelledError:
+            deny = stopped(ex)
+            if deny is None:
+                raise
         if deny is not None:
             await self._refuse(ex, deny)
+
+    async def _serve(self, ex: Exchange) -> Deny | None:
+        """Serve `ex` and return None, or why it is not served."""
+        deny = await self.admit(ex)
+        if deny is not None:
+            return deny
+        ex.mark("admitted")
+        if ex.answer is not None:
+            ex.outcome = "ok"
+            self._settled(ex)
+            await self._send(ex, 200, [("content-type", "application/json")], ex.answer)
+            return None
+        found = await self._ask(ex)
+        if isinstance(found, Deny):
+            return found
+        target, reply = found
+        self._replies.add(reply)
+        try:
+            return await self._move(ex, target, reply)
+        finally:
+            self._replies.discard(reply)
+            reply.close()
 
     async def admit(self, ex: Exchange) -> Deny | None:
         """Run the request hooks in order and return the first refusal that is not a dry run."""
@@ -248,15 +246,13 @@ class Engine:
             ex.reply_body, deny = await gate.whole(ex.reply_body)
             if deny is not None:
                 return deny
-        headers = forwarded(reply.headers)
         if bridge is not None:
             try:
                 ex.reply_body = bridge.reply(ex.reply_body)
             except Untranslatable:
                 return foreign(target.provider, reply.status, kind)
-            headers = [*[h for h in headers if h[0].lower() != "content-type"], ("content-type", ex.codec.content_type(ex.call))]
         self._settled(ex)
-        await self._send(ex, reply.status, headers, ex.reply_body)
+        await self._send(ex, reply.status, passed_on(ex, reply.headers), ex.reply_body)
         ex.outcome = "ok"
         return None
 
@@ -270,12 +266,14 @@ class Engine:
         ex.shown = None if gate is None else gate.shown
         ex.served = ex.started = True
         ex.status = reply.status
-        headers = forwarded(reply.headers)
-        if back is not None:
-            headers = [*[h for h in headers if h[0].lower() != "content-type"], ("content-type", ex.codec.content_type(ex.call))]
-        await ex.client.start(reply.status, [*headers, *ours(ex)])
-        flow = Flow(framing, meter, taps, not ex.call.wants_usage, back, gate)
-        cut = await pump(ex, reply, flow)
+        try:
+            await ex.client.start(reply.status, [*passed_on(ex, reply.headers), *ours(ex)])
+            cut = await pump(ex, reply, Flow(framing, meter, taps, not ex.call.wants_usage, back, gate))
+        except asyncio.CancelledError:
+            cut = stopped(ex)
+            if cut is None:
+                raise
+            cut = None if (ex.shown or meter).ended else cut  # all has been said already
         ex.mark("last_byte")
         ex.deny = cut
         ex.outcome = outcome_of(cut) if cut is not None else "upstream_error" if meter.failed else "ok"
@@ -323,6 +321,7 @@ class Engine:
 
         Runs before the last bytes go out, so that a client's next request finds its budget settled.
         """
+        self.live.settled(ex)
         if ex.usage is None:
             try:
                 ex.usage, ex.cost = self._settle(ex)

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.budget.port import BudgetStore
+from proxy.control.port import ControlStore
 from proxy.identity.keys import KeyStore
+from proxy.stores.control import MemoryControl, SqliteControl
 from proxy.stores.keys import MemoryKeys, SqliteKeys
 from proxy.stores.memory import MemoryBudget
 from proxy.stores.redis_budget import RedisBudget
 from proxy.stores.redis_check import admit
+from proxy.stores.redis_control import RedisControl
 from proxy.stores.redis_keys import RedisKeys
 from proxy.stores.redis_link import BlockingLink, RedisLink
 from proxy.stores.redis_place import SCHEMES, Place, is_redis, place_of
@@ -19,7 +22,7 @@ from proxy.stores.sqlite import SqliteBudget
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """What is shared: budgets and keys, and the way to more.
+    """What is shared: budgets, keys and what human hands leave, and the way to more.
 
     Attributes:
         path: the SQLite file, for others who keep tables in it, or None.
@@ -28,6 +31,7 @@ class Stores:
 
     budget: BudgetStore
     keys: KeyStore
+    control: ControlStore
     path: Path | None = None
     link: RedisLink | None = None
     blocking: BlockingLink | None = None
@@ -40,6 +44,7 @@ class Stores:
     async def close(self) -> None:
         """Let go of everything."""
         await self.budget.close()
+        await self.control.close()
         if isinstance(self.keys, SqliteKeys | RedisKeys):
             self.keys.close()
 
@@ -74,8 +79,8 @@ def open_store(url: str, place: Place | None = None) -> Stores:
         return _redis(place or _place(url))
     path = sqlite_path(url)
     if path is None:
-        return Stores(MemoryBudget(), MemoryKeys())
-    return Stores(SqliteBudget(path), SqliteKeys(path), path)
+        return Stores(MemoryBudget(), MemoryKeys(), MemoryControl())
+    return Stores(SqliteBudget(path), SqliteKeys(path), SqliteControl(path), path)
 
 
 def _place(url: str) -> Place:
@@ -93,4 +98,4 @@ def _redis(place: Place) -> Stores:
         blocking.close()
         raise
     link = RedisLink(place)
-    return Stores(RedisBudget(link), RedisKeys(blocking), None, link, blocking)
+    return Stores(RedisBudget(link), RedisKeys(blocking), RedisControl(link), None, link, blocking)

@@ -170,6 +170,7 @@ class Metrics:
         self._circuits: Callable[[], Mapping[str, bool]] = dict
         self._budgets: tuple[BudgetGauge, ...] = ()
         self._drift: dict[str, float] = {}
+        self._kills: Callable[[], int] = int
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -248,6 +249,10 @@ class Metrics:
         """Show by how much counters and ledger differ; nothing while nobody can say."""
         self._drift = dict(by_unit)
 
+    def watch_kills(self, kills: Callable[[], int]) -> None:
+        """Show how many kills hold; `kills` is called in the thread of the scrape."""
+        self._kills = kills
+
     def store_error(self) -> None:
         """Count a failure of shared state that no exchange's reason shows (a release at close, say)."""
         self._store_errors.add(())
@@ -272,6 +277,7 @@ class Metrics:
         for provider, is_open in self._circuits().items():
             circuits.add_metric((provider,), int(is_open))
         yield circuits
+        yield GaugeMetricFamily("fleetgate_kills_active", "Kills that hold.", value=self._kills())
         yield GaugeMetricFamily("fleetgate_ledger_queue", "Records waiting to be written.", value=depth)
         yield CounterMetricFamily("fleetgate_ledger_lost", "Records that the ledger could not write.", value=lost)
         yield GaugeMetricFamily("fleetgate_config_stale", "1 while an edited file is refused.", value=int(self._stale))

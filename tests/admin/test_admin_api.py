@@ -171,10 +171,14 @@ def test_a_page_that_rebinds_its_name_reads_nothing(path: str) -> None:
     assert set(answer.json) == {"error"}
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+def test_nothing_can_be_posted_without_a_token() -> None:
+    assert {a.status for a in ask(memory(), "/", "/api/v1/agents", "/api/v1/kill", "/healthz", method="POST")} == {403}
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS"])
 def test_nothing_can_be_changed(method: str) -> None:
     for answer in ask(memory(), "/", "/api/v1/agents", "/api/v1/kill", "/healthz", method=method):
-        assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD, POST")
 
 
 def test_head() -> None:

@@ -239,7 +239,7 @@ def play(
         assert len(book.records) == 1, "exactly one record"
         assert len(admit.released) == admit.taken, "each hold released once"
         assert all(reply.closed for reply in provider.replies), "no reply left open"
-        assert engine.inflight == 0
+        assert engine.live.inflight == 0
         return Outcome(client, provider, book.records[0], admit, ex)
 
     return asyncio.run(main())

@@ -1,0 +1,179 @@
+"""Kills and the log of human hands, in memory or in the SQLite file: the command line and every server write them, every server reads them.
+
+In SQLite each verb is one short transaction on a connection of its own, in a thread; a file that does not answer within `STUCK_S` is a
+StoreError. The tables are this module's own, made when they are first needed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from proxy.control.port import Entry, Versions
+from proxy.control.rules import MAX_KILLS, Kill
+from proxy.engine.ports import StoreError
+from proxy.stores.schema import connect
+
+STUCK_S = 8.0
+MOST_ENTRIES = 10_000
+"""Lines of the log that memory keeps."""
+T = TypeVar("T")
+TABLES = (
+    "CREATE TABLE IF NOT EXISTS control_versions (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    "INSERT OR IGNORE INTO control_versions VALUES ('kills', 0), ('questions', 0)",
+    "CREATE TABLE IF NOT EXISTS control_kills (target TEXT PRIMARY KEY, kind TEXT NOT NULL, name TEXT NOT NULL, reason TEXT NOT NULL,"
+    " by TEXT NOT NULL, since REAL NOT NULL, until REAL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS control_log (id INTEGER PRIMARY KEY, time REAL NOT NULL, by TEXT NOT NULL, action TEXT NOT NULL,"
+    " target TEXT NOT NULL, reason TEXT NOT NULL, until REAL)",
+)
+
+
+class MemoryControl:
+    """`ControlStore` in memory."""
+
+    def __init__(self) -> None:
+        self._kills: dict[str, Kill] = {}
+        self._log: list[Entry] = []
+        self._versions = [0, 0]
+
+    async def versions(self) -> Versions:
+        """See `ControlStore.versions`."""
+        return Versions(*self._versions)
+
+    async def kills(self, now: float) -> Sequence[Kill]:
+        """See `ControlStore.kills`."""
+        return sorted((kill for kill in self._kills.values() if kill.holds(now)), key=lambda kill: (kill.since, kill.target))
+
+    async def kill(self, kill: Kill) -> bool:
+        """See `ControlStore.kill`."""
+        self._kills = {target: one for target, one in self._kills.items() if one.holds(kill.since)}
+        if len(self._kills) >= MAX_KILLS and kill.target not in self._kills:
+            return False
+        self._kills[kill.target] = kill
+        self._note(Entry(kill.since, kill.by, "kill", kill.target, kill.reason, kill.until))
+        self._versions[0] += 1
+        return True
+
+    async def resume(self, target: str, by: str, reason: str, now: float) -> bool:
+        """See `ControlStore.resume`."""
+        kill = self._kills.pop(target, None)
+        if kill is None or not kill.holds(now):
+            return False
+        self._note(Entry(now, by, "resume", target, reason))
+        self._versions[0] += 1
+        return True
+
+    async def log(self, limit: int) -> Sequence[Entry]:
+        """See `ControlStore.log`."""
+        return self._log[::-1][:limit]
+
+    async def close(self) -> None:
+        """See `ControlStore.close`."""
+
+    def _note(self, entry: Entry) -> None:
+        self._log.append(entry)
+        del self._log[:-MOST_ENTRIES]
+
+
+class SqliteControl:
+    """`ControlStore` in the SQLite file at `path`.
+
+    Args:
+        path: the file.
+        busy_s: how long to wait for other processes that write.
+    """
+
+    def __init__(self, path: Path, busy_s: float = 5.0) -> None:
+        self._db = connect(path, busy_s)
+        self._lock = threading.Lock()
+        self._now(self._prepare)
+
+    async def versions(self) -> Versions:
+        """See `ControlStore.versions`."""
+        found = await self._run(lambda db: dict(db.execute("SELECT name, value FROM control_versions").fetchall()), write=False)
+        return Versions(int(found["kills"]), int(found["questions"]))
+
+    async def kills(self, now: float) -> Sequence[Kill]:
+        """See `ControlStore.kills`."""
+        select = "SELECT kind, name, reason, by, since, until FROM control_kills WHERE until IS NULL OR until > ? ORDER BY since, target"
+        return await self._run(lambda db: [Kill(*row) for row in db.execute(select, (now,))], write=False)
+
+    async def kill(self, kill: Kill) -> bool:
+        """See `ControlStore.kill`."""
+
+        def run(db: sqlite3.Connection) -> bool:
+            db.execute("DELETE FROM control_kills WHERE target = ? OR until <= ?", (kill.target, kill.since))
+            if db.execute("SELECT count(*) FROM control_kills").fetchone()[0] >= MAX_KILLS:
+                return False
+            row = (kill.target, kill.kind, kill.name, kill.reason, kill.by, kill.since, kill.until)
+            db.execute("INSERT INTO control_kills VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            note(db, Entry(kill.since, kill.by, "kill", kill.target, kill.reason, kill.until))
+            changed(db, "kills")
+            return True
+
+        return await self._run(run)
+
+    async def resume(self, target: str, by: str, reason: str, now: float) -> bool:
+        """See `ControlStore.resume`."""
+
+        def run(db: sqlite3.Connection) -> bool:
+            gone = db.execute("DELETE FROM control_kills WHERE target = ? RETURNING until", (target,)).fetchall()
+            if not gone or (gone[0][0] is not None and gone[0][0] <= now):
+                return False
+            note(db, Entry(now, by, "resume", target, reason))
+            changed(db, "kills")
+            return True
+
+        return await self._run(run)
+
+    async def log(self, limit: int) -> Sequence[Entry]:
+        """See `ControlStore.log`."""
+        select = "SELECT time, by, action, target, reason, until FROM control_log ORDER BY id DESC LIMIT ?"
+        return await self._run(lambda db: [Entry(*row) for row in db.execute(select, (limit,))], write=False)
+
+    async def close(self) -> None:
+        """See `ControlStore.close`."""
+        await asyncio.to_thread(self._closed)
+
+    def _closed(self) -> None:
+        with self._lock:
+            self._db.close()
+
+    async def _run(self, work: Callable[[sqlite3.Connection], T], *, write: bool = True) -> T:
+        """Run `work` in one transaction, in a thread."""
+        try:
+            async with asyncio.timeout(STUCK_S):
+                return await asyncio.to_thread(self._now, work, write=write)
+        except TimeoutError:
+            raise StoreError("the control store's file does not answer") from None
+
+    def _now(self, work: Callable[[sqlite3.Connection], T], *, write: bool = True) -> T:
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+                found = work(self._db)
+                self._db.execute("COMMIT")
+                return found
+            except sqlite3.Error as e:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise StoreError(f"the control store's file cannot be used: {e}") from None
+
+    def _prepare(self, db: sqlite3.Connection) -> None:
+        for statement in TABLES:
+            db.execute(statement)
+
+
+def note(db: sqlite3.Connection, entry: Entry) -> None:
+    """Write a line of the log."""
+    row: tuple[Any, ...] = (entry.time, entry.by, entry.action, entry.target, entry.reason, entry.until)
+    db.execute("INSERT INTO control_log(time, by, action, target, reason, until) VALUES (?, ?, ?, ?, ?, ?)", row)
+
+
+def changed(db: sqlite3.Connection, name: str) -> None:
+    """Have every process notice."""
+    db.execute("UPDATE control_versions SET value = value + 1 WHERE name = ?", (name,))

@@ -1,0 +1,132 @@
+"""Kills and the log of human hands: one contract on every adapter, and what only a file can do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+from store_cases import SCHEMES, url_of
+
+from proxy.control.port import ControlStore, Entry, Versions
+from proxy.control.rules import MAX_KILLS, Kill
+from proxy.engine.ports import StoreError
+from proxy.stores import control, open_store
+from proxy.stores.control import SqliteControl
+
+NOW = 1_800_000_000.0
+T = TypeVar("T")
+
+
+@pytest.fixture(params=SCHEMES)
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return url_of(request.param, tmp_path)
+
+
+def run(url: str, work: Callable[[ControlStore], Awaitable[T]]) -> T:
+    async def main() -> T:
+        stores = open_store(url)
+        try:
+            return await work(stores.control)
+        finally:
+            await stores.close()
+
+    return asyncio.run(main())
+
+
+def kill(name: str = "a", until: float | None = None, since: float = NOW) -> Kill:
+    return Kill("agent", name, "why", "ann", since, until)
+
+
+def test_a_kill_is_kept_logged_and_noticed(url: str) -> None:
+    async def work(store: ControlStore) -> None:
+        before = await store.versions()
+        assert before == Versions(0, 0)
+        assert await store.kill(kill("a", NOW + 60))
+        assert await store.kill(kill("b", since=NOW + 1))
+        assert list(await store.kills(NOW + 2)) == [kill("a", NOW + 60), kill("b", since=NOW + 1)]
+        assert list(await store.kills(NOW + 60)) == [kill("b", since=NOW + 1)]
+        assert (await store.versions()).kills == 2
+        assert list(await store.log(10)) == [
+            Entry(NOW + 1, "ann", "kill", "agent:b", "why"),
+            Entry(NOW, "ann", "kill", "agent:a", "why", NOW + 60),
+        ]
+        assert len(await store.log(1)) == 1
+
+    run(url, work)
+
+
+def test_a_second_kill_of_a_target_takes_the_place_of_the_first(url: str) -> None:
+    async def work(store: ControlStore) -> None:
+        await store.kill(kill("a", NOW + 60))
+        await store.kill(kill("a", since=NOW + 5))
+        assert list(await store.kills(NOW + 9)) == [kill("a", since=NOW + 5)]
+
+    run(url, work)
+
+
+def test_resume_lifts_exactly_what_it_names(url: str) -> None:
+    async def work(store: ControlStore) -> None:
+        await store.kill(kill("a"))
+        await store.kill(kill("over", NOW + 1))
+        version = (await store.versions()).kills
+        assert not await store.resume("agent:*", "bob", "", NOW + 2)
+        assert not await store.resume("agent:over", "bob", "", NOW + 2), "it had ended by itself"
+        assert (await store.versions()).kills == version
+        assert await store.resume("agent:a", "bob", "fixed", NOW + 3)
+        assert not await store.resume("agent:a", "bob", "fixed", NOW + 3)
+        assert not await store.kills(NOW + 3)
+        assert (await store.log(1))[0] == Entry(NOW + 3, "bob", "resume", "agent:a", "fixed")
+        assert (await store.versions()).kills == version + 1
+
+    run(url, work)
+
+
+def test_there_are_only_so_many(url: str) -> None:
+    async def work(store: ControlStore) -> None:
+        for i in range(MAX_KILLS):
+            await store.kill(kill(f"a{i}", NOW + 10 if i else None))
+        assert not await store.kill(kill("one more"))
+        assert await store.kill(kill("a5", NOW + 20)), "in the place of another"
+        assert len(await store.log(5000)) == MAX_KILLS + 1
+        assert await store.kill(kill("later", since=NOW + 11)), "those that are over do not count"
+
+    run(url, work)
+
+
+def test_it_outlives_the_process_and_others_see_it(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+
+    async def work(store: ControlStore) -> None:
+        await store.kill(kill())
+        other = SqliteControl(path)
+        assert list(await other.kills(NOW)) == [kill()]
+        assert await other.versions() == Versions(1, 0)
+        await other.close()
+
+    run(f"sqlite:{path}", work)
+    assert run(f"sqlite:{path}", lambda store: store.kills(NOW)) == [kill()]
+
+
+def test_what_sqlite_refuses_is_a_store_error_and_changed_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def work(store: ControlStore) -> None:
+        monkeypatch.setattr(control, "changed", lambda db, name: db.execute("UPDATE nowhere SET x = 1"))
+        with pytest.raises(StoreError, match="cannot be used"):
+            await store.kill(kill())
+        assert not await store.kills(NOW)
+        assert not await store.log(9)
+
+    run(f"sqlite:{tmp_path / 'store.db'}", work)
+
+
+def test_a_file_that_does_not_answer_is_a_store_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(control, "STUCK_S", 0.01)
+
+    async def work(store: ControlStore) -> None:
+        assert isinstance(store, SqliteControl)
+        with store._lock, pytest.raises(StoreError, match="does not answer"):
+            await store.versions()
+
+    run(f"sqlite:{tmp_path / 'store.db'}", work)
