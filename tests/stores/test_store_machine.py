@@ -47,6 +47,7 @@ KINDS = {
 UNITS = ("usd", "tokens", "concurrency", "requests", "output_tokens")
 HOLDS = st.sampled_from("abcdef")
 AMOUNTS = st.dictionaries(st.sampled_from(sorted(KINDS)), st.integers(0, 40), min_size=1)
+TOTALS = st.dictionaries(st.sampled_from(UNITS), st.integers(0, 60))
 SHARES = st.dictionaries(st.sampled_from(UNITS), st.integers(0, 4))
 MODES = st.sampled_from(["once", "once", "once", "twice", "together", "cancelled", "cut"])
 PHASES = [phase for phase in Phase if phase is not Phase.explain]
@@ -148,8 +149,7 @@ class Machine(RuleBasedStateMachine):
             await task
             self.place.heal()
             for each in self.stores:
-                while isinstance(await outcome(balances, each, now), Unreachable):
-                    await asyncio.sleep(0.001)  # a real server is asked for a new connection
+                await back(each, now)
         return [await outcome(make, store, now)]  # whatever came of it: the same verb again finds out
 
     @rule(hold_id=HOLDS, amounts=AMOUNTS, life=st.integers(1, 200), mode=MODES)
@@ -174,7 +174,7 @@ class Machine(RuleBasedStateMachine):
             model.reserve(hold_id, claims, now, expires, about)
             self.right(answers[0], claims, now)
 
-    @rule(hold_id=HOLDS, amounts=st.dictionaries(st.sampled_from(UNITS), st.integers(0, 60)), life=st.none() | st.integers(1, 200), mode=MODES)
+    @rule(hold_id=HOLDS, amounts=TOTALS, life=st.none() | st.integers(1, 200), mode=MODES)
     def extend(self, hold_id: str, amounts: dict[str, int], life: int | None, mode: str) -> None:
         model, hold = self.model, self.model.holds.get(hold_id)
         expires = None if life is None else self.now + life
@@ -268,6 +268,15 @@ class Machine(RuleBasedStateMachine):
 
 def balances(store: BudgetStore, now: float) -> Coroutine[Any, Any, Any]:
     return store.balances(sorted(KINDS), now)
+
+
+async def back(store: BudgetStore, now: float) -> None:
+    """Wait until `store` answers again: a real server is asked for a new connection."""
+    for _ in range(2000):
+        if not isinstance(await outcome(balances, store, now), Unreachable):
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("the store did not come back")
 
 
 async def outcome(make: Make, store: BudgetStore, now: float) -> Any:
