@@ -16,6 +16,7 @@ from proxy.app.audit import swept
 from proxy.app.balances import Board
 from proxy.app.build import Files
 from proxy.app.gauges import Gauges
+from proxy.app.storage import AnyLedger, open_ledger, open_stores
 from proxy.budget.estimate import tokenizer_for
 from proxy.budget.port import Ended
 from proxy.budget.prices import context_of, price_from, price_of
@@ -24,7 +25,6 @@ from proxy.config import Doc
 from proxy.control.kill import KillBoard
 from proxy.engine.again import AgainStage
 from proxy.engine.exchange import Runtime
-from proxy.engine.notice import nobody
 from proxy.engine.ports import Clock, Sink, SystemClock
 from proxy.engine.run import Engine
 from proxy.identity.keys import KeyEntry, KeyRing
@@ -36,13 +36,10 @@ from proxy.policy.opa import OpaServer
 from proxy.routing.models import ModelTable
 from proxy.settings import Settings
 from proxy.settings.engines import OPA
-from proxy.stores.open import open_store
-from proxy.telemetry.ledger import Ledger, MemoryLedger
 from proxy.telemetry.logs import AccessLog
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.base import MODEL
 from proxy.upstream.steady import SteadyTransport
-from proxy.upstream.webhook import Surroundings, Webhooks
 from proxy.wire.base import Memos
 
 log = logging.getLogger("fleetgate.app")
@@ -66,8 +63,8 @@ class House:
         self.clock: Clock = clock or SystemClock()
         self.simulator, self._extra = simulator, tuple(extra_keys)
         store = files.settings.store
-        self.stores = open_store("memory:" if store.path is None else f"sqlite:{store.path}")
-        self.journal: Ledger | MemoryLedger = Ledger(store.path) if store.path is not None else MemoryLedger()
+        self.stores = open_stores(store)
+        self.journal: AnyLedger = open_ledger(store, self.stores)
         self.metrics = Metrics(__version__)
         self.metrics.watch(self.journal)
         self.sinks: tuple[Sink, ...] = (self.journal, self.metrics, AccessLog())
@@ -75,7 +72,6 @@ class House:
         self.threads, self.lineage = Threads(), Lineage()
         self.again, self.past = AgainStage(), Past()
         self.engine = Engine(settle_usage, on_lost=self.metrics.store_error)
-        self.webhooks = Webhooks(Surroundings(self.engine.spawn, self.clock, self.metrics.webhook))
         self.problems: tuple[str, ...] = ()
         self.gauges = Gauges(self)
         self.draining, self.warming = False, True
@@ -126,17 +122,8 @@ class House:
         # From here on nothing can fail.
         self.files, self.table, self.board = files, models, board
         self._rekey()
-        hooks = build.hooks(files.settings)
-        self.webhooks.use(hooks)
         self.runtime = Runtime(
-            files.version,
-            plan,
-            transport,
-            self.sinks,
-            build.limits(files.settings),
-            files.settings.refusal,
-            floor_output,
-            self.webhooks.tell if hooks else nobody,
+            files.version, plan, transport, self.sinks, build.limits(files.settings), files.settings.refusal, floor_output
         )
         self.problems = ()
         self.metrics.config(files.version, stale=False)
@@ -168,7 +155,6 @@ class House:
         self.metrics.config(self.files.version, stale=True)
         for problem in self.problems:
             log.error("configuration not applied: %s", problem)
-        self.webhooks.tell(build.refused(self.problems, self.files.version))
 
     async def refresh_keys(self) -> None:
         """Re-read the store's keys if they changed; the store is read in a thread, the ring is swapped on the loop.
@@ -198,7 +184,7 @@ class House:
 
     def journal_problem(self) -> str:
         """Return why the ledger does not take records, or nothing."""
-        return self.journal.problem if isinstance(self.journal, Ledger) else ""
+        return self.journal.problem
 
     def circuits(self) -> Mapping[str, bool]:
         """Return for each provider whether its circuit is open."""
@@ -222,7 +208,6 @@ class House:
 
     async def close(self) -> None:
         """Finish spawned work, flush the sinks, close everything."""
-        self.webhooks.hurry()
         await self.engine.drain(10)
         for sink in self.sinks:
             await sink.close()

@@ -27,6 +27,7 @@ def admin_views(house: House) -> AdminViews:
             "draining": house.draining,
             "config": house.files.version,
             "config_errors": list(house.problems),
+            "store": house.stores.problem or "ok",
             "ledger": problem or "ok",
             "circuits_open": [name for name, is_open in house.circuits().items() if is_open],
             "policy": house.policy_state(),

@@ -20,12 +20,11 @@ from typing import Any
 from proxy.app import build
 from proxy.app.balances import NOTHING, Board, agent_of, balance_json, balances
 from proxy.app.build import Files
+from proxy.app.storage import open_stores, reading
 from proxy.cli.bars import Look, render, title
 from proxy.engine.ports import StoreError
 from proxy.globs import matcher
 from proxy.model import Grant
-from proxy.stores.open import open_store
-from proxy.telemetry import charges
 from proxy.telemetry.charges import Recent
 from proxy.telemetry.tables import moment
 
@@ -93,7 +92,7 @@ def look() -> Look:
 def _reader(args: argparse.Namespace, files: Files) -> Callable[[], Balances]:
     """Return what looks up the balances, nearest to their limits first."""
     wanted = matcher((args.agent,)) if args.agent else None
-    if files.settings.store.path is not None:
+    if files.settings.store.kind != "memory":
         board = Board(files)
         grants = [grant for name, grant in sorted(files.directory.agents.items()) if wanted is None or wanted(name)]
         return lambda: asyncio.run(_stored(files, board, grants))
@@ -109,7 +108,7 @@ async def _stored(files: Files, board: Board, grants: Sequence[Grant]) -> Balanc
     """Return the balances from the store itself."""
     now = time.time()
     recent = await asyncio.to_thread(_recent, files, now)
-    stores = open_store(f"sqlite:{files.settings.store.path}")
+    stores = open_stores(files.settings.store)
     try:
         claims = await board.fleet(grants, now, recent)
         return [balance_json(b) for b in await balances(stores.budget, claims, now, recent)]
@@ -120,7 +119,8 @@ async def _stored(files: Files, board: Board, grants: Sequence[Grant]) -> Balanc
 def _recent(files: Files, now: float) -> Recent:
     """Return what was charged in the last hour; nothing while there is no ledger."""
     try:
-        return charges.recent(files.settings.store.path or "", now - HOUR_S, now)
+        with reading(files.settings.store) as journal:
+            return journal.recent(now - HOUR_S, now)
     except StoreError:
         return NOTHING
 

@@ -15,13 +15,13 @@ from typing import Any
 
 from proxy.app import build
 from proxy.app.build import Files
+from proxy.app.storage import open_keys
 from proxy.globs import matcher
 from proxy.identity.keys import KeyEntry, KeyRing, hash_key, load_keys_file, new_key
 from proxy.identity.runs import RUN, owner, run_name
 from proxy.model import Nanos
 from proxy.money import dollars, nanos
 from proxy.settings import Settings, load_settings
-from proxy.stores.keys import SqliteKeys
 from proxy.telemetry.tables import moment, parse_when, table
 
 AHEAD = re.compile(r"\d+\s?[a-zA-Z]")
@@ -54,13 +54,6 @@ def _settings(args: argparse.Namespace) -> Settings:
     return load_settings(args.config, os.environ, simulate=True)
 
 
-def _store(settings: Settings) -> SqliteKeys:
-    path = settings.store.path
-    if path is None:
-        raise ValueError("store memory: keeps no keys between processes; list hashes in auth.keys, or use store: sqlite:PATH")
-    return SqliteKeys(path)
-
-
 def _create(args: argparse.Namespace) -> int:
     files = build.read(args.config, os.environ, simulate=True)
     agents = files.directory.agents
@@ -69,12 +62,9 @@ def _create(args: argparse.Namespace) -> int:
         return 1
     now = time.time()
     key = new_key(args.agent)
-    store = _store(files.settings)
-    try:
+    with open_keys(files.settings.store) as store:
         run = _bound(args, files, [*files.keys, *store.keys()], now)
         store.add(KeyEntry(args.agent, hash_key(key), args.expires, now, run=run, usd=args.usd))
-    finally:
-        store.close()
     sys.stdout.write(key + "\n")
     return 0
 
@@ -142,12 +132,9 @@ def _until(text: str) -> float:
 def _list(args: argparse.Namespace) -> int:
     settings = _settings(args)
     entries = [(entry, "file") for entry in (load_keys_file(settings.auth.keys) if settings.auth.keys is not None else ())]
-    if settings.store.path is not None:
-        store = _store(settings)
-        try:
+    if settings.store.kind != "memory":
+        with open_keys(settings.store) as store:
             entries += [(entry, "store") for entry in store.keys()]  # noqa: SIM118  a method of the port, not a mapping
-        finally:
-            store.close()
     if args.json:
         sys.stdout.write(json.dumps([_shown(e, f) for e, f in entries], indent=1) + "\n")
         return 0
@@ -179,11 +166,8 @@ def _end(entry: KeyEntry) -> str:
 
 
 def _revoke(args: argparse.Namespace) -> int:
-    store = _store(_settings(args))
-    try:
+    with open_keys(_settings(args).store) as store:
         count = store.revoke(args.key)
-    finally:
-        store.close()
     if not count:
         sys.stderr.write(f"fleetgate: the store has no key {args.key} (keys of a file are revoked there)\n")
         return 1

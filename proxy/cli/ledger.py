@@ -12,11 +12,15 @@ from typing import Any
 
 from proxy.admin.api import group_json, record_json
 from proxy.app.house import table as model_table
+from proxy.app.storage import reading
 from proxy.settings import Settings, load_settings
-from proxy.telemetry import query
+from proxy.stores.open import blocking_link
 from proxy.telemetry.explain import explain
 from proxy.telemetry.query import BYS, MAX_ROWS, Filter
-from proxy.telemetry.tables import group_table, parse_when, record_table
+from proxy.telemetry.ship import Shipment
+from proxy.telemetry.tables import count, group_table, parse_when, record_table
+
+FOLLOW_S = 1.0
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -34,6 +38,9 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     p.add_argument("--by", choices=BYS)
     p.add_argument("--limit", type=_limit, default=100, help=f"most lines to show, up to {MAX_ROWS} (default: %(default)s)")
     p.add_argument("--json", action="store_true")
+    p.add_argument("what", nargs="?", choices=["ship"], help="move what the Redis store holds into a SQLite ledger (with --to)")
+    p.add_argument("--to", type=_file, metavar="sqlite:PATH", help="where `ship` moves records")
+    p.add_argument("--follow", action="store_true", help="`ship` on until stopped")
     p.set_defaults(run=_ledger)
     p = commands.add_parser("explain", parents=[common], help="say in words what was decided about one exchange, and why")
     p.add_argument("id", metavar="ID", help="x-fleetgate-request-id of the reply, or decision_id of the refusal")
@@ -54,30 +61,60 @@ def _limit(text: str) -> int:
     return int(text)
 
 
-def _settings(args: argparse.Namespace) -> tuple[Settings, Path]:
-    """Return the settings alone and the store's file: a mistake in another file must not hide what happened."""
-    settings = load_settings(args.config, os.environ, simulate=True)
-    if settings.store.path is None:
-        raise ValueError("store memory: keeps nothing that another process could read; ask the admin port, or use store: sqlite:PATH")
-    return settings, settings.store.path
+def _settings(args: argparse.Namespace) -> Settings:
+    """Return the settings alone: a mistake in another file must not hide what happened."""
+    return load_settings(args.config, os.environ, simulate=True)
 
 
 def _ledger(args: argparse.Namespace) -> int:
-    _, path = _settings(args)
+    if args.what == "ship":
+        return _ship(args)
     where = Filter(args.agent, args.session, args.model, args.reason, args.outcome, args.since, args.until, args.limit)
-    if args.by:
-        groups = query.groups(path, args.by, where)
-        sys.stdout.write(json.dumps([group_json(g) for g in groups], indent=1) if args.json else group_table(args.by, groups))
-    else:
-        records = query.rows(path, where)
-        sys.stdout.write(json.dumps([record_json(r) for r in records], indent=1) if args.json else record_table(records))
+    with reading(_settings(args).store) as journal:
+        if args.by:
+            groups = journal.groups(args.by, where)
+            sys.stdout.write(json.dumps([group_json(g) for g in groups], indent=1) if args.json else group_table(args.by, groups))
+        else:
+            records = journal.rows(where)
+            sys.stdout.write(json.dumps([record_json(r) for r in records], indent=1) if args.json else record_table(records))
     sys.stdout.write("\n")
     return 0
 
 
+def _file(text: str) -> Path:
+    kind, _, path = text.partition(":")
+    if kind != "sqlite" or not path or path.startswith("//"):
+        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not sqlite:PATH")
+    return Path(path)
+
+
+def _ship(args: argparse.Namespace) -> int:
+    place = _settings(args).store.place
+    if place is None or args.to is None:
+        raise ValueError("ledger ship: moves records from a store redis://… and needs --to sqlite:PATH")
+    link = blocking_link(place)
+    try:
+        shipment = Shipment(link, args.to)
+        moved = new = 0
+        try:
+            while (step := shipment.step()) != (0, 0) or args.follow:
+                moved, new = moved + step[0], new + step[1]
+                if not step[0]:
+                    time.sleep(FOLLOW_S)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            shipment.close()
+    finally:
+        link.close()
+    sys.stdout.write(f"shipped {count(moved)} records to {args.to}, {count(new)} of them new there\n")
+    return 0
+
+
 def _explain(args: argparse.Namespace) -> int:
-    settings, path = _settings(args)
-    record = query.one(path, args.id)
+    settings = _settings(args)
+    with reading(settings.store) as journal:
+        record = journal.one(args.id)
     if record is None:
         sys.stderr.write(f"fleetgate: the ledger has no exchange {args.id}\n")
         return 1

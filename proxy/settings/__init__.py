@@ -7,7 +7,8 @@ changed.
 
 from proxy.settings.kinds import Secret
 from proxy.settings.load import load_settings
-from proxy.settings.sections import Settings, Store
+from proxy.settings.sections import Settings
+from proxy.settings.store import Store
 from proxy.settings.upstreams import ModelRule, Provider
 
 __all__ = ["ModelRule", "Provider", "Secret", "Settings", "Store", "load_settings"]

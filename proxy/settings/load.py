@@ -19,9 +19,9 @@ from proxy.settings.checks import cross_check
 from proxy.settings.environment import Overrides
 from proxy.settings.fields import keys
 from proxy.settings.kinds import Listed, PathOf, Secret, SecretRef, Section, Surroundings, Wrong, base_url, shown
-from proxy.settings.sections import Settings, Store
+from proxy.settings.sections import Settings
+from proxy.settings.store import Asked, Store, read_store
 from proxy.settings.upstreams import PROTOCOLS, Failover, ModelRule, Provider
-from proxy.settings.webhooks import Webhook
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 PARAMETER = re.compile(r"[A-Za-z0-9._~-]{1,100}")
@@ -81,7 +81,6 @@ class Reader:
             "query": self._query,
             "price": self._price,
             "failover": self._failover,
-            "webhooks": self._webhooks,
         }
 
     def error(self, path: KeyPath, got: str, expected: str = "", hint: str = "") -> ConfigError:
@@ -281,18 +280,6 @@ class Reader:
                 found.append(Failover(provider=name, price_source=self._priced(at, values), **values))
         return tuple(found)
 
-    def _webhooks(self, path: KeyPath, value: object) -> tuple[Webhook, ...]:
-        if not isinstance(value, list):
-            raise Wrong(shown(value), "a list of webhooks, as [{url: https://..., secret: env:NAME}]")
-        found = []
-        for i in range(len(value)):
-            at = (*path, i)
-            before = len(self.errors)
-            values = self.section(Webhook, at)
-            if len(self.errors) == before:
-                found.append(Webhook(source=self.source(at), **values))
-        return tuple(found)
-
     def _price(self, path: KeyPath, value: object) -> dict[str, float]:
         if not isinstance(value, dict):
             raise Wrong(shown(value), "a mapping with input and output, in dollars per million tokens")
@@ -307,14 +294,7 @@ class Reader:
         return dict(value)
 
     def _store(self, path: KeyPath, value: object) -> Store:
-        expected = "`memory:` or `sqlite:PATH`"
-        scheme, _, rest = value.partition(":") if isinstance(value, str) else ("", "", "")
-        if scheme == "memory" and not rest:
-            return Store(kind="memory")
-        if scheme in ("redis", "rediss"):
-            raise Wrong("redis comes in a later version", expected)
-        if scheme != "sqlite" or not rest.strip() or "\0" in rest:
-            raise Wrong(shown(value), expected)
-        if rest.startswith("//"):
-            raise Wrong("sqlite: with a URL", expected, "one slash for an absolute path: sqlite:/var/lib/fleetgate.db")
-        return Store(kind="sqlite", path=self.at.folder / rest)
+        def wrong(key: str, e: Wrong) -> None:
+            self.wrong((*path, key), e)
+
+        return read_store(value, Asked(self.at, path not in self.overrides.used, wrong, self._note_secret))

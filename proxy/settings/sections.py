@@ -16,8 +16,8 @@ from typing import Literal
 from proxy.settings.engines import PolicyEngine
 from proxy.settings.fields import deadline, setting
 from proxy.settings.kinds import GLOB, Choice, Host, Later, Listed, Number, PathOf, Section, Special, Text, Whole
+from proxy.settings.store import Store
 from proxy.settings.upstreams import ModelRule, Provider
-from proxy.settings.webhooks import Webhook
 
 AT_START = ("listen", "store")
 """Sections that a running server cannot change: its sockets and its counters."""
@@ -63,14 +63,6 @@ class Routing:
     mode: Literal["off", "shadow", "enforce"] = setting(
         Choice(("off", "shadow", "enforce")), "`shadow` scores and reports only. Must be written when `simple_to` is.", "off"
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Store:
-    """Where counters, keys and the ledger live: `kind` is `memory` or `sqlite`."""
-
-    kind: str = "memory"
-    path: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,8 +154,9 @@ class Settings:
     models: tuple[ModelRule, ...] = setting(Special("a mapping of model name or pattern to rule"), "Who serves which model.")
     routing: Routing = setting(Section(Routing), "", Routing())
     store: Store = setting(
-        Special("`memory:` or `sqlite:PATH`", text=True),
-        "Where counters, keys and the ledger live. `memory:` forgets them when the process ends.",
+        Special("`memory:`, `sqlite:PATH`, `redis://HOST:PORT/DB`, or a mapping with `url`", text=True),
+        "Where counters, keys and the ledger live. `memory:` forgets them when the process ends; a Redis or Valkey server is shared by "
+        "all replicas. Its other URLs, `tenant`, `username`, `password`, `ca`, `timeout_s`, `lease` and `records`: docs/stores.md.",
         Store(kind="sqlite", path=Path("fleetgate.db")),
     )
     policy: Policy = setting(Section(Policy), "", Policy())
@@ -177,7 +170,6 @@ class Settings:
     limits: Waits = setting(Section(Waits), "", Waits())
     upstream: UpstreamSection = setting(Section(UpstreamSection), "", UpstreamSection())
     telemetry: Telemetry = setting(Section(Telemetry), "", Telemetry())
-    webhooks: tuple[Webhook, ...] = setting(Special("a list of webhooks"), "Whom to tell what happens.", ())
 
     def agent_files(self) -> tuple[Path, ...]:
         """Return the files that `agents` names now, in its order, globs expanded; a plain path stands even if nothing is there."""

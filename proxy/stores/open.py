@@ -90,12 +90,17 @@ def _place(url: str) -> Place:
         raise ValueError(f"store {url.partition(':')[0]}: {e}") from None
 
 
-def _redis(place: Place) -> Stores:
+def blocking_link(place: Place) -> BlockingLink:
+    """Return a link to the server at `place`, which was looked at; raises ValueError when it must not be used."""
     blocking = BlockingLink(place)
     try:
         admit(blocking)
     except ValueError:
         blocking.close()
         raise
-    link = RedisLink(place)
+    return blocking
+
+
+def _redis(place: Place) -> Stores:
+    blocking, link = blocking_link(place), RedisLink(place)
     return Stores(RedisBudget(link), RedisKeys(blocking), RedisControl(link), None, link, blocking)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 
@@ -52,8 +52,7 @@ class Wire(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type alone
-        self._transport, self.alive = transport, True
+        self._transport, self.alive = cast("asyncio.Transport", transport), True  # uvloop's are none by descent
 
     def send(self, commands: Sequence[Command]) -> None:
         """Send `commands` in one go. The connection must be alive."""

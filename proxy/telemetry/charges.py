@@ -80,7 +80,7 @@ _UPTO = "SELECT max(seq) FROM (SELECT seq FROM records WHERE seq > ? ORDER BY se
 _RECENT = "SELECT value ->> 0, sum(value ->> 2) FROM records, json_each(charges) WHERE time >= ? AND charges <> '[]' GROUP BY 1"
 _START = "SELECT time FROM records WHERE time >= ? ORDER BY time DESC LIMIT 1 OFFSET ?"
 _PARTS = """
-SELECT id, time, outcome, value ->> 1, value ->> 2, cost FROM records, json_each(charges)
+SELECT records.id, time, outcome, value ->> 1, value ->> 2, cost FROM records, json_each(charges)
 WHERE instr(charges, ?1) AND value ->> 0 = ?1 ORDER BY seq
 """
 

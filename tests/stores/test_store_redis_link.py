@@ -106,6 +106,18 @@ def test_an_answer_that_is_overdue_fails_all_who_wait() -> None:
 
 
 @needs_redis
+def test_it_runs_on_the_loop_that_servers_use() -> None:
+    uvloop = pytest.importorskip("uvloop")
+
+    async def main() -> None:
+        link = RedisLink(place_of(shared_url()))
+        assert await link.call("PING") == b"PONG"
+        await link.close()
+
+    uvloop.run(main())
+
+
+@needs_redis
 def test_who_listens_is_told_when_to_read_anew_and_what_is_said() -> None:
     async def body(link: RedisLink) -> None:
         said = link.listen(link.key("kill"))

@@ -1,0 +1,126 @@
+"""From the setting `store` to what keeps state and what keeps records, for the server and for the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from proxy.engine.record import Record
+from proxy.settings.store import Store
+from proxy.stores.keys import SqliteKeys
+from proxy.stores.open import Stores, blocking_link, open_store
+from proxy.stores.redis_keys import RedisKeys
+from proxy.telemetry import charges, query
+from proxy.telemetry.charges import Recent
+from proxy.telemetry.ledger import Ledger, MemoryLedger
+from proxy.telemetry.ledger_redis import Index, RedisLedger
+from proxy.telemetry.query import ALL, By, Filter, Group
+
+AnyLedger = Ledger | MemoryLedger | RedisLedger
+
+
+def open_stores(store: Store) -> Stores:
+    """Return the stores that the setting names.
+
+    Raises:
+        ValueError: they cannot be used.
+    """
+    return open_store(store.url, store.place)
+
+
+def open_ledger(store: Store, stores: Stores) -> AnyLedger:
+    """Return where records go; raises StoreError when they cannot."""
+    if stores.blocking is not None:
+        return RedisLedger(stores.blocking, store.records)
+    return MemoryLedger() if store.path is None else Ledger(store.path)
+
+
+@contextmanager
+def open_keys(store: Store) -> Iterator[SqliteKeys | RedisKeys]:
+    """Give the key store that the command line shares with the servers.
+
+    Raises:
+        ValueError: there is none, or it cannot be used.
+    """
+    if store.place is not None:
+        keys: SqliteKeys | RedisKeys = RedisKeys(blocking_link(store.place))
+    elif store.path is not None:
+        keys = SqliteKeys(store.path)
+    else:
+        raise ValueError("store memory: keeps no keys between processes; list hashes in auth.keys, or use store: sqlite:PATH or redis://…")
+    try:
+        yield keys
+    finally:
+        keys.close()
+
+
+def shared(store: Store) -> None:
+    """Return if another process can see what `store` keeps.
+
+    Raises:
+        ValueError: none can.
+    """
+    if store.path is None and store.place is None:
+        raise ValueError(
+            "store memory: keeps nothing that another process could read; ask the admin port, or use store: sqlite:PATH or redis://…"
+        )
+
+
+@contextmanager
+def reading(store: Store) -> Iterator[FileJournal]:
+    """Give the ledger that the servers of this store write.
+
+    Raises:
+        ValueError: no other process can read it.
+    """
+    shared(store)
+    if store.place is None:
+        yield FileJournal(store.path or Path())
+        return
+    link = blocking_link(store.place)
+    index = Index(link)
+    try:
+        yield StreamJournal(index)
+    finally:
+        index.close()
+        link.close()
+
+
+class FileJournal:
+    """The ledger in a SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def now(self) -> Path:
+        """Return the file."""
+        return self._path
+
+    def rows(self, where: Filter = ALL) -> list[Record]:
+        """See `Journal.rows`."""
+        return query.rows(self.now(), where)
+
+    def groups(self, by: By, where: Filter = ALL) -> list[Group]:
+        """See `Journal.groups`."""
+        return query.groups(self.now(), by, where)
+
+    def one(self, record_id: str) -> Record | None:
+        """See `Journal.one`."""
+        return query.one(self.now(), record_id)
+
+    def recent(self, since: float, until: float) -> Recent:
+        """See `Charges.recent`."""
+        return charges.recent(self.now(), since, until)
+
+
+class StreamJournal(FileJournal):
+    """The ledger in a Redis stream, read from an index of it."""
+
+    def __init__(self, index: Index) -> None:
+        super().__init__(Path())
+        self._index = index
+
+    def now(self) -> Path:
+        """Return the index, brought up to date."""
+        return self._index.now()

@@ -1,0 +1,287 @@
+"""The ledger of replicas that share a Redis store: records go through one stream there, and are read from an index made of it.
+
+The event loop only appends to a bounded queue; one thread sends what has gathered within a twentieth of a second, in one call for up to
+`BATCH` records. Whoever reads (`fleetgate ledger`, `explain`, the admin plane) keeps a temporary SQLite ledger that is filled with what
+the stream has got since it last looked, so that the answers are those of `query`. `proxy.telemetry.ship` moves records on.
+
+The stream keeps the last `records`; older ones go, because a server whose memory is full serves no calls. That is said (a log line, and
+`dropped`) unless they were shipped.
+
+How it fails: as the SQLite ledger does. A send that fails is tried again until it works; meanwhile the queue grows to its bound, and from
+there on new records are lost, loudly. A send whose answer was lost is sent again, so a record may stand in the stream twice; readers take
+the first of each id. `close` sends what is queued.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+
+from proxy.engine.ports import StoreError
+from proxy.engine.record import Record
+from proxy.telemetry import charges, query, schema
+from proxy.telemetry.charges import Recent
+from proxy.telemetry.query import ALL, By, Filter, Group
+
+log = logging.getLogger("fleetgate.ledger")
+BATCH = 100
+MOST_INDEXED = 1_000_000
+"""Records in an index above which it is made anew, from what the stream still has."""
+_READ = 1000
+_GATHER_S, _RETRY_S = 0.05, 0.5
+_COLUMNS = {name: i for i, name in enumerate(schema.COLUMNS)}
+_INSERT = f"{schema.insert_sql(1).replace(' VALUES ', ' SELECT ').replace('(?', '?').removesuffix(')')} WHERE NOT EXISTS (SELECT 1 FROM records WHERE id = ?)"  # noqa: E501, S608
+
+Entry = tuple[bytes, bytes]
+"""One entry of the stream: its id, and the record."""
+
+
+class Link(Protocol):
+    """The way to the server, from any thread; `stores.BlockingLink` is one."""
+
+    def call(self, *words: Any, again: bool = False) -> Any:
+        """Return the answer to one command; raises StoreError."""
+        ...
+
+    def key(self, *parts: str) -> str:
+        """Return the name of a key of ours."""
+        ...
+
+
+# Adds records, then cuts the stream to its bound. Returns how many that dropped which no shipment had taken.
+_ADD = """
+for i = 2, #ARGV do redis.call('XADD', KEYS[1], '*', 'r', ARGV[i]) end
+local over = redis.call('XLEN', KEYS[1]) - tonumber(ARGV[1])
+if over <= 0 then return 0 end
+local shipped = false
+for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  for n = 1, #group, 2 do
+    if group[n] == 'last-delivered-id' then shipped = group[n + 1] end
+  end
+end
+local dropped, first = 0, redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', over)
+redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[1])
+local function parts(id)
+  local ms, n = string.match(id, '(%d+)-(%d+)')
+  return tonumber(ms), tonumber(n)
+end
+for _, entry in ipairs(first) do
+  local ms, n = parts(entry[1])
+  local to_ms, to_n = parts(shipped or '0-0')
+  if ms > to_ms or (ms == to_ms and n > to_n) then dropped = dropped + 1 end
+end
+return dropped
+"""
+
+
+class RedisLedger:
+    """The ledger on the server behind `link`. `record` belongs to the event loop's thread; reading is safe in any."""
+
+    name = "ledger"
+
+    def __init__(self, link: Link, records: int, max_queue: int = 20_000, close_timeout_s: float = 10.0) -> None:
+        self._link, self._records = link, records
+        self._max, self._close_timeout_s = max_queue, close_timeout_s
+        self._queue: deque[Record] = deque()
+        self._wake, self._closing = threading.Event(), threading.Event()
+        self.lost = self.dropped = 0
+        self.problem = ""
+        self._told_at, self._give_up = -60.0, 0.0
+        self._index = Index(link)
+        self._sender = threading.Thread(target=self._run, name="fleetgate-ledger", daemon=True)
+        self._sender.start()
+
+    @property
+    def depth(self) -> int:
+        """Records waiting to be sent."""
+        return len(self._queue)
+
+    def record(self, record: Record) -> None:
+        """Queue one record, or count it as lost when the queue is full."""
+        if len(self._queue) >= self._max or self._closing.is_set():
+            self.lost += 1
+            self._tell(self.problem or "queue full")
+            return
+        self._queue.append(record)
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Send what is queued, for at most the close timeout; what remains then is lost, and said."""
+        await asyncio.to_thread(self.stop)
+
+    def stop(self) -> None:
+        """`close`, for callers without an event loop."""
+        self._give_up = time.monotonic() + self._close_timeout_s
+        self._closing.set()
+        self._wake.set()
+        self._sender.join(self._close_timeout_s)
+        if self._queue:
+            self.lost += len(self._queue)
+            self._told_at = -60.0
+            self._tell(self.problem)
+        self._index.close()
+
+    def rows(self, where: Filter = ALL) -> list[Record]:
+        """Return the records that pass, newest first; what is still queued is not seen yet."""
+        return query.rows(self._index.now(), where)
+
+    def groups(self, by: By, where: Filter = ALL) -> list[Group]:
+        """Return sums by `by`."""
+        return query.groups(self._index.now(), by, where)
+
+    def one(self, record_id: str) -> Record | None:
+        """Return the record with this id."""
+        return query.one(self._index.now(), record_id)
+
+    def recent(self, since: float, until: float) -> Recent:
+        """See `Charges.recent`."""
+        return charges.recent(self._index.now(), since, until)
+
+    def charged(self, after: int, most: int = charges.STEP) -> charges.Charged:
+        """See `Charges.charged`."""
+        found = charges.charged(self._index.now(), after, most)
+        return found._replace(missing=self._index.missing)
+
+    def parts(self, counter: str) -> list[charges.Part]:
+        """See `Charges.parts`."""
+        return charges.parts(self._index.now(), counter)
+
+    def charged_since(self) -> float:
+        """See `Charges.charged_since`: the stream never held records without charges."""
+        return 0.0
+
+    # --- the sender's thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            self._closing.wait(_GATHER_S)
+            self._wake.clear()
+            try:
+                while self._queue:
+                    self._send()
+                self.problem = ""
+            except StoreError as e:
+                self.problem = str(e)
+                self._tell(self.problem)
+                time.sleep(_GATHER_S) if self._closing.is_set() else self._closing.wait(_RETRY_S)
+                self._wake.set()
+            if self._closing.is_set() and (not self._queue or time.monotonic() > self._give_up):
+                return
+
+    def _send(self) -> None:
+        batch = [packed(self._queue[i]) for i in range(min(BATCH, len(self._queue)))]
+        dropped = self._link.call("EVAL", _ADD, 1, self._link.key("ledger"), self._records, *batch)
+        for _ in batch:
+            self._queue.popleft()
+        if dropped:
+            self.dropped += dropped
+            self._tell(f"the stream is at its bound: {self.dropped} old records were dropped unshipped (run fleetgate ledger ship)")
+
+    def _tell(self, why: str) -> None:
+        now = time.monotonic()
+        if now - self._told_at >= 60.0:
+            self._told_at = now
+            log.error("ledger: %d records lost, %d waiting: %s", self.lost, self.depth, why)
+
+
+class Index:
+    """What the stream holds, as a SQLite ledger in a temporary file, brought up to date before it is read. Safe in any thread."""
+
+    def __init__(self, link: Link) -> None:
+        self._link, self._last, self._rows = link, "-", 0
+        self._lock = threading.Lock()
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._db: sqlite3.Connection | None = None
+        self._path = Path()
+        self.missing = False
+
+    def now(self) -> Path:
+        """Return the file, with all that the stream holds in it; raises StoreError."""
+        with self._lock:
+            try:
+                if self._rows > MOST_INDEXED:
+                    self._drop()
+                db = self._opened()
+                while entries := self._next():
+                    self._rows += insert(db, entries)
+                    self._last = f"({entries[-1][0].decode()}"
+            except (sqlite3.Error, OSError) as e:
+                raise StoreError(f"the ledger's index cannot be written: {e}") from None
+            return self._path
+
+    def close(self) -> None:
+        """Remove the file."""
+        with self._lock:
+            self._drop()
+
+    def _drop(self) -> None:
+        if self._db is not None:
+            self._db.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+        self._db = self._folder = None
+        self._rows, self._last = 0, "-"
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._db is None:
+            self._folder = tempfile.TemporaryDirectory(prefix="fleetgate-ledger-")
+            self._path = Path(self._folder.name) / "ledger.db"
+            self._db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=OFF")
+            schema.prepare(self._db, str(self._path))
+            self.missing = self._begun_late()
+        return self._db
+
+    def _begun_late(self) -> bool:
+        """Say whether the stream has let records go before this index began."""
+        try:
+            found = self._link.call("XINFO", "STREAM", self._link.key("ledger"), again=True)
+        except StoreError as e:
+            if "no such key" in str(e):
+                return False
+            raise
+        facts = dict(zip(found[::2], found[1::2], strict=True))
+        return bool(facts.get(b"entries-added", -1) != facts[b"length"])
+
+    def _next(self) -> list[Entry]:
+        found = self._link.call("XRANGE", self._link.key("ledger"), self._last, "+", "COUNT", _READ, again=True)
+        return [(entry[0], entry[1][1]) for entry in found]
+
+
+def packed(record: Record) -> bytes:
+    """Return `record` as text for the stream, by column, so that other releases can read it."""
+    return msgspec.json.encode(dict(zip(schema.COLUMNS, schema.clean(schema.to_row(record)), strict=True)))
+
+
+def insert(db: sqlite3.Connection, entries: Sequence[Entry]) -> int:
+    """Append the records of `entries` that `db`'s ledger does not have yet, in one transaction; return how many those were.
+
+    Columns that this release does not know are left out, those that the record lacks are empty.
+    """
+    empty = schema.to_row(Record("", 0.0))
+    before = db.total_changes
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for _, text in entries:
+            row = list(empty)
+            for name, value in msgspec.json.decode(text).items():
+                if name in _COLUMNS:
+                    row[_COLUMNS[name]] = value
+            db.execute(_INSERT, (*row, row[0]))
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+    return db.total_changes - before
