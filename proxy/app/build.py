@@ -7,13 +7,15 @@ here listens or connects.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.budget.files import load_budgets
 from proxy.config import ConfigError, ConfigErrors
 from proxy.engine.exchange import Limits
+from proxy.engine.notice import Notice
 from proxy.identity.directory import Directory
 from proxy.identity.keys import KeyEntry, load_keys_file
 from proxy.model import BudgetRule
@@ -29,6 +31,7 @@ from proxy.upstream.base import Deadlines, Provider
 from proxy.upstream.lean import LeanTransport
 from proxy.upstream.steady import SteadyTransport
 from proxy.upstream.transport import AioTransport
+from proxy.upstream.webhook import Hook
 
 DATA = "data.yaml"
 """Rego's data, which is no file of rules."""
@@ -199,6 +202,25 @@ def transport(settings: Settings, simulator: str | None = None) -> SteadyTranspo
     found, breaker = providers(settings, simulator), settings.upstream.breaker
     inner = kind(found, *_bounds(settings.limits, ProviderLimits()))
     return SteadyTransport(inner, found, breaker.failures, breaker.cooldown_s)
+
+
+def hooks(settings: Settings) -> tuple[Hook, ...]:
+    """Return whom to tell; one whose address or secret is missing, where that is let pass, is left out."""
+    found = []
+    for hook in settings.webhooks:
+        if hook.url is not None and (hook.secret is not None or hook.format == "slack"):
+            secret = hook.secret.reveal().encode() if hook.secret is not None else b""
+            found.append(Hook(hook.url.reveal(), secret, frozenset(hook.events), hook.format, hook.timeout_s))
+    return tuple(found)
+
+
+def refused(problems: Sequence[str], version: str) -> Notice:
+    """Return what people outside hear of an edit that is not applied: where it is wrong, never what stands there."""
+    first = next((found[1] for p in problems if (found := re.match(r"([^\s:]+:\d+):", p))), "")
+    count = f"{len(problems)} problem{'s' if len(problems) != 1 else ''}"
+    text = f"An edit of the configuration was not applied, the one before stays: {count}{f', the first at {first}' if first else ''}."
+    key = hashlib.sha256("\n".join(problems).encode("utf-8", "replace")).hexdigest()
+    return Notice("config", key, text, {"problems": len(problems), "first": first, "version": version})
 
 
 def limits(settings: Settings) -> Limits:

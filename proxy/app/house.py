@@ -25,6 +25,7 @@ from proxy.config import Doc
 from proxy.control.kill import KillBoard
 from proxy.engine.again import AgainStage
 from proxy.engine.exchange import Runtime
+from proxy.engine.notice import nobody
 from proxy.engine.ports import Clock, Sink, SystemClock
 from proxy.engine.run import Engine
 from proxy.identity.keys import KeyEntry, KeyRing
@@ -40,6 +41,7 @@ from proxy.telemetry.logs import AccessLog
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.base import MODEL
 from proxy.upstream.steady import SteadyTransport
+from proxy.upstream.webhook import Surroundings, Webhooks
 from proxy.wire.base import Memos
 
 log = logging.getLogger("fleetgate.app")
@@ -72,6 +74,7 @@ class House:
         self.threads, self.lineage = Threads(), Lineage()
         self.again, self.past = AgainStage(), Past()
         self.engine = Engine(settle_usage, on_lost=self.metrics.store_error)
+        self.webhooks = Webhooks(Surroundings(self.engine.spawn, self.clock, self.metrics.webhook))
         self.problems: tuple[str, ...] = ()
         self.gauges = Gauges(self)
         self.draining, self.warming = False, True
@@ -122,8 +125,17 @@ class House:
         # From here on nothing can fail.
         self.files, self.table, self.board = files, models, board
         self._rekey()
+        hooks = build.hooks(files.settings)
+        self.webhooks.use(hooks)
         self.runtime = Runtime(
-            files.version, plan, transport, self.sinks, build.limits(files.settings), files.settings.refusal, floor_output
+            files.version,
+            plan,
+            transport,
+            self.sinks,
+            build.limits(files.settings),
+            files.settings.refusal,
+            floor_output,
+            self.webhooks.tell if hooks else nobody,
         )
         self.problems = ()
         self.metrics.config(files.version, stale=False)
@@ -155,6 +167,7 @@ class House:
         self.metrics.config(self.files.version, stale=True)
         for problem in self.problems:
             log.error("configuration not applied: %s", problem)
+        self.webhooks.tell(build.refused(self.problems, self.files.version))
 
     async def refresh_keys(self) -> None:
         """Re-read the store's keys if they changed; the store is read in a thread, the ring is swapped on the loop.
@@ -208,6 +221,7 @@ class House:
 
     async def close(self) -> None:
         """Finish spawned work, flush the sinks, close everything."""
+        self.webhooks.hurry()
         await self.engine.drain(10)
         for sink in self.sinks:
             await sink.close()

@@ -18,8 +18,9 @@ from proxy.engine.approval import approved
 from proxy.engine.exchange import Exchange, Nobody
 from proxy.engine.notice import Notice
 from proxy.engine.ports import Question
-from proxy.engine.stage import Stage
+from proxy.engine.stage import Stage, Tap
 from proxy.loops import ladder
+from proxy.loops.chant import Watch, looked_at, whole
 from proxy.loops.delegation import Arrival, Memory, Runs, judged, refused, sketch
 from proxy.loops.detection import LEVELS, Detection
 from proxy.loops.ladder import GENTLE, Rung
@@ -76,6 +77,16 @@ class LoopStage(Stage):
         if dry is not None and not dry.shadow:
             return dry
         return dry if found.level == "none" else await self._answered(ex, limits, found) or dry
+
+    def tap(self, ex: Exchange) -> Tap | None:
+        """Watch a stream of words for a model that says one thing for ever."""
+        return Watch(ex) if looked_at(ex) else None
+
+    async def reply(self, ex: Exchange) -> Deny | None:
+        """Look at a whole reply for the same; it only leaves a finding."""
+        if looked_at(ex):
+            whole(ex)
+        return None
 
     def _across(self, ex: Exchange) -> tuple[Deny | None, Detection]:
         """Return what the run that the call belongs to has to say: a refusal, and a loop."""

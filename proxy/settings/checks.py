@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 from proxy.config import ConfigError, KeyPath, near
 from proxy.globs import is_glob, matcher
@@ -23,8 +24,9 @@ def cross_check(settings: Settings, fault: Fault, given: Callable[[KeyPath], boo
         *_models(settings, fault),
         *_routing(settings, fault, given),
         *_budget(settings, fault),
+        *_webhooks(settings, fault, given),
     ]
-    return errors, list(_unreachable(settings.models))
+    return errors, [*_unreachable(settings.models), *_overheard(settings)]
 
 
 def _listen(settings: Settings, fault: Fault) -> Iterator[ConfigError]:
@@ -84,6 +86,21 @@ def _budget(settings: Settings, fault: Fault) -> Iterator[ConfigError]:
     budget = settings.budget
     if budget.min_output > budget.default_max_output:
         yield fault(("budget", "min_output"), f"{budget.min_output} is above default_max_output", f"at most {budget.default_max_output}")
+
+
+def _webhooks(settings: Settings, fault: Fault, given: Callable[[KeyPath], bool]) -> Iterator[ConfigError]:
+    for i, hook in enumerate(settings.webhooks):
+        if hook.format != "slack" and not given(("webhooks", i, "secret")):
+            hint = "without one nobody can tell a forged notice"
+            yield fault(("webhooks", i), "secret is missing", "secret: env:NAME or file:PATH", hint)
+
+
+def _overheard(settings: Settings) -> Iterator[str]:
+    """Warn of a webhook whose notices others on the way can read."""
+    for hook in settings.webhooks:
+        parts = urlsplit(hook.url.reveal()) if hook.url is not None else None
+        if parts is not None and parts.scheme == "http" and not loopback(parts.hostname or ""):
+            yield f"{hook.source}: notices go to {parts.hostname} over plain http, where others can read them; use https"
 
 
 def _unreachable(rules: tuple[ModelRule, ...]) -> Iterator[str]:

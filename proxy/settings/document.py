@@ -18,6 +18,7 @@ from proxy.settings.kinds import Later, Section
 from proxy.settings.sections import Settings
 from proxy.settings.store import Store
 from proxy.settings.upstreams import ModelRule, Provider
+from proxy.settings.webhooks import Webhook
 
 INTRO = """\
 # Configuration
@@ -50,7 +51,7 @@ models:
 ```
 """
 
-NAMED = {"providers": (Provider, "NAME", "openai"), "models": (ModelRule, "PATTERN", "")}
+NAMED = {"providers": (Provider, "NAME", "openai"), "models": (ModelRule, "PATTERN", ""), "webhooks": (Webhook, "N", "")}
 """Sections whose keys the user chooses: the dataclass of a value, a stand-in for the key, and one for the names of variables."""
 
 
@@ -79,7 +80,8 @@ def _top() -> Iterator[str]:
         kind = setting.metadata["kind"]
         if isinstance(kind, Section) or name in NAMED:
             default = "**required**" if setting.default is dataclasses.MISSING else ""
-            yield f"| [`{name}`](#{name}) | a mapping | {default} | {setting.metadata['doc'] or _first(kind.of)} | |"
+            shape = "a list" if setting.default == () else "a mapping"
+            yield f"| [`{name}`](#{name}) | {shape} | {default} | {setting.metadata['doc'] or _first(kind.of)} | |"
         else:
             yield _row((name,), setting)
     yield ""

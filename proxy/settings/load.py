@@ -22,6 +22,7 @@ from proxy.settings.kinds import Listed, PathOf, Secret, SecretRef, Section, Sur
 from proxy.settings.sections import Settings
 from proxy.settings.store import Asked, Store, read_store
 from proxy.settings.upstreams import PROTOCOLS, Failover, ModelRule, Provider
+from proxy.settings.webhooks import Webhook
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 PARAMETER = re.compile(r"[A-Za-z0-9._~-]{1,100}")
@@ -81,6 +82,7 @@ class Reader:
             "query": self._query,
             "price": self._price,
             "failover": self._failover,
+            "webhooks": self._webhooks,
         }
 
     def error(self, path: KeyPath, got: str, expected: str = "", hint: str = "") -> ConfigError:
@@ -278,6 +280,18 @@ class Reader:
             values = self.section(Failover, at)
             if len(self.errors) == before:
                 found.append(Failover(provider=name, price_source=self._priced(at, values), **values))
+        return tuple(found)
+
+    def _webhooks(self, path: KeyPath, value: object) -> tuple[Webhook, ...]:
+        if not isinstance(value, list):
+            raise Wrong(shown(value), "a list of webhooks, as [{url: https://..., secret: env:NAME}]")
+        found = []
+        for i in range(len(value)):
+            at = (*path, i)
+            before = len(self.errors)
+            values = self.section(Webhook, at)
+            if len(self.errors) == before:
+                found.append(Webhook(source=self.source(at), **values))
         return tuple(found)
 
     def _price(self, path: KeyPath, value: object) -> dict[str, float]:

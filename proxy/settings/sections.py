@@ -18,6 +18,7 @@ from proxy.settings.fields import deadline, setting
 from proxy.settings.kinds import GLOB, Choice, Host, Later, Listed, Number, PathOf, Section, Special, Text, Whole
 from proxy.settings.store import Store
 from proxy.settings.upstreams import ModelRule, Provider
+from proxy.settings.webhooks import Webhook
 
 AT_START = ("listen", "store")
 """Sections that a running server cannot change: its sockets and its counters."""
@@ -170,6 +171,7 @@ class Settings:
     limits: Waits = setting(Section(Waits), "", Waits())
     upstream: UpstreamSection = setting(Section(UpstreamSection), "", UpstreamSection())
     telemetry: Telemetry = setting(Section(Telemetry), "", Telemetry())
+    webhooks: tuple[Webhook, ...] = setting(Special("a list of webhooks"), "Whom to tell what happens.", ())
 
     def agent_files(self) -> tuple[Path, ...]:
         """Return the files that `agents` names now, in its order, globs expanded; a plain path stands even if nothing is there."""

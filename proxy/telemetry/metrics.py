@@ -167,6 +167,9 @@ class Metrics:
         self._ttft = _Histogram("fleetgate_ttft_seconds", "From request sent to first byte of a stream.", ("provider",), _TTFT_S)
         self._bytes_in = _Histogram("fleetgate_request_bytes", "Size of request bodies.", (), _BYTES, 1)
         self._bytes_out = _Histogram("fleetgate_reply_bytes", "Size of reply bodies.", (), _BYTES, 1)
+        self._webhooks = _Counter("fleetgate_webhook", "Notices to webhooks by what became of them.", ("outcome",), 10)
+        for outcome in ("delivered", "failed", "dropped", "repeated"):  # there from the start, so that an increase is seen
+            self._webhooks.add((outcome,), 0)
         self._circuits: Callable[[], Mapping[str, bool]] = dict
         self._budgets: tuple[BudgetGauge, ...] = ()
         self._drift: dict[str, float] = {}
@@ -257,6 +260,10 @@ class Metrics:
         """Count a failure of shared state that no exchange's reason shows (a release at close, say)."""
         self._store_errors.add(())
 
+    def webhook(self, outcome: str) -> None:
+        """Count a notice: `delivered`, `failed`, `dropped` or `repeated`."""
+        self._webhooks.add((outcome,))
+
     def render(self) -> bytes:
         """Return the Prometheus text. Safe in any thread; takes milliseconds with thousands of series."""
         return generate_latest(self._registry)
@@ -267,7 +274,8 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric (the collector's interface)."""
-        counters = (self._requests, self._tokens, self._cost, self._findings, self._loops, self._wasted, self._routed, self._store_errors)
+        charged = (self._requests, self._tokens, self._cost, self._findings, self._loops, self._wasted)
+        counters = (*charged, self._routed, self._webhooks, self._store_errors)
         histograms = (self._overhead, self._upstream, self._ttft, self._bytes_in, self._bytes_out)
         for source in (*counters, *histograms):
             yield source.metric()

@@ -137,6 +137,16 @@ def test_a_rolling_request_may_outlive_its_counter(url: str) -> None:
     run(url, body)
 
 
+def test_requests_that_are_added_to_a_step_that_is_over_count_no_more(url: str) -> None:
+    async def body(store: BudgetStore) -> None:
+        await store.reserve("h", [rolling("r", 70, 20, 60, "requests")], 100, 5000)
+        assert await store.extend("h", {"requests": 47}, 300) == Held(((0, 0),))
+        assert await store.settle("h", {"requests": 47}, 301)
+        assert await store.balances(["r"], 301) == {"r": (0, 0)}
+
+    run(url, body)
+
+
 def test_clocks_that_differ_or_step_back_forget_nothing_early(url: str) -> None:
     async def body(store: BudgetStore) -> None:
         await spend(store, "fast", rolling("r", 100, 30), 1010)

@@ -135,6 +135,7 @@ local function answer(status, parts, frees)
   local found = {status, frees or ''}
   for _, part in ipairs(parts) do
     local c = counter(part[1], part[5])
+    if c.w > 0 then forget(c) end  -- what was added to a step that is over
     found[#found + 1] = c.s
     found[#found + 1] = c.h
   end

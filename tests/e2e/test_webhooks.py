@@ -1,0 +1,79 @@
+"""A webhook of a real server: an edit that is refused is told once, signed, and nothing of it is said."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from serving import Proxy, Simulator
+from simulating import get
+
+SECRET = "hook-secret-that-nobody-may-see"
+
+
+class Receiver(ThreadingHTTPServer):
+    """Keeps what is posted: headers and body."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.got: list[tuple[dict[str, str], bytes]] = []
+        self.came = threading.Semaphore(0)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Receiver
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.got.append(({k.lower(): v for k, v in self.headers.items()}, body))
+        self.send_response(204)
+        self.end_headers()
+        self.server.came.release()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as found:
+        thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        yield found
+        found.shutdown()
+        thread.join()
+
+
+def test_a_refused_edit_is_told(receiver: Receiver) -> None:
+    hook = {"url": f"http://127.0.0.1:{receiver.server_port}/hook", "secret": "env:HOOK_SECRET", "events": ["config"]}
+    with Simulator() as sim, Proxy(sim, settings={"webhooks": [hook]}, env={"HOOK_SECRET": SECRET}) as proxy:
+        assert proxy.command("check").returncode == 0
+        agents = proxy.folder / "AGENTS.md"
+        good = agents.read_text()
+        agents.write_text("---\nname: tester\npolicy: {modles: {allow: [the-text-of-the-edit]}}\n---\n")
+        assert receiver.came.acquire(timeout=20)
+        ((headers, body),) = receiver.got
+        told = json.loads(body)
+        assert told["kind"] == "config"
+        assert told["text"] == "An edit of the configuration was not applied, the one before stays: 1 problem, the first at AGENTS.md:3."
+        assert told["facts"]["first"] == "AGENTS.md:3"
+        assert b"the-text-of-the-edit" not in body
+        sent, _, signature = headers["x-fleetgate-signature"].removeprefix("t=").partition(",v1=")
+        assert signature == hmac.new(SECRET.encode(), f"{sent}.".encode() + body, hashlib.sha256).hexdigest()
+        assert 'fleetgate_webhook_total{outcome="delivered"} 1.0' in get(f"{proxy.admin_url}/metrics")[1].decode()
+        agents.write_text(good.replace("May do everything", "[" * 100))
+        agents.write_text("---\nname: [\n---\n")
+        assert receiver.came.acquire(timeout=20), "another mistake is another notice"
+        assert SECRET not in proxy.log()
+    assert 2 <= len(receiver.got) <= 3

@@ -1,0 +1,71 @@
+"""Loops through the whole engine: what goes upstream, what the client gets, and what the ledger says."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from engine_script import ANSWER, DONE, STOP, STREAM, Says, play, says, stream
+
+from proxy.engine.exchange import Exchange
+from proxy.engine.stage import Stage
+from proxy.loops.stage import LoopStage
+from proxy.model import LADDER, Grant, LoopLimits, Persona
+
+SAID = "I need to look at the file again. "
+TOOLS = [{"type": "function", "function": {"name": "look", "parameters": {}}}]
+
+
+def looping(steps: int, **more: Any) -> bytes:
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "go"}]
+    for i in range(steps):
+        call = {"id": f"c{i}", "type": "function", "function": {"name": "look", "arguments": "{}"}}
+        messages += [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": f"c{i}", "content": "nothing"}]
+    return json.dumps({"model": "strong", "messages": messages, "tools": TOOLS, **more}).encode()
+
+
+class Granted(Stage):
+    """Gives an agent its limits."""
+
+    name = "granted"
+    gives = frozenset({"grant"})
+
+    def __init__(self, limits: LoopLimits = LoopLimits()) -> None:  # noqa: B008 - a frozen value
+        self._grant = Grant("a", "", "", "", "", (), (), loops=limits)
+
+    async def request(self, ex: Exchange) -> None:
+        ex.grant = self._grant
+
+
+def test_a_stream_that_has_become_a_chant_ends_with_the_protocols_own_error() -> None:
+    out = play(STREAM, stream(*[says(SAID)] * 300, STOP, DONE), stages=(Granted(), LoopStage()), held=100_000)
+    heard = out.caller.got
+    assert 88 <= heard.count(SAID.strip().encode()) <= 110
+    *_, error, done = [part for part in heard.split(b"\n\n") if part]
+    assert json.loads(error[6:])["fleetgate"]["reason"] == "loop_detected"
+    assert done == b"data: [DONE]"
+    assert (out.record.outcome, out.record.reason, out.record.loop) == ("denied", "loop_detected", out.exchange.loop.header())
+    assert out.record.cost > 0, "what passed is paid for"
+
+
+def test_a_clean_stream_keeps_its_bytes() -> None:
+    pieces = (says("all "), says("is well"), STOP, DONE)
+    assert play(STREAM, stream(*pieces), stages=(Granted(), LoopStage())).caller.got == b"".join(pieces)
+
+
+def test_the_note_goes_upstream_and_nothing_of_it_to_the_client() -> None:
+    gently = LoopLimits(warn=2, block=2, act="nudge", steps=LADDER[:5], persona=Persona("You debug.", 0.1))
+    out = play(looping(4), Says((ANSWER,)), stages=(Granted(gently), LoopStage()))
+    (asked,) = out.upstream.asked
+    sent = json.loads(asked.body)
+    assert sent["messages"][0] == {"role": "system", "content": "You debug."}
+    assert "gateway" in sent["messages"][-1]["content"]
+    assert (sent["tool_choice"], sent["temperature"]) == ("none", 0.1)
+    assert out.caller.got == ANSWER
+    assert out.record.loop == "nudge;rule=identical;count=4;action=strip_tools"
+
+
+def test_a_loop_that_is_blocked_never_goes_upstream() -> None:
+    out = play(looping(6), Says((ANSWER,)), stages=(Granted(), LoopStage()))
+    assert out.upstream.asked == []
+    assert (out.record.status, out.record.reason) == (403, "loop_detected")
