@@ -23,12 +23,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from proxy.budget.grades import Instead
 from proxy.budget.left import left
 from proxy.budget.port import BudgetStore
 from proxy.budget.stage import BudgetStage
 from proxy.control.kill import KillBoard, KillRouteStage, KillSessionStage, KillStage
 from proxy.engine.again import AgainStage
 from proxy.engine.decode import DecodeStage
+from proxy.engine.exchange import Exchange
 from proxy.engine.gate import CallJudge
 from proxy.engine.stage import Plan, Stage, compile_plan
 from proxy.guards.base import CallGuard
@@ -96,6 +98,15 @@ def stages(parts: Parts) -> list[Stage]:
     if rego is not None and rego.has("tool_call"):
         judges.append(RegoJudge(rego))
     kills = parts.kills
+    budget = BudgetStage(
+        parts.budgets,
+        parts.store,
+        default_max_output=s.budget.default_max_output,
+        min_output=s.budget.min_output,
+        step_output=s.budget.step_output,
+        hold_s=s.longest_s() + HOLD_MARGIN_S,
+    )
+    budget.instead = instead(routing, kills)
     return [
         IdentityStage(parts.directory, parts.ring, "open" if auth.mode == "open" else "keys"),
         *([KillStage(kills)] if kills is not None else []),
@@ -110,14 +121,21 @@ def stages(parts: Parts) -> list[Stage]:
         GuardStage(text_guards(), call_guards(), judges, (rules,)),
         routing,
         *([KillRouteStage(kills)] if kills is not None else []),
-        BudgetStage(
-            parts.budgets,
-            parts.store,
-            default_max_output=s.budget.default_max_output,
-            min_output=s.budget.min_output,
-            hold_s=s.longest_s() + HOLD_MARGIN_S,
-        ),
+        budget,
     ]
+
+
+def instead(routing: RoutingStage, kills: KillBoard | None) -> Instead:
+    """Return what says where a call may go that its budgets cannot pay: as routing says, and to no model that is stopped."""
+
+    def look(ex: Exchange, model: str) -> tuple[Target, ...] | str:
+        found = routing.instead(ex, model)
+        if kills is None or isinstance(found, str):
+            return found
+        left = tuple([target for target in found if kills.stops(target) is None])
+        return left or f"{found[0].model} is stopped"
+
+    return look
 
 
 def policies(parts: Parts, routing: RoutingStage) -> Rego | None:

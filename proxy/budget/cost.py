@@ -28,6 +28,8 @@ class Cost:
 
     def usd(self, output_tokens: int) -> int:
         """Return the most nanos that the call can cost with `output_tokens` of output, whoever serves."""
+        if len(self.parts) == 1:
+            return _dearest(self.parts[0][0], output_tokens, self.parts[0][1])
         return max([_dearest(tokens, output_tokens, price) for tokens, price in self.parts], default=0)
 
     def tokens(self, output_tokens: int) -> int:
@@ -51,17 +53,25 @@ _flat: dict[int, tuple[Price, int, int]] = {}
 """Prices without steps by identity, with their dearest rates in and out: what most models have, and asked of every call."""
 
 
-def _dearest(input_tokens: int, output_tokens: int, price: Price) -> int:
-    """Return `money.dearest`, faster where the price has no steps."""
+def _rates(price: Price) -> tuple[int, int] | None:
+    """Return the dearest rates in and out of a price without steps, None for one with steps."""
     known = _flat.get(id(price))
     if known is None or known[0] is not price:
         kinds = (price.input, price.cache_read, price.cache_write, price.cache_write_1h)
         if any(steps is not None and len(steps) > 1 for steps in (*kinds, price.output)):
-            return dearest(input_tokens, output_tokens, price)
+            return None
         if len(_flat) >= _MOST_PRICES:
             _flat.clear()
         known = _flat[id(price)] = (price, max(steps[0][1] for steps in kinds if steps), price.output[0][1])
-    return -((input_tokens * known[1] + output_tokens * known[2]) // -MILLION)
+    return known[1], known[2]
+
+
+def _dearest(input_tokens: int, output_tokens: int, price: Price) -> int:
+    """Return `money.dearest`, faster where the price has no steps."""
+    rates = _rates(price)
+    if rates is None:
+        return dearest(input_tokens, output_tokens, price)
+    return -((input_tokens * rates[0] + output_tokens * rates[1]) // -MILLION)
 
 
 FITS_ALL = 1 << 40
@@ -69,6 +79,10 @@ FITS_ALL = 1 << 40
 
 
 def _output_for(tokens: int, price: Price, nanos: int) -> int:
+    rates = _rates(price)
+    if rates is not None:
+        left = nanos * MILLION - tokens * rates[0]
+        return -1 if left < 0 else left // rates[1] if rates[1] else FITS_ALL
     base = dearest(tokens, 0, price)
     if base > nanos:
         return -1

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from proxy.budget.vocabulary import CUT_TOKENS, LEAST_PIECE, loaded, tokens
@@ -23,7 +23,7 @@ INLINE_CHARS = 32_768
 """New text up to this length is counted on the loop (about a millisecond), more in a thread."""
 IN_FLIGHT_TOKENS = 64
 """Added to what was seen of a stream that broke off: what the provider had made and we had not read."""
-_PER_CALL, _PER_RESULT = 10, 6
+PER_CALL, _PER_RESULT = 10, 6
 """Tokens around a tool call and a tool result, measured upper bounds."""
 _PER_EXTRA = 400
 """Hundredths of a token around a text that stands beside the messages."""
@@ -169,11 +169,61 @@ def count_output(meter: Meter, tokenizer: str, ceiling: int) -> int:
 
     Never above `ceiling`, which is what was held (0 for no ceiling); text beyond it is not even counted.
     """
-    family = FAMILIES[family_of(tokenizer)]
-    text = "".join(meter.texts)
-    seen = math.ceil(tokens(text, family.vocabulary, ceiling) * family.ratio) if text else 0
-    found = max(meter.pieces, seen) + IN_FLIGHT_TOKENS
+    tally = Tally(tokenizer)
+    tally.take(meter.texts, ceiling)
+    found = tally.bound(meter) + IN_FLIGHT_TOKENS
     return min(found, ceiling) if ceiling else found
+
+
+class Tally:
+    """Counts what a stream has said from above, part by part: parts are mostly more tokens than their whole.
+
+    A piece is a token at least. Where next to no piece is more than one token of our vocabulary, the server sends each of its tokens as
+    it comes, and their number is the count; had it sent several at once, pieces of two words would be among them. Else the family's ratio
+    holds for all.
+
+    Args:
+        tokenizer: a family or model.
+    """
+
+    __slots__ = ("_count", "_many", "_over", "_read", "_total", "family")
+
+    def __init__(self, tokenizer: str) -> None:
+        self.family = FAMILIES[family_of(tokenizer)]
+        self._read = self._total = self._many = self._over = self._count = 0
+
+    def take(self, texts: Sequence[str], enough: int = 0) -> None:
+        """Count those of `texts` that are new, until `enough` tokens are found (0: all)."""
+        new = texts[self._read :] if self._read else texts
+        name, ratio = self.family.vocabulary, self.family.ratio
+        self._total += tokens("".join(new), name, enough)
+        for text in new if ratio != 1.0 else ():
+            found = _piece(text, name) if len(text) <= _SHORT else len(text)
+            if found > 1:
+                self._many += 1
+                self._over += math.ceil(found * ratio)
+        self._count += len(texts) - self._read
+        self._read = len(texts)
+
+    def bound(self, meter: Meter) -> int:
+        """Return how many tokens what was counted is at most."""
+        pieces, ratio = meter.pieces, self.family.ratio
+        if ratio == 1.0:
+            return max(pieces, self._total)
+        if pieces >= _SURE and pieces == self._count and self._many <= pieces * _FEW:
+            return pieces - self._many + self._over
+        return max(pieces, math.ceil(self._total * ratio))
+
+
+_SHORT = 24
+_SURE, _FEW = 32, 0.02
+"""Pieces of a stream that show how its server cuts it, and the share of them that may be more than one token."""
+
+
+@functools.lru_cache(maxsize=16_384)
+def _piece(text: str, name: str) -> int:
+    """Return the tokens of a short text without the space around it; the same pieces come again and again."""
+    return tokens(text.strip(" "), name)
 
 
 def count_floor(meter: Meter, tokenizer: str) -> int:
@@ -189,7 +239,7 @@ def _message(message: Message, name: str) -> int:
     if total is None:
         total = sum([tokens(text, name) for text in message.texts])
         for call in message.tool_calls:
-            total += tokens(call.name, name) + _PER_CALL
+            total += tokens(call.name, name) + PER_CALL
         total += _PER_RESULT * len(message.tool_results)
         message.counts[name] = total
     return total

@@ -16,6 +16,8 @@ RUNNING_RETRY_S = 5.0
 MAX_RETRY_S = 30.0
 PATIENCE_S = 62.0
 """A window that is over after this is worth coming back for: a minute, and the step by which a rolling one is late."""
+SIZES = frozenset({"usd", "tokens", "input_tokens", "output_tokens"})
+"""Units that a call uses as much of as it is large."""
 
 
 def amount(unit: str, value: int) -> str:
@@ -27,22 +29,26 @@ def amount(unit: str, value: int) -> str:
 
 def exceeded(claims: Sequence[Claim], answer: Exceeded, cost: Cost, least: int, now: float) -> Deny:
     """Return the refusal for `answer`: the claim that not even `least` output tokens fit into, or the one that the store named."""
-    index = next((i for i, claim in enumerate(claims) if _short(claim, answer.balances[i], cost, least)), answer.index)
+    index = short(claims, answer, cost, least)
     claim, (spent, held) = claims[index], answer.balances[index]
     rule = claim.rule or _UNKNOWN
     needed = _needed(claim, cost, least)
     left = max(0, (claim.limit or 0) - spent - held)
-    where = f"{rule.source} ({rule.name})" if rule.source.file else rule.name
     if claim.span:  # what the window forgets next may be enough; all of it is forgotten a whole span from now at the latest
         frees_at = answer.frees_at if index == answer.index else None
         claim = claim._replace(resets_at=now + claim.span if frees_at is None else max(now, frees_at))
     deny = _deny(claim, rule, needed, (spent, held), now)
-    return replace(deny, rule=where, remaining=amount(claim.unit, left), resets_at=claim.resets_at)
+    return replace(deny, rule=_where(rule), remaining=amount(claim.unit, left), resets_at=claim.resets_at)
+
+
+def short(claims: Sequence[Claim], answer: Exceeded, cost: Cost, least: int) -> int:
+    """Return the index of the claim that refuses: the first that not even `least` output tokens fit into, or the one that is named."""
+    return next((i for i, claim in enumerate(claims) if _short(claim, answer.balances[i], cost, least)), answer.index)
 
 
 def _deny(claim: Claim, rule: BudgetRule, needed: int, balance: tuple[int, int], now: float) -> Deny:
     (spent, held), unit, allowed = balance, claim.unit, amount(claim.unit, claim.limit or 0)
-    if needed > (claim.limit or 0) and unit not in ("requests", "concurrency"):
+    if needed > (claim.limit or 0) and unit in SIZES:
         words = f"This call needs at least {amount(unit, needed)}, more than budget {rule.name} ever has ({allowed})."
         return Deny(Reason.REQUEST_TOO_COSTLY, words, remedy="Send a shorter prompt, or choose a cheaper model.")
     if unit == "concurrency":
@@ -63,6 +69,27 @@ def _deny(claim: Claim, rule: BudgetRule, needed: int, balance: tuple[int, int],
 
 def _short(claim: Claim, balance: tuple[int, int], cost: Cost, least: int) -> bool:
     return claim.limit is not None and sum(balance) + _needed(claim, cost, least) > claim.limit
+
+
+def used_up(claims: Sequence[Claim], answer: Exceeded | None, seen: int) -> Deny:
+    """Return why a stream stops after about `seen` tokens: the claim that cannot grow, or a store that does not answer (None)."""
+    after = f"the reply was cut after about {seen:,} tokens"
+    if answer is None:
+        words = f"What this reply had paid for is used up and the budgets' store cannot be reached for more: {after}."
+        return Deny(Reason.BUDGET_EXCEEDED, words, rule="store", remedy="Try again.")
+    claim, (spent, held) = claims[answer.index], answer.balances[answer.index]
+    rule, limit = claim.rule or _UNKNOWN, claim.limit or 0
+    words = (
+        f"Budget {rule.name} ({rule.window}) allows {amount(claim.unit, limit)}: {amount(claim.unit, spent)} spent, "
+        f"{amount(claim.unit, held)} held by running calls, this one among them; {after}."
+    )
+    left = amount(claim.unit, max(0, limit - spent - held))
+    remedy = _remedy(claim, rule)
+    return Deny(Reason.BUDGET_EXCEEDED, words, rule=_where(rule), remedy=remedy, remaining=left, resets_at=claim.resets_at)
+
+
+def _where(rule: BudgetRule) -> str:
+    return f"{rule.source} ({rule.name})" if rule.source.file else rule.name
 
 
 def _needed(claim: Claim, cost: Cost, least: int) -> int:

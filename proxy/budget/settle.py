@@ -6,6 +6,7 @@ bound and marked inexact, so that no provider can refund a budget by lying about
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 from proxy.budget.estimate import bound, count_floor, count_output
@@ -13,6 +14,7 @@ from proxy.engine.exchange import Exchange
 from proxy.model import FREE, Nanos, Target, Usage
 from proxy.money import cost
 from proxy.wire.base import Meter
+from proxy.wire.call import Call
 
 DEFAULT_MAX_OUTPUT = 16_384
 """What an answer without any ceiling is taken to be at most, for one choice."""
@@ -22,7 +24,11 @@ LARGEST_CONTEXT = 2_000_000
 LARGEST_KNOWN = 1_050_000
 """What a model reads at most where the price table does not say."""
 NOTHING = Usage()
-_HIDDEN = ("o1", "o3", "o4", "gpt-5", "codex", "gemini-2.5", "gemini-3", "grok-4", "computer-use")
+_HIDDEN = ("o1", "o3", "o4", "gpt-5", "codex", "grok-4", "grok-code", "computer-use")
+_OPEN_GEMINI = ("gemini-1", "gemini-2.0")
+_OTHER = ("audio", "realtime", "image")
+_THINKS = frozenset({"thinking", "reasoning", "reasoning_effort", "think", "generationConfig"})
+"""Members that may have a model think. One that says that it shall not is among them: then more is held than must be."""
 
 
 def settle_usage(ex: Exchange) -> tuple[Usage, Nanos]:
@@ -55,9 +61,23 @@ def stored(ex: Exchange, target: Target) -> int:
     return target.context or LARGEST_KNOWN
 
 
-def hides_reasoning(model: str) -> bool:
-    """Return whether `model` may bill reasoning that its stream does not show: what passed then bounds nothing."""
-    return model.lower().rpartition("/")[2].startswith(_HIDDEN)
+def hides_reasoning(model: str, call: Call | None = None) -> bool:
+    """Return whether `model` may bill output that its stream does not show: what passed then bounds nothing.
+
+    Claude shows a summary of what it thinks and bills the thoughts, so it hides them where `call` has it think. Sound and pictures are
+    billed by other units than their words. Source: Anthropic, "Extended thinking" (summarized thinking); OpenAI, "Reasoning models".
+    """
+    if _hides(model):
+        return True
+    return call is not None and not _THINKS.isdisjoint(call.members) and "claude" in model.lower()
+
+
+@functools.lru_cache(maxsize=4096)
+def _hides(model: str) -> bool:
+    name = model.lower().rpartition("/")[2].removeprefix("ft:").removeprefix("openai.")
+    if name.startswith("gemini") and not name.startswith(_OPEN_GEMINI):
+        return True
+    return name.startswith(_HIDDEN) or any(word in name for word in _OTHER)
 
 
 def floor_output(ex: Exchange) -> int:
@@ -108,14 +128,18 @@ def _output(ex: Exchange, target: Target, meter: Meter) -> int:
     """Return a bound of the output behind what was seen; all that was held where a model thinks out of sight."""
     if ex.call.operation != "chat":
         return 0
-    if hides_reasoning(target.upstream_model):
+    if hides_reasoning(target.upstream_model, ex.call):
         return _ceiling(ex)
     return count_output(meter, tokenizer_of(target), _ceiling(ex))
 
 
 def _ceiling(ex: Exchange) -> int:
-    """Return the most output that the call could get: what was held, else its own ceiling, else the default."""
-    if ex.held_output or ex.call.operation != "chat":
+    """Return the most output that the call could get: what was held, else its own ceiling, else the default.
+
+    A stream whose hold grows may have got more than is held so far: as much as it was asked for. One that said nothing got nothing.
+    """
+    grows = ex.pace is not None and ex.meter is not None and bool(ex.meter.pieces or ex.meter.texts)
+    if (ex.held_output and not grows) or ex.call.operation != "chat":
         return ex.held_output
     own = ex.max_output if ex.max_output is not None else ex.call.max_output
     return (DEFAULT_MAX_OUTPUT if own is None else own) * max(1, ex.call.choices)

@@ -11,7 +11,7 @@ import random
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from proxy.engine.notice import Tell, nobody
 from proxy.engine.ports import Answer, Approver, Beat, Client, Clock, Question, Sink, Transport
@@ -20,6 +20,9 @@ from proxy.model import NO_LOOP, Deny, Finding, Grant, LoopSignal, Nanos, Princi
 from proxy.wire.base import Codec, Meter
 from proxy.wire.call import Call, Steer
 from proxy.wire.translate.bridge import Bridge
+
+if TYPE_CHECKING:
+    from proxy.engine.pace import Pace
 
 Release = Callable[["Exchange"], Awaitable[None]]
 Count = Callable[["Exchange"], int]
@@ -86,6 +89,7 @@ class Exchange:
         "findings",
         "grant",
         "headers",
+        "held_input",
         "held_output",
         "history",
         "id",
@@ -97,6 +101,7 @@ class Exchange:
         "method",
         "named_agent",
         "outcome",
+        "pace",
         "parent",
         "path",
         "peer",
@@ -174,6 +179,10 @@ class Exchange:
     """Texts that the provider must not see, to what stands for them; empty for most."""
     held_output: int
     """How many output tokens the hold covers, over all choices; 0 when nothing is generated."""
+    held_input: int
+    """How many tokens of prompt the hold covers; 0 where nothing is held."""
+    pace: Pace | None
+    """Has the hold of a stream grow as it goes; None where the hold covers the whole reply."""
     history: int
     """Tokens of what the provider keeps and reads as input too: 0 for nothing, -1 where nobody knows how many."""
     look_at: int
@@ -215,7 +224,8 @@ class Exchange:
         self.max_output = None
         self.steer: Steer | None = None
         self.route_to = self.route_rule = ""
-        self.held_output = self.look_at = self.history = 0
+        self.held_output = self.held_input = self.look_at = self.history = 0
+        self.pace: Pace | None = None
         self.reply_body = b""
         self.answer: bytes | None = None
         self.reply_headers: list[tuple[str, str]] = []

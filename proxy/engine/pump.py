@@ -5,6 +5,8 @@ WATCH      every event passes the taps before it is sent, and may be dropped (a 
 GATE       as WATCH, and events wait until they may pass (see `engine.gate`).
 TRANSLATE  as either, and what leaves is said in the client's dialect.
 
+Where the hold covers only a part of the reply it grows as the stream goes (see `engine.pace`).
+
 In all modes only whole events leave, so that a cut can always end the stream well-formed. A stream is cut when a tap says
 so, when the model says more than the hold covers, or when the upstream breaks off: the client gets the protocol's own ending.
 """
@@ -13,12 +15,13 @@ from __future__ import annotations
 
 import enum
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from proxy.engine.ask import failed, store_down
 from proxy.engine.exchange import Exchange
 from proxy.engine.gate import Gate
+from proxy.engine.pace import Pace, count_behind, judge_paced, write_paced
 from proxy.engine.ports import ClientGone, StoreError, UpstreamError, UpstreamReply
 from proxy.engine.stage import Tap
 from proxy.model import Deny, Reason
@@ -66,9 +69,9 @@ async def pump(ex: Exchange, reply: UpstreamReply, flow: Flow) -> Deny | None:
         ClientGone: the client went away.
     """
     framing, raw = flow.framing, flow.mode is Mode.RAW
-    write, first, carried = ex.client.write, True, 0
+    first, carried, chunks = True, 0, reply.chunks()
     try:
-        async for chunk in reply.chunks():
+        async for chunk in chunks:
             if first:
                 ex.mark("first_byte")
                 first = False
@@ -76,13 +79,17 @@ async def pump(ex: Exchange, reply: UpstreamReply, flow: Flow) -> Deny | None:
             before, carried = carried, carried + len(chunk) - sum(map(len, events))
             if not events:
                 continue
-            out, cut = _pass(ex, events, flow) if flow.gate is None else await _gated(ex, events, flow, flow.gate)
+            todo = iter(events)
+            if ex.pace is not None:
+                out, cut = await _paced(ex, todo, flow, ex.pace)
+            else:
+                out, cut = _pass(ex, todo, flow) if flow.gate is None else await _gated(ex, todo, flow, flow.gate)
             if out:
                 untouched = raw and cut is None and before == carried == 0
-                data = chunk if untouched else b"".join(out)
-                ex.sizes[1] += len(data)
-                await write(data)
+                cut = await _write(ex, chunk if untouched else b"".join(out)) or cut
             if cut is not None:
+                await count_behind(ex, todo, chunks, framing)
+                reply.close()
                 return cut
         return await _tail(ex, flow)
     except UpstreamError as e:
@@ -91,7 +98,21 @@ async def pump(ex: Exchange, reply: UpstreamReply, flow: Flow) -> Deny | None:
         return _broken(False, e.message)
 
 
-def _pass(ex: Exchange, events: list[bytes], flow: Flow) -> tuple[list[bytes], Deny | None]:
+async def _paced(ex: Exchange, events: Iterator[bytes], flow: Flow, pace: Pace) -> tuple[list[bytes], Deny | None]:
+    """As `_pass` or `_gated`, with the hold kept ahead of what has passed."""
+    out: list[bytes] = []
+    gate = flow.gate
+    for raw in events:
+        some, cut = _pass(ex, (raw,), flow) if gate is None else await _gated(ex, (raw,), flow, gate)
+        out += some
+        if cut is None and pace.due(flow.meter):
+            cut = await pace.more(ex)
+        if cut is not None:
+            return out, cut
+    return out, None
+
+
+def _pass(ex: Exchange, events: Iterable[bytes], flow: Flow) -> tuple[list[bytes], Deny | None]:
     """Return what to send for the events, and the deny that stops the stream after it."""
     out: list[bytes] = []
     meter, back = flow.meter, flow.back
@@ -109,7 +130,7 @@ def _pass(ex: Exchange, events: list[bytes], flow: Flow) -> tuple[list[bytes], D
     return out, None
 
 
-async def _gated(ex: Exchange, events: list[bytes], flow: Flow, gate: Gate) -> tuple[list[bytes], Deny | None]:
+async def _gated(ex: Exchange, events: Iterable[bytes], flow: Flow, gate: Gate) -> tuple[list[bytes], Deny | None]:
     """As `_pass`, with what the gate lets go of."""
     out: list[bytes] = []
     meter, back = flow.meter, flow.back
@@ -132,9 +153,14 @@ async def _through(ex: Exchange, event: Event | None, flow: Flow, gate: Gate, ou
         if event is None:
             gate.end()
         elif gate.take(event):
-            await _write(ex, out)
+            stopped = await _write(ex, b"".join(out))
             out.clear()
-            await gate.judge()
+            if stopped is None and ex.pace is not None:
+                stopped = await judge_paced(ex, gate.judge())
+            elif stopped is None:
+                await gate.judge()
+            if stopped is not None:
+                return stopped
         free, deny = gate.leave()
     except ClientGone:
         raise
@@ -148,11 +174,15 @@ async def _through(ex: Exchange, event: Event | None, flow: Flow, gate: Gate, ou
     return deny
 
 
-async def _write(ex: Exchange, out: list[bytes]) -> None:
-    data = b"".join(out)
-    if data:
-        ex.sizes[1] += len(data)
-        await ex.client.write(data)
+async def _write(ex: Exchange, data: bytes) -> Deny | None:
+    """Send `data`; return why the stream stops where the client does not take it and the hold cannot cover what comes meanwhile."""
+    if not data:
+        return None
+    ex.sizes[1] += len(data)
+    if ex.pace is not None:
+        return await write_paced(ex, data)
+    await ex.client.write(data)
+    return None
 
 
 def _watched(ex: Exchange, event: Event, flow: Flow) -> Deny | None:
@@ -208,8 +238,7 @@ async def _tail(ex: Exchange, flow: Flow) -> Deny | None:
         last = [back.event(one) for one in last]
     if back is not None and deny is None:
         last.append(back.end())
-    await _write(ex, last)
-    return deny
+    return await _write(ex, b"".join(last)) or deny
 
 
 def _broken(timeout: bool, what: str) -> Deny:

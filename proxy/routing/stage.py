@@ -114,6 +114,34 @@ class RoutingStage(Stage):
         model = ex.grant.default_model if ex.call.model == AUTO else ex.call.model
         return () if model is None else tuple(self._table.targets(model, ex.codec.dialect))
 
+    def instead(self, ex: Exchange, model: str) -> tuple[Target, ...] | str:
+        """Return where `model` may serve `ex` in place of its route (empty: a local model), or in words why nothing may.
+
+        Inside the grant only, never past a rule that says where it goes, and with no provider that the rules have not looked at.
+        """
+        if ex.route_to:
+            return f"a rule has it served by {ex.route_to} alone ({ex.route_rule})"
+        if ex.call.operation != "chat":
+            return "only chats go to another model"
+        grant = ex.grant
+        names = [model] if model else [*([self._simple_to] if grant.local_ok and self._simple_to else []), *grant.fallback]
+        seen, now = self.providers(ex), {target.model for target in ex.route.targets[:1]}
+        why = "the agent may use no local model"
+        for name in names:
+            found = self._table.targets(name, ex.codec.dialect)
+            found = tuple([t for t in found if t.local or model])
+            if not found:
+                why = f"no local server has {name}" if not model else self._table.explain_missing(name, ex.codec.dialect)
+            elif not grant.may_use(name):
+                why = f"agent {grant.agent} may not use {name}"
+            elif name in now:
+                why = f"{name} is what would serve it already"
+            elif any(t.provider not in seen for t in found):
+                why = f"the provider of {name} is not among those that the rules have looked at; name {name} in the agent's fallback"
+            else:
+                return found
+        return why
+
     def providers(self, ex: Exchange) -> tuple[str, ...]:
         """Return every provider that may come to serve this request, before a route is chosen."""
         models = {ex.call.model, ex.grant.default_model if ex.call.model == AUTO else None, *ex.grant.fallback, self._simple_to}

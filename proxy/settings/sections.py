@@ -92,6 +92,11 @@ class Budget:
     min_output: int = setting(
         Whole(1, 10_000_000), "A ceiling lowered to fit a budget never falls below this; the call is refused instead.", 64
     )
+    step_output: int = setting(
+        Whole(1, 10_000_000),
+        "Output tokens of one choice that a stream holds at a time, where its whole ceiling does not fit or nobody asked for one.",
+        1024,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,7 +81,8 @@ class Case:
         messages = (Message(b"", "user", (text,)),) if text else ()
         self.ex.call = Call(operation, model, text.encode(), messages=messages, tools=specs)
         self.ex.grant = grant
-        self.deny: Deny | None = asyncio.run(RoutingStage(table(*rules), mode, simple_to, listing=listing).request(self.ex))
+        self.stage = RoutingStage(table(*rules), mode, simple_to, listing=listing)
+        self.deny: Deny | None = asyncio.run(self.stage.request(self.ex))
 
     @property
     def route(self) -> Route:
@@ -262,3 +263,42 @@ def test_other_replies_are_left_alone() -> None:
 
 def with_models(*names: str) -> Grant:
     return dataclasses.replace(GRANT, models=only(*names))
+
+
+@pytest.mark.parametrize(
+    ("case", "model", "found"),
+    [
+        ({}, "spare", "spare"),
+        ({}, "", "small"),
+        ({"simple_to": None, "grant": dataclasses.replace(GRANT, local_ok=False, fallback=("spare", "small"))}, "", "small"),
+        ({"grant": dataclasses.replace(GRANT, fallback=("claude",))}, "claude", "claude"),
+    ],
+)
+def test_a_call_that_cannot_be_paid_may_go_elsewhere(case: dict[str, Any], model: str, found: str) -> None:
+    there = Case(text=HARD, **case)
+    targets = there.stage.instead(there.ex, model)
+    assert not isinstance(targets, str)
+    assert [target.model for target in targets] == [found]
+
+
+@pytest.mark.parametrize(
+    ("case", "model", "words"),
+    [
+        ({"grant": dataclasses.replace(GRANT, models=only("strong"))}, "spare", "agent triage may not use spare"),
+        ({}, "strong", "strong is what would serve it already"),
+        ({}, "claude", "the provider of claude is not among those that the rules have looked at"),
+        ({}, "nowhere", "no rule of `models` matches 'nowhere'"),
+        ({"simple_to": "spare"}, "", "no local server has spare"),
+        ({"grant": dataclasses.replace(GRANT, local_ok=False)}, "", "the agent may use no local model"),
+        ({"operation": "embeddings"}, "spare", "only chats go to another model"),
+    ],
+)
+def test_and_else_it_is_said_why_not(case: dict[str, Any], model: str, words: str) -> None:
+    there = Case(text=HARD, **case)
+    assert words in str(there.stage.instead(there.ex, model))
+
+
+def test_nothing_goes_past_the_rule_that_says_where_it_goes() -> None:
+    there = Case(text=HARD)
+    there.ex.route_to, there.ex.route_rule = "strong", "policies/a.yaml:3"
+    assert "a rule has it served by strong alone (policies/a.yaml:3)" in str(there.stage.instead(there.ex, "spare"))

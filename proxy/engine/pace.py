@@ -1,0 +1,92 @@
+"""Streams whose hold grows as they go: where the pump asks for more, and what it does while nobody takes what has come.
+
+A stage that held only a part of what a reply may cost leaves a `Pace` on the exchange. Before each event the pump asks whether what has
+passed comes near to what is held, has the hold extended, and cuts where that is refused. While a client does not take its bytes, or a
+tool call is being judged, the provider goes on out of sight: after `STALL_S` of that the hold must cover all that the provider was allowed
+to say, or the stream is cut.
+
+What had arrived behind a cut was made and will be billed: it is read by a meter of its own and counted, and goes no further.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from typing import Any, Protocol
+
+from proxy.engine.exchange import Exchange
+from proxy.engine.ports import UpstreamError
+from proxy.model import Deny
+from proxy.wire.base import Framing, Meter
+from proxy.wire.call import WireError
+
+STALL_S = 0.25
+"""How long the provider may go on unread while the hold covers only a part."""
+BEHIND_S = 0.005
+"""How long what stands behind a cut is read: what came is there at once, and what still comes would be billed too."""
+
+
+class Pace(Protocol):
+    """Keeps the hold of one stream ahead of what has passed."""
+
+    def due(self, meter: Meter) -> bool:
+        """Return whether the hold has to grow before another event passes."""
+        ...
+
+    async def more(self, ex: Exchange) -> Deny | None:
+        """Extend the hold by a step; return why the stream stops where that was refused and what is held is used up."""
+        ...
+
+    async def rest(self, ex: Exchange) -> Deny | None:
+        """Have the hold cover all that the provider may still say, or return why the stream stops."""
+        ...
+
+
+async def write_paced(ex: Exchange, data: bytes) -> Deny | None:
+    """Send `data`, and wait longer than `STALL_S` for the client only under a hold that covers everything.
+
+    What is cancelled is the wait alone: the data is with the connection before it begins.
+    """
+    try:
+        async with asyncio.timeout(STALL_S):
+            await ex.client.write(data)
+    except TimeoutError:
+        if ex.pace is not None:
+            return await ex.pace.rest(ex)
+    return None
+
+
+async def judge_paced(ex: Exchange, judging: Coroutine[Any, Any, None]) -> Deny | None:
+    """Await `judging`, for longer than `STALL_S` only under a hold that covers everything; return why the stream stops."""
+    task = asyncio.ensure_future(judging)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=STALL_S)
+        if not done and ex.pace is not None:
+            deny = await ex.pace.rest(ex)
+            if deny is not None:
+                return deny
+        await task
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
+    return None
+
+
+async def count_behind(ex: Exchange, events: Iterable[bytes], chunks: AsyncIterator[bytes], framing: Framing) -> None:
+    """Add to the exchange's meter the pieces and texts of `events` and of what else of the reply has arrived."""
+    meter = ex.meter
+    if meter is None:
+        return
+    behind = ex.codec.meter(ex.call) if ex.bridge is None else ex.bridge.meter()
+    for raw in events:
+        behind.event(raw)
+    try:
+        async with asyncio.timeout(BEHIND_S):
+            async for chunk in chunks:
+                for raw in framing.feed(chunk):
+                    behind.event(raw)
+    except (TimeoutError, UpstreamError, WireError):
+        pass
+    meter.pieces += behind.pieces
+    meter.texts += behind.texts
