@@ -1,128 +1,139 @@
-"""Counts how often an agent repeated its last step: the same tool calls, with the same arguments, one after the other.
+"""Decides whether the end of a conversation is a loop, how sure that is, and since when.
 
-A step is one assistant message that calls tools; parallel calls in it are one step together, also where a protocol sends each as an item
-of its own. The count is read from the end of the conversation and stops at the first step that differs or at a turn of the human, so it
-costs what the repeat is long, not what the conversation is. Pure; it does not look at what the tools answered.
+Two rules speak, and the higher level holds. **identical** counts equal steps in a row, against the limits of the agent's file. The
+**score** adds up, from the newest step back, how much each step that was done before counts (`score`), until one that is new; it sees
+cycles, reworded calls and errors that come again. Both look only at what stands after the last turn of a human, at no more than a window
+of it, and at nothing but the conversation: the same request gets the same answer everywhere. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+import itertools
+from collections.abc import Sequence
 
-from proxy.loops.detection import NOTHING, Detection, capped
+from proxy.loops.detection import LEVELS, NOTHING, Detection, Level, capped
+from proxy.loops.facts import DONE, ERROR
+from proxy.loops.score import EXACT, WEIGHTS, Again, Weights, again, total
+from proxy.loops.steps import Step, Steps
+from proxy.loops.trail import NO_TRAIL, Trail
 from proxy.model import LoopLimits
-from proxy.wire.call import Message, ToolCall
+from proxy.wire.call import Message
 
-RULE = "identical"
-
-
-@dataclass(frozen=True, slots=True)
-class Repeat:
-    """The run of equal steps at the end of a conversation.
-
-    Attributes:
-        count: how many there are. tools: which they call (empty when none).
-        step: what each of them is. ids: those of the calls of the newest.
-        open: nothing ended the run but the beginning of what is known, so that it may have begun before.
-    """
-
-    count: int = 0
-    tools: tuple[str, ...] = ()
-    step: tuple[bytes, ...] = field(default=(), compare=False)
-    ids: frozenset[str] = field(default=frozenset(), compare=False)
-    open: bool = field(default=True, compare=False)
+REACH = 4
+"""How far back a step may have been done before, in periods: `max_period` times this."""
+LONGEST, NEARLY = 64, 24
+"""Steps of a run that are looked at, and how far also those that are done only nearly again, which costs more."""
+POLLS = 20
+"""The same call this many times as often as `identical.warn`, with new answers, is worth a word."""
+STANDARD = LoopLimits()
 
 
-NO_REPEAT = Repeat()
-
-
-def repeats(messages: Sequence[Message]) -> Repeat:
-    """Return the run of identical steps that ends `messages`.
-
-    A message that was sent twice (all of its call ids were seen once) counts once; ids that come again and again are no ids, as of servers
-    that number every call 0. Only a turn of the human ends the run: results of tools
-    do not, whichever role carries them, nor do words of the assistant, since reworded thoughts around one call are how loops look.
-    """
-    step: tuple[bytes, ...] = ()
-    tools: tuple[str, ...] = ()
-    count = 0
-    open = True
-    newest: frozenset[str] = frozenset()
-    ids: dict[str, int] = {}
-    for calls, human in _steps(messages):
-        if calls:
-            fresh = [call for call in calls if not call.id or ids.get(call.id, 0) != 1]
-            ids.update({call.id: ids.get(call.id, 0) + 1 for call in calls if call.id})
-            if not fresh:
-                continue
-            signature = tuple(sorted(call.signature for call in fresh)) if len(fresh) > 1 else (fresh[0].signature,)
-            if not count:
-                step, tools, newest = signature, tuple(dict.fromkeys(call.name for call in fresh)), _ids(fresh)
-            elif signature != step:
-                open = False
-                break
-            count += 1
-        elif human:
-            open = False
-            break
-    return Repeat(count, tools, step, newest, open)
-
-
-def _ids(calls: Sequence[ToolCall]) -> frozenset[str]:
-    return frozenset(call.id for call in calls if call.id)
-
-
-def joined(before: Repeat, now: Repeat) -> Repeat:
-    """Return the run that ends a conversation of which `before` is known from earlier and `now` was sent; a step in both counts once."""
-    if not now.open or not before.count:
-        return now
-    if not now.count:
-        return before
-    if now.step != before.step:
-        return now
-    twice = now.count == 1 and bool(now.ids) and now.ids <= before.ids
-    return replace(now, count=before.count + now.count - twice, open=before.open)
-
-
-def answered(before: Repeat, calls: Sequence[ToolCall]) -> Repeat:
-    """Return the run that ends a conversation once the model answered with `calls`; words alone end none."""
-    if not calls:
-        return before
-    step = tuple(sorted(call.signature for call in calls))
-    return replace(joined(before, Repeat(1, tuple(dict.fromkeys(call.name for call in calls)), step)), ids=_ids(calls))
-
-
-def _steps(messages: Sequence[Message]) -> Iterator[tuple[tuple[ToolCall, ...], bool]]:
-    """Yield from the end, for each message, its calls and whether it is a turn of the human; calls in neighbouring items come as one."""
-    held: list[Message] = []
-    for message in reversed(messages):
-        if message.item and message.tool_calls:
-            held.append(message)
-            continue
-        if message.item and message.role == "reasoning":
-            continue
-        if held:
-            yield _together(held), False
-            held = []
-        yield message.tool_calls, message.role == "user" and not message.tool_results
-    if held:
-        yield _together(held), False
-
-
-def _together(items: list[Message]) -> tuple[ToolCall, ...]:
-    """Return the calls of `items`, which stand in it the newest first, in their own order."""
-    return tuple(call for message in reversed(items) for call in message.tool_calls)
-
-
-def judge(repeat: Repeat, limits: LoopLimits) -> Detection:
-    """Return what `repeat` means under `limits`."""
-    if repeat.count < min(limits.warn, limits.block):
-        return NOTHING
-    level = capped("block" if repeat.count >= limits.block else "warn", limits)
-    return Detection(level, RULE, repeat.count, repeat.count - 1, repeat.tools, f"{repeat.count} times in a row with the same arguments")
-
-
-def detect(messages: Sequence[Message], limits: LoopLimits, before: Repeat = NO_REPEAT) -> Detection:
+def detect(messages: Sequence[Message], limits: LoopLimits, before: Trail = NO_TRAIL) -> Detection:
     """Return what the detector makes of a conversation: `messages` as sent, `before` what is known from earlier and not in them."""
-    return judge(joined(before, repeats(messages)), limits)
+    return judge(Steps(messages, before.steps()), limits)
+
+
+def judge(steps: Steps, limits: LoopLimits, weights: Weights = WEIGHTS) -> Detection:
+    """Return what `steps` mean under `limits`."""
+    run, known = run_of(steps, REACH * limits.max_period, weights), steps.known
+    if not known:
+        return NOTHING
+    if not run and min(limits.warn, limits.block) > 1:
+        return _polling(steps, limits)
+    row = in_a_row(run)
+    by_count = _counted(known, row, limits)
+    by_score = _scored(run, limits, weights) if row < len(run) or limits.warn <= STANDARD.warn else "none"
+    level = capped(max(by_count, by_score, key=LEVELS.index), limits)
+    if level == "none":
+        return NOTHING
+    if by_count != "none" and LEVELS.index(by_count) >= LEVELS.index(by_score):
+        words = f"{row + 1} times in a row with the same arguments"
+        return Detection(level, "identical", row + 1, row, known[0].names, words)
+    names = tuple(dict.fromkeys([name for step in known[: len(run)] for name in step.names]))
+    return Detection(level, _name(run, limits, known[0]), len(run) + 1, len(run), names, _evidence(run))
+
+
+def run_of(steps: Steps, reach: int, weights: Weights = WEIGHTS) -> list[Again]:
+    """Return how the newest steps were done before, the newest first, up to one that was not."""
+    run: list[Again] = []
+    while len(run) < LONGEST:
+        known = steps.upto(len(run) + 1 + reach)
+        at = len(run)
+        if at + 1 >= len(known):
+            break
+        found = again(known[at], known[at + 1 : at + 1 + reach], weights)
+        if found is None or (at >= NEARLY and found.how is not EXACT):
+            break
+        run.append(found)
+    return run
+
+
+def in_a_row(run: Sequence[Again]) -> int:
+    """Return how many of the newest steps did the one before them exactly again."""
+    for n, one in enumerate(run):
+        if one.how is not EXACT or one.lag != 1:
+            return n
+    return len(run)
+
+
+def _counted(known: Sequence[Step], row: int, limits: LoopLimits) -> Level:
+    """Return the level of `row` steps that each did the one before them again.
+
+    Halfway between the two limits something is done. An action that is confirmed each time may be meant: it takes more of them, and twice
+    as many to be refused where the agent says something else each time.
+    """
+    count, warn, block = row + 1, limits.warn, limits.block
+    if known[0].result.kind == DONE and count > 1:
+        warn = max(warn, block - 1)
+        if all(step.said.digest != old.said.digest for step, old in itertools.pairwise(known)):
+            warn, block = 2 * block - 2, 2 * block
+    if count >= block:
+        return "block"
+    if count >= min(warn, block):
+        return "nudge" if count > warn and count >= (warn + block + 1) // 2 else "warn"
+    return "none"
+
+
+def _scored(run: Sequence[Again], limits: LoopLimits, weights: Weights) -> Level:
+    score = total(run, weights)
+    lenient, patient = limits.warn / STANDARD.warn, limits.block / STANDARD.block
+    exact = sum([one.how is EXACT for one in run])
+    if score >= weights.block * patient and (exact + 1 >= limits.block or len(run) >= 2 * limits.block):
+        return "block"
+    if score >= weights.nudge * patient and len(run) > 1:
+        return "nudge"
+    return "warn" if score >= weights.warn * lenient else "none"
+
+
+def _polling(steps: Steps, limits: LoopLimits) -> Detection:
+    """Return a warning where one call was made very often, although its answer changes."""
+    known = steps.known
+    if len(known) < 2 or known[0].key != known[1].key:
+        return NOTHING
+    most = POLLS * limits.warn
+    known = steps.upto(most)
+    count = next((n for n, step in enumerate(known) if step.key != known[0].key), len(known))
+    if count < most:
+        return NOTHING
+    return Detection("warn", "polling", count, count - 1, known[0].names, f"{count} times in a row with the same arguments and new results")
+
+
+def _name(run: Sequence[Again], limits: LoopLimits, newest: Step) -> str:
+    if not newest.names:
+        return "said"
+    exact = sum([one.how is EXACT for one in run])
+    if 2 * exact >= len(run):
+        lag = run[0].lag
+        cycle = 1 < lag <= limits.max_period and len(run) >= lag and all(one.how is EXACT and one.lag == lag for one in run)
+        return "cycle" if cycle else "repeat"
+    return "same_error" if 2 * sum([one.kind == ERROR for one in run]) >= len(run) else "similar"
+
+
+def _evidence(run: Sequence[Again]) -> str:
+    exact = sum([one.how is EXACT for one in run])
+    errors = sum([one.kind == ERROR for one in run])
+    parts = [f"{exact} exactly" if exact else "", f"{len(run) - exact} nearly" if exact < len(run) else ""]
+    ways = " and ".join([part for part in parts if part])
+    return f"{len(run)} steps in a row did again what was done before ({ways}), with the same outcome" + (
+        f", {errors} of them errors" if errors else ""
+    )

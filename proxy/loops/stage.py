@@ -2,7 +2,7 @@
 and a session that lasts too long.
 
 Needs the call, the grant and the session. What a request holds is judged by itself, so that it gets the same answer on every replica. Only
-where the provider keeps the history (OpenAI Responses) is the run that a reply ended with remembered by the reply's id: bounded, of one
+where the provider keeps the history (OpenAI Responses) is the trail that a reply ended with remembered by the reply's id: bounded, of one
 process and one snapshot; forgetting begins the count anew. What no request shows (`Past`) is remembered in this process. What a loop has
 cost is told to people and decides nothing. A dry run changes nothing and says what it would do. It fails closed like every stage; only the
 step `escalate` waits, for a person.
@@ -24,8 +24,9 @@ from proxy.loops.chant import Watch, looked_at, whole
 from proxy.loops.delegation import Arrival, Memory, Runs, judged, refused, sketch
 from proxy.loops.detection import LEVELS, Detection
 from proxy.loops.ladder import GENTLE, Rung
-from proxy.loops.rules import NO_REPEAT, Repeat, answered, detect, joined, repeats
+from proxy.loops.rules import detect
 from proxy.loops.span import Spans
+from proxy.loops.trail import NO_TRAIL, Trail, follow
 from proxy.loops.wasted import Costs
 from proxy.model import Deny, Grant, LoopLimits, LoopSignal, Nanos, Reason
 from proxy.money import dollars
@@ -38,8 +39,8 @@ Serves = Callable[[str, str], bool]
 KEPT = ("previous_response_id", "conversation")
 """Session signals that name a history of the provider's."""
 DIALECT = "openai.responses"
-MOST, MAX_ID, MOST_CALLS = 10_000, 256, 64
-"""Runs that are kept, the longest id that one is kept under, and the most calls in one step of it."""
+MOST, MAX_ID, MOST_CALLS = 5_000, 256, 64
+"""Trails that are kept, the longest id that one is kept under, and the most calls in one step of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class LoopStage(Stage):
         self, serves: Serves = lambda model, dialect: False, past: Past | None = None, grant_of: GrantOf = lambda agent: None
     ) -> None:
         self._serves, self._past, self._grant_of = serves, past or Past(), grant_of
-        self._runs: dict[tuple[str, str], Repeat] = {}
+        self._trails: dict[tuple[str, str], Trail] = {}
 
     async def request(self, ex: Exchange) -> Deny | None:
         """Set `ex.loop`, and do what the ladder says; deny at the level `block`."""
@@ -171,24 +172,24 @@ class LoopStage(Stage):
         if ex.codec.dialect != DIALECT:
             return detect(ex.call.messages, ex.grant.loops)
         before = self._before(ex)
-        ex.defer(self.name, functools.partial(self._remember, joined(before, repeats(ex.call.messages))))
+        ex.defer(self.name, functools.partial(self._remember, before))
         return detect(ex.call.messages, ex.grant.loops, before)
 
-    def _before(self, ex: Exchange) -> Repeat:
+    def _before(self, ex: Exchange) -> Trail:
         hints = ex.call.hints
-        return next((run for key in KEPT if (run := self._runs.get((ex.agent, hints.get(key, ""))))), NO_REPEAT)
+        return next((trail for key in KEPT if (trail := self._trails.get((ex.agent, hints.get(key, ""))))), NO_TRAIL)
 
-    async def _remember(self, before: Repeat, ex: Exchange) -> None:
-        """Keep the run that the reply ends with; see `engine.exchange.Release`."""
+    async def _remember(self, before: Trail, ex: Exchange) -> None:
+        """Keep the trail that the reply ends with; see `engine.exchange.Release`."""
         meter = ex.meter
         if meter is None or not ex.served or len(meter.tool_calls) > MOST_CALLS:
             return
-        run = answered(before, meter.tool_calls)
+        trail = follow(ex.call.messages, meter.tool_calls, before)
         for id in (meter.reply_id, ex.call.hints.get("conversation", "")):
             if 0 < len(id) <= MAX_ID:
-                if len(self._runs) >= MOST:
-                    del self._runs[next(iter(self._runs))]
-                self._runs[ex.agent, id] = run
+                if len(self._trails) >= MOST:
+                    del self._trails[next(iter(self._trails))]
+                self._trails[ex.agent, id] = trail
 
 
 def _words(found: Detection, step: Rung, limits: LoopLimits, wasted: Nanos) -> str:

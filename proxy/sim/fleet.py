@@ -45,7 +45,7 @@ agents:
       owner: {team: ops}
       models: {allow: [gpt-4o-mini]}
       tools: {allow: ["read_*"]}
-      loops: {identical: {warn: 3, block: 5}}
+      loops: {identical: {warn: 3, block: 5}, on_detect: [warn, block]}
   - name: data-miner
     description: Digs through documents
     policy:

@@ -2,178 +2,327 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.loops.rules import NO_REPEAT, Repeat, judge, repeats
+from proxy.loops.detection import NOTHING, Detection
+from proxy.loops.rules import LONGEST, detect
 from proxy.model import LoopLimits
+from proxy.wire import jsonio
 from proxy.wire.call import Message, ToolCall, ToolResult
 
-
-def call(letter: str, call_id: str = "") -> ToolCall:
-    return ToolCall(call_id, letter.lower(), "{}", letter.encode())
+LIMITS = LoopLimits()
 
 
-def conversation(script: str) -> list[Message]:
-    """Return a conversation from letters: `u` a user's turn, `s` a system note, `t` the assistant talks, capital letters a step of
-    parallel calls (joined by `+`), each answered by a result; `>` before a step puts its result in the user's role."""
-    messages: list[Message] = []
-    for n, word in enumerate(script.split()):
-        plain = {"u": "user", "s": "system", "t": "assistant"}.get(word)
-        if plain:
-            messages.append(Message(b"", plain, ("words",)))
-            continue
-        letters = word.lstrip(">").split("+")
-        calls = tuple(call(letter, f"id{n}-{i}") for i, letter in enumerate(letters))
-        messages.append(Message(b"", "assistant", ("thought " + word,), calls))
-        results = tuple(ToolResult(c.id, b"result") for c in calls)
-        messages.append(Message(b"", "user" if word.startswith(">") else "tool", ("text",), tool_results=results))
+def call(name: str, arguments: str = "{}", id: str = "") -> ToolCall:
+    return ToolCall(id, name, arguments, jsonio.signature(name, arguments))
+
+
+def asked(*calls: ToolCall, said: str = "", item: bool = False) -> Message:
+    texts = (*([said] if said else []), *(text for one in calls for text in (one.name, one.arguments)))
+    return Message(b"", "assistant", texts, calls, item=item)
+
+
+def got(text: str, id: str = "", role: str = "tool", item: bool = False) -> Message:
+    return Message(b"", role, (text,) if text else (), tool_results=(ToolResult(id, text.encode()),), item=item)
+
+
+def human(text: str) -> Message:
+    return Message(b"", "user", (text,))
+
+
+def steps(*pairs: tuple[str, str], said: str = "") -> list[Message]:
+    """Return a conversation of calls of `bash`, each with its result."""
+    messages = [human("please")]
+    for n, (command, result) in enumerate(pairs):
+        messages += [asked(call("bash", command, f"c{n}"), said=said), got(result, f"c{n}")]
     return messages
 
 
-@pytest.mark.parametrize(
-    ("script", "count", "tools"),
-    [
-        ("", 0, ()),
-        ("u", 0, ()),
-        ("u t u", 0, ()),
-        ("u A", 1, ("a",)),
-        ("u A A A", 3, ("a",)),
-        ("u B A A A", 3, ("a",)),
-        ("u A A A B", 1, ("b",)),
-        ("u A B A B", 1, ("b",)),
-        ("u A A u A A", 2, ("a",)),
-        ("u A A u", 0, ()),
-        ("u A t A t A", 3, ("a",)),
-        ("u A s A", 2, ("a",)),
-        ("u >A >A >A >A", 4, ("a",)),
-        ("u A+B A+B A+B", 3, ("a", "b")),
-        ("u A+B B+A", 2, ("b", "a")),
-        ("u A+A A", 1, ("a",)),
-        ("u A+B A", 1, ("a",)),
-        ("u A+A A+A", 2, ("a",)),
-    ],
-)
-def test_counts_the_run_of_equal_steps_at_the_end(script: str, count: int, tools: tuple[str, ...]) -> None:
-    assert repeats(conversation(script)) == Repeat(count, tools)
-
-
-def test_a_message_sent_twice_counts_once() -> None:
-    once = conversation("u A A")
-    assert repeats([*once, *once[-2:]]).count == 2
-    assert repeats([*once, *once[1:]]).count == 2
-
-
-def test_calls_without_an_id_each_count() -> None:
-    assert repeats([Message(b"", "assistant", (), (call("A"),)) for _ in range(4)]) == Repeat(4, ("a",))
-
-
-def test_a_partly_repeated_message_counts_what_is_new_in_it() -> None:
-    messages = [
-        Message(b"", "assistant", (), (call("A", "1"),)),
-        Message(b"", "assistant", (), (call("A", "2"), call("B", "1"))),
-    ]
-    assert repeats(messages).count == 1
-
-
-class Untouched(list[Message]):
-    """A conversation that fails when it is read further back than `reach` messages."""
-
-    def __init__(self, messages: list[Message], reach: int) -> None:
-        super().__init__(messages)
-        self.reach = reach
-
-    def __reversed__(self):  # type: ignore[no-untyped-def]
-        for n, message in enumerate(super().__reversed__()):
-            assert n < self.reach, "read more than the tail"
-            yield message
-
-
-def test_reads_only_the_tail_of_a_long_conversation() -> None:
-    long = conversation("u " + "A " * 500 + "B C C")
-    assert repeats(Untouched(long, reach=6)).count == 2
+def found(messages: list[Message], limits: LoopLimits = LIMITS) -> tuple[str, str, int]:
+    detection = detect(messages, limits)
+    return detection.level, detection.rule, detection.count
 
 
 @pytest.mark.parametrize(
     ("count", "limits", "level"),
     [
-        (2, LoopLimits(3, 5), "none"),
-        (3, LoopLimits(3, 5), "warn"),
-        (4, LoopLimits(3, 5), "warn"),
-        (5, LoopLimits(3, 5), "block"),
-        (9, LoopLimits(3, 5), "block"),
-        (9, LoopLimits(3, 5, act="warn"), "warn"),
-        (9, LoopLimits(3, 5, act="nudge"), "nudge"),
-        (4, LoopLimits(3, 5, act="nudge"), "warn"),
-        (2, LoopLimits(5, 2), "block"),
-        (2, LoopLimits(5, 2, act="warn"), "warn"),
-        (0, LoopLimits(3, 5), "none"),
+        (1, LIMITS, "none"),
+        (2, LIMITS, "none"),
+        (3, LIMITS, "warn"),
+        (4, LIMITS, "nudge"),
+        (5, LIMITS, "block"),
+        (9, LIMITS, "block"),
+        (9, LoopLimits(act="warn"), "warn"),
+        (9, LoopLimits(act="nudge"), "nudge"),
+        (1, LoopLimits(warn=1, block=9), "warn"),
+        (1, LoopLimits(warn=1, block=1), "block"),
+        (2, LoopLimits(warn=5, block=2), "block"),
+        (9, LoopLimits(warn=10, block=20), "none"),
+        (10, LoopLimits(warn=10, block=20), "warn"),
     ],
 )
-def test_judges_by_the_limits(count: int, limits: LoopLimits, level: str) -> None:
-    found = judge(Repeat(count, ("a",)), limits)
-    assert (found.level, found.rule, found.count) == ((level, "identical", count) if level != "none" else ("none", "", 0))
-    assert found.since == max(0, found.count - 1)
+def test_equal_steps_in_a_row_are_counted_against_the_limits(count: int, limits: LoopLimits, level: str) -> None:
+    detection = detect(steps(*[("ls", "a b c")] * count), limits)
+    assert detection.level == level
+    assert detection == NOTHING or (detection.rule, detection.count, detection.since, detection.tools) == (
+        "identical",
+        count,
+        count - 1,
+        ("bash",),
+    )
 
 
-steps = st.lists(st.sampled_from(["u", "t", "s", "A", "B", "A+B", ">A"]), max_size=30)
+def test_evidence_holds_numbers_and_no_text_of_the_conversation() -> None:
+    assert detect(steps(*[("secret", "hidden")] * 3), LIMITS).evidence == "3 times in a row with the same arguments"
+    cycle = detect(steps(*[("secret one", "hidden"), ("quite another", "thing")] * 4), LIMITS).evidence
+    assert cycle == "6 steps in a row did again what was done before (6 exactly), with the same outcome"
 
 
-@given(steps)
-def test_a_new_human_turn_always_ends_it_and_one_more_step_adds_at_most_one(words: list[str]) -> None:
-    before = repeats(conversation(" ".join(words)))
-    assert repeats(conversation(" ".join([*words, "u"]))) == NO_REPEAT
-    after = repeats(conversation(" ".join([*words, "A"])))
-    assert after.count == (before.count + 1 if before.tools == ("a",) else 1)
+def test_no_conversation_is_no_loop() -> None:
+    assert detect([], LIMITS) == NOTHING
+    assert detect([human("hello"), Message(b"", "assistant", ("hello",))], LIMITS) == NOTHING
 
 
-@given(steps, st.integers(1, 40))
-def test_what_came_before_the_run_is_no_part_of_it(words: list[str], length: int) -> None:
-    script = " ".join([*words, "C", *["B"] * length])
-    assert repeats(conversation(script)) == Repeat(length, ("b",))
+def test_a_poll_whose_answers_change_runs_unharmed() -> None:
+    polls = steps(*[("status 17", f'{{"state": "running", "errors": 0, "progress": {n}}}') for n in range(59)])
+    assert all(detect(polls[: 1 + 2 * n], LIMITS) == NOTHING for n in range(60))
+
+
+def test_a_poll_is_worth_a_word_in_the_end_and_never_more() -> None:
+    polls = steps(*[("status 17", f"{n} % done") for n in range(90)])
+    assert found(polls) == ("warn", "polling", 60)
+    assert found(polls[: 1 + 2 * 59]) == ("none", "", 0)
+    assert found([*polls, asked(call("other"))]) == ("none", "", 0)
+
+
+def test_what_a_frame_adds_to_an_answer_is_no_news() -> None:
+    frame = "Chunk ID: {:06x}a\nWall time: 0.{:04} seconds\nProcess exited with code 0\nOutput:\nnothing to do"
+    assert found(steps(*[("make", frame.format(n * 7919, n)) for n in range(5)])) == ("block", "identical", 5)
+
+
+@pytest.mark.parametrize("period", [2, 3, 4, 5])
+def test_cycles_are_seen(period: int) -> None:
+    commands = ["ls", "cat readme", "grep -rn main", "pwd", "make all"][:period]
+    detection = detect(steps(*[(c, f"the answer to {c}") for c in commands] * 4), LIMITS)
+    assert (detection.level, detection.rule, detection.count) == ("block", "cycle", 3 * period + 1)
+
+
+def test_longer_cycles_than_are_looked_for_repeat_nothing() -> None:
+    commands = [(chr(97 + n) * 9, chr(110 + n) * 9) for n in range(5)]
+    assert found(steps(*commands * 4), LoopLimits(max_period=1)) == ("none", "", 0)
+    assert found(steps(*commands * 4))[0] == "block"
+
+
+def test_the_same_error_again_is_a_loop_whatever_is_changed_a_little() -> None:
+    queries = [
+        f"SELECT name FROM students WHERE town = '{town}' ORDER BY age"
+        for town in ("Rome", "Roma", "Romes", "Romae", "Rom", "Romi", "Romo")
+    ]
+    messages = steps(*[(query, "Error executing query: Table 'students' doesn't exist") for query in queries])
+    assert found(messages)[:2] in (("nudge", "same_error"), ("warn", "same_error"))
+    assert found(messages[:7]) == ("none", "", 0)
+
+
+def test_a_list_that_is_worked_through_is_no_loop() -> None:
+    deletes = [(f'{{"task": "t{n * 7177}"}}', '{"success": true}') for n in range(20)]
+    assert found(steps(*deletes)) == ("none", "", 0)
+    pages = [(f'{{"page": {n}}}', f"page {n} says " + chr(97 + n) * 40) for n in range(20)]
+    assert found(steps(*pages)) == ("none", "", 0)
+    silent = [
+        (f"mkdir -p /srv/{name}", "") for name in ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa")
+    ]
+    assert found(steps(*silent))[0] in ("none", "warn")
+
+
+def test_an_action_that_is_confirmed_may_be_meant() -> None:
+    pay = ('{"amount": 10000}', '{"success": true}')
+    assert [found(steps(*[pay] * n))[0] for n in range(1, 7)] == ["none", "none", "none", "warn", "block", "block"]
+    told: list[Message] = [human("pay it in ten parts")]
+    for n in range(11):
+        told += [asked(call("pay", pay[0]), said=f"Part {n} is done, {10 - n} to go."), got(pay[1])]
+    levels = [detect(told[: 1 + 2 * n], LIMITS).level for n in range(1, 12)]
+    assert levels == ["none"] * 7 + ["warn"] + ["nudge"] + ["block"] * 2
+
+
+def test_the_same_long_edit_again_is_no_progress_although_the_file_grows() -> None:
+    edit = "edit 1:1\n" + "\n".join(f"import some.package.of.many.Thing{n}" for n in range(20))
+    view = "\n".join(f"{n}: import some.package.of.many.Thing{n}" for n in range(60))
+    messages = steps(*[(edit, f"[File: x.java ({20 * n} lines total)]\n{view}") for n in range(1, 12)])
+    assert found(messages)[0] in ("warn", "nudge")
+
+
+@pytest.mark.parametrize("role", ["tool", "user"])
+def test_results_end_no_loop_whichever_role_carries_them(role: str) -> None:
+    messages = [m if not m.tool_results else dataclasses.replace(m, role=role, seen={}) for m in steps(*[("ls", "x")] * 5)]
+    assert found(messages) == ("block", "identical", 5)
+
+
+def test_a_turn_of_the_human_starts_anew() -> None:
+    messages = [*steps(*[("ls", "x")] * 5), human("try something else")]
+    assert found(messages) == ("none", "", 0)
+    assert found([*messages, *steps(*[("ls", "x")] * 3)[1:]])[0] == "warn"
+
+
+def test_words_and_notes_between_end_no_loop() -> None:
+    messages = steps(*[("ls", "x")] * 3)
+    messages.insert(3, Message(b"", "system", ("be brief",)))
+    messages.insert(5, Message(b"", "assistant", ("let me see",)))
+    assert found(messages) == ("warn", "identical", 3)
+
+
+def test_what_a_client_says_after_each_result_is_no_human() -> None:
+    messages: list[Message] = [human("go")]
+    for n in range(6):
+        messages += [asked(call("ls", "{}", f"c{n}")), got("x", f"c{n}"), human("Continue with the tool results.")]
+    assert found(messages) == ("block", "identical", 6)
+    assert found(messages[:7]) == ("none", "", 0), "twice may still be a human"
+    assert found([*messages, human("no, stop")]) == ("none", "", 0)
+
+
+@pytest.mark.parametrize("head", ["Observation: ", "[Tool result]\n", "<tool_response>", "OUTPUT:\n"])
+def test_results_in_the_words_of_a_human_are_results(head: str) -> None:
+    messages: list[Message] = [human("find the file")]
+    for _ in range(5):
+        messages += [Message(b"", "assistant", ("Thought: look.\nAction: search[file]",)), human(head + "nothing there")]
+    assert found(messages) == ("block", "identical", 5)
+    assert detect(messages, LIMITS).names == ""
+
+
+def test_done_said_again_and_again_is_a_loop() -> None:
+    messages: list[Message] = [human("go")]
+    for _n in range(9):
+        messages += [Message(b"", "assistant", ("All tasks are done. TERMINATE",)), human("Please continue, or say TERMINATE.")]
+    assert found(messages)[0] == "block"
+
+
+def test_words_that_are_nearly_the_same_are_named_so() -> None:
+    messages: list[Message] = [human("go")]
+    for n in range(9):
+        said = f"Action: run[python solve.py --attempt {n} --input data.csv --output out.csv]"
+        messages += [Message(b"", "assistant", (said,)), human("Observation: error: cannot open data.csv")]
+    assert found(messages)[1] == "said"
+
+
+# --- what may come twice --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_message_sent_twice_counts_once() -> None:
+    once = steps(*[("ls", "x")] * 2)
+    assert found([*once, *once[-2:]], LoopLimits(warn=2)) == ("warn", "identical", 2)
+    assert found([*once, *once[1:]], LoopLimits(warn=2)) == ("warn", "identical", 2)
 
 
 def test_servers_that_number_every_call_alike_hide_no_loop() -> None:
-    steps = [Message(b"", "assistant", (), (call("A", "call_0"),)) for _ in range(6)]
-    assert repeats(steps).count == 5
-    assert repeats(steps[:2]).count == 1
+    messages = [m for _ in range(6) for m in (asked(call("ls", "{}", "call_0")), got("x", "call_0"))]
+    assert found(messages) == ("block", "identical", 5)
 
 
-def items(script: str) -> list[Message]:
-    """Return a conversation in items: `u` a user's turn, `r` reasoning, `t` words, others a step, whose calls and results are items."""
-    messages: list[Message] = []
-    for n, word in enumerate(script.split()):
-        role = {"u": "user", "r": "reasoning", "t": "assistant"}.get(word)
-        if role:
-            messages.append(Message(b"", role, ("words",), item=True))
-            continue
-        calls = [call(letter, f"id{n}-{i}") for i, letter in enumerate(word.split("+"))]
-        messages += [Message(b"", "assistant", (), (one,), item=True) for one in calls]
-        messages += [Message(b"", "tool", (), tool_results=(ToolResult(one.id, b"result"),), item=True) for one in calls]
+def test_calls_without_an_id_each_count() -> None:
+    assert found([asked(call("ls")) for _ in range(4)]) == ("nudge", "identical", 4)
+
+
+def test_arguments_that_are_no_json_and_look_alike_names_are_what_they_are() -> None:
+    assert found(steps(*[("{not json", "x")] * 5)) == ("block", "identical", 5)
+    names = ["paypal", "p\u0430ypal"]
+    messages = [m for n in range(8) for m in (asked(call(names[n % 2], "{}")), got(f"{n} other"))]
+    assert found(messages) == ("none", "", 0)
+
+
+def test_one_message_of_very_many_calls_and_a_very_long_history_cost_a_window() -> None:
+    many = [asked(*[call("ls", f'{{"n": {n}}}') for n in range(500)]), got("x")] * 3
+    assert found(many)[0] == "warn"
+    long = steps(*[(f"step {chr(97 + n % 26)} {n}", f"answer {n}") for n in range(5000)])
+    seen = {id(m) for m in long if m.seen}
+    assert not seen
+    assert found(long) == ("none", "", 0)
+    assert sum(bool(m.seen) for m in long) <= 2 * 21 + 1
+
+
+def test_a_run_is_looked_at_up_to_a_length() -> None:
+    assert found(steps(*[("ls", "x")] * 200)) == ("block", "identical", LONGEST + 1)
+    near = [(f"SELECT name FROM students WHERE town = 'Rom{chr(97 + n)}'", "Error: no such table: students") for n in range(60)]
+    assert detect(steps(*near), LIMITS).count <= 25
+
+
+def items(*pairs: tuple[str, str]) -> list[Message]:
+    messages = [human("please")]
+    for n, (command, result) in enumerate(pairs):
+        names = command.split("+")
+        messages += [asked(call(name, "{}", f"c{n}{name}"), item=True) for name in names]
+        messages.insert(-1, Message(b"", "reasoning", (), item=True))
+        messages += [got(result, f"c{n}{name}", item=True) for name in names]
     return messages
 
 
-@pytest.mark.parametrize(
-    ("script", "count", "tools"),
-    [
-        ("u A A A", 3, ("a",)),
-        ("u A+B A+B A+B", 3, ("a", "b")),
-        ("u r A+B r B+A r A+B", 3, ("a", "b")),
-        ("u A+A A+A", 2, ("a",)),
-        ("u A+B A", 1, ("a",)),
-        ("u A t A", 2, ("a",)),
-        ("A+B", 1, ("a", "b")),
-        ("A u A", 1, ("a",)),
-        ("A u", 0, ()),
-    ],
+def test_calls_that_are_items_of_one_step_count_together() -> None:
+    assert found(items(*[("a+b", "x"), ("b+a", "x")] * 2)) == ("nudge", "identical", 4)
+    assert detect(items(*[("a+b", "x")] * 3), LIMITS).tools == ("a", "b")
+    assert found([m for m in items(*[("a+b", "x")] * 3) if m.role != "user"]) == ("warn", "identical", 3)
+    assert found(items(("a+b", "x"), ("a", "x"), ("a+b", "x"))) == ("none", "", 0)
+
+
+# --- what must change nothing ---------------------------------------------------------------------------------------------------------
+
+WORDS = st.lists(
+    st.tuples(
+        st.lists(st.sampled_from(["ls", "cat a", "cat b", "grep x"]), min_size=1, max_size=3),
+        st.sampled_from(["", "ok", "error: no", "text"]),
+    ),
+    max_size=12,
 )
-def test_calls_that_are_items_of_one_step_count_together(script: str, count: int, tools: tuple[str, ...]) -> None:
-    assert repeats(items(script)) == Repeat(count, tools)
 
 
-def test_reasoning_between_the_calls_of_a_step_does_not_part_them() -> None:
-    step = [m for m in items("A+B") if m.tool_calls]
-    thought = Message(b"", "reasoning", (), item=True)
-    results = items("A+B")[2:]
-    assert repeats([step[0], thought, step[1], *results]) == Repeat(1, ("a", "b"))
+def conversation(script: list[tuple[list[str], str]], turned: bool = False) -> list[Message]:
+    messages = [human("please")]
+    for n, (commands, result) in enumerate(script):
+        calls = [call("bash", command, f"c{n}-{k}") for k, command in enumerate(commands)]
+        results = [got(f"{result} of {c.arguments}", c.id) for c in calls]
+        if turned:
+            calls.reverse()
+            results.reverse()
+        messages += [asked(*calls, said="hm"), *results]
+    return messages
+
+
+def told(messages: list[Message]) -> tuple[object, ...]:
+    detection = detect(messages, LIMITS)
+    return (detection.level, detection.rule, detection.count, detection.since, set(detection.tools))
+
+
+@given(WORDS)
+@settings(deadline=None)
+def test_the_memo_is_a_cache_and_nothing_else(script: list[tuple[list[str], str]]) -> None:
+    messages = conversation(script)
+    warm = [detect(messages[:n], LIMITS) for n in range(len(messages) + 1)]
+    assert [detect([dataclasses.replace(m, seen={}) for m in messages[:n]], LIMITS) for n in range(len(messages) + 1)] == warm
+
+
+@given(WORDS)
+@settings(deadline=None)
+def test_the_order_of_parallel_calls_changes_nothing(script: list[tuple[list[str], str]]) -> None:
+    assert told(conversation(script)) == told(conversation(script, turned=True))
+
+
+@given(WORDS, st.integers(0, 12))
+@settings(deadline=None)
+def test_history_that_is_sent_again_counts_once(script: list[tuple[list[str], str]], at: int) -> None:
+    messages = conversation(script)
+    assert told([*messages, *messages[1 + at :]]) == told(messages)
+
+
+@given(WORDS)
+@settings(deadline=None)
+def test_a_new_turn_of_the_human_ends_every_loop(script: list[tuple[list[str], str]]) -> None:
+    assert detect([*conversation(script), human("something new")], LIMITS) == Detection()
+
+
+@given(WORDS, st.randoms())
+@settings(deadline=None)
+def test_no_order_of_messages_is_too_strange(script: list[tuple[list[str], str]], random: object) -> None:
+    messages = conversation(script)
+    random.shuffle(messages)  # type: ignore[attr-defined]
+    assert detect(messages, LIMITS).level in ("none", "warn", "nudge", "block")

@@ -158,5 +158,5 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     turn(stage, "", HUMAN, calls=(A,), id="x" * 300)
     turn(stage, "", HUMAN, calls=(A,) * 65, id="many")
     turn(stage, "", HUMAN, calls=(A,), id="failed", served=False)
-    assert [id for _, id in stage._runs] == ["r3", "r4"]
+    assert [id for _, id in stage._trails] == ["r3", "r4"]
     assert turn(stage, "r0", RESULT) == 0
