@@ -81,6 +81,7 @@ def test_a_sub_agent_counts_on_the_same_session(clients: Clients, served: Watche
     assert [outcome(r) for r in records] == [FINE] * 3
     assert {r["session"] for r in records} == {f"tester/{shown['session_id']}"}
     assert [r["parent"] for r in records] == ["", shown["session_id"], ""]
+    assert {r["run"] for r in records} == {f"tester/{shown['session_id']}"}
 
 
 def test_what_it_counts_is_what_the_ledger_counts(clients: Clients, served: Watched) -> None:
