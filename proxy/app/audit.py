@@ -6,17 +6,30 @@ Every record holds what its settle charged to each counter, so the ledger alone 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from proxy.budget.port import Ended
+from proxy.app.balances import AT_ONCE, Board
+from proxy.app.drift import Difference, Sums, differences, windows
+from proxy.budget.port import Balance, BudgetStore, Ended
 from proxy.engine.ports import StoreError
 from proxy.engine.record import Record
+from proxy.money import NANOS
+from proxy.telemetry.charges import Charges
 from proxy.telemetry.query import Journal
 
+if TYPE_CHECKING:
+    from proxy.app.house import House
+
 log = logging.getLogger("fleetgate.audit")
+EVERY_S = 60.0
+"""How often the server compares."""
+WAIT_S = 2.0
+"""How long records and settles that are under way have to arrive."""
+PAUSE_S = 0.01
 EXPIRED = "expired"
 """The outcome of a hold that a sweep ended."""
 _ABOUT = ("agent", "team", "session", "run", "model", "provider", "key_id", "protocol")
@@ -65,3 +78,87 @@ def _facts(about: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         return {}
     return {name: found[name] for name in _ABOUT if isinstance(found.get(name), str)}
+
+
+class Audit:
+    """Compares the counters of a store with the records of a ledger, without stopping either.
+
+    Args:
+        journal: the ledger.
+        store: the counters.
+        board: which counters exist besides those that records name.
+    """
+
+    def __init__(self, journal: Charges, store: BudgetStore, board: Callable[[], Board]) -> None:
+        self._journal, self._store, self._board = journal, store, board
+        self.sums = Sums()
+        self.skipped: dict[str, int] = {}
+        self.audited = 0
+
+    async def look(self, now: Callable[[], float], wait_s: float) -> list[Difference]:
+        """Look once: at the records, the store, and the records again, `wait_s` apart. Raises StoreError."""
+        await self.read()
+        before, began = dict(self.sums.amounts), now()
+        await asyncio.sleep(wait_s)
+        balances = await self._balances(await self._counters(before, began), began)
+        await asyncio.sleep(wait_s)
+        await self.read()
+        sure = self._sure(balances, now())
+        self.audited = len(sure)
+        return differences(before, balances, self.sums.amounts, sure)
+
+    async def read(self) -> None:
+        """Read the records that were written since. Raises StoreError."""
+        more = True
+        while more:
+            more = await asyncio.to_thread(self.sums.read, self._journal)
+            await asyncio.sleep(PAUSE_S)
+
+    async def _counters(self, charged: Iterable[str], now: float) -> list[str]:
+        """Return the counters to compare: those that records name, and those that calls would touch now."""
+        board = self._board()
+        known = await board.fleet(list(board.files.directory.agents.values()), now)
+        self.skipped = {}
+        return self._sure(dict.fromkeys([*charged, *(claim.counter for claim in known if claim.unit != "concurrency")]), now)
+
+    def _sure(self, counters: Iterable[str], now: float) -> list[str]:
+        """Return those of which one can say what they should be, and count the others by the reason."""
+        found, current = [], windows(now)
+        for counter in counters:
+            why = self.sums.why_not(counter, now, current)
+            if not why:
+                found.append(counter)
+            else:
+                self.skipped[why] = self.skipped.get(why, 0) + 1
+        return found
+
+    async def _balances(self, counters: Sequence[str], now: float) -> dict[str, Balance]:
+        found: dict[str, Balance] = {}
+        for start in range(0, len(counters), AT_ONCE):
+            found |= await self._store.balances(counters[start : start + AT_ONCE], now)
+        return found
+
+
+async def watch(house: House) -> None:
+    """Show the drift of `house` in its metrics, again and again until cancelled. Without any while nobody can say."""
+    if not isinstance(house.journal, Charges):
+        return
+    audit = Audit(house.journal, house.stores.budget, lambda: house.board)
+    while True:
+        try:
+            found = await audit.look(house.clock.now, WAIT_S)
+            known = not audit.sums.missing and not house.journal_problem()
+            house.metrics.drift(drift(found) if known else {})
+            audit.sums.forget(house.clock.now())
+        except StoreError as e:
+            house.metrics.drift({})
+            log.error("counters and records cannot be compared: %s", e)
+        await asyncio.sleep(EVERY_S)
+
+
+def drift(found: Iterable[Difference]) -> dict[str, float]:
+    """Return the sum of the absolute differences by unit, dollars for `usd`; 0 for the units that have none."""
+    total = dict.fromkeys(("usd", "tokens", "input_tokens", "output_tokens", "requests"), 0)
+    for difference in found:
+        total[difference.unit] = total.get(difference.unit, 0) + abs(difference.over)
+    return {unit: amount / NANOS if unit == "usd" else amount for unit, amount in total.items()}

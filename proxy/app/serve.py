@@ -22,7 +22,7 @@ from aiohttp import web
 
 from proxy import __version__
 from proxy.admin.api import build_admin
-from proxy.app import build, quickstart, tuning
+from proxy.app import audit, build, quickstart, tuning
 from proxy.app.house import House
 from proxy.app.me import Me
 from proxy.app.views import admin_views
@@ -81,7 +81,15 @@ async def serve(options: Options, env: Mapping[str, str], say: Callable[[str], N
         )
         if options.quickstart:
             say(quickstart.banner(files.settings, quickstart.Example(url, key, agent, model), root is not None))
-        await _until_stopped(stop, [_watch(house, options, env), _keys(house), _control(house), _sweep(house), house.gauges.run()])
+        work = [
+            _watch(house, options, env),
+            _keys(house),
+            _control(house),
+            _sweep(house),
+            house.gauges.run(),
+            audit.watch(house),
+        ]
+        await _until_stopped(stop, work)
         say("stopping: no new requests; running ones finish")
         house.drain()
         await server.stop(files.settings.limits.drain_s)

@@ -21,6 +21,7 @@ from proxy.app import build
 from proxy.app.balances import NOTHING, Board, agent_of, balance_json, balances
 from proxy.app.build import Files
 from proxy.app.storage import open_stores, reading
+from proxy.cli.audit import audit
 from proxy.cli.bars import Look, render, title
 from proxy.engine.ports import StoreError
 from proxy.globs import matcher
@@ -45,6 +46,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     p.add_argument("--name", metavar="GLOB", help="only budgets of this name")
     p.add_argument("--json", action="store_true")
     p.add_argument("--watch", type=_seconds, nargs="?", const=WATCH_S, metavar="SECONDS", help="show it again and again (every 2 seconds)")
+    p.add_argument("--audit", action="store_true", help="compare every counter with what the records say; 1 when they differ")
     p.set_defaults(run=_budgets)
 
 
@@ -60,6 +62,8 @@ def _seconds(text: str) -> float:
 
 def _budgets(args: argparse.Namespace) -> int:
     files = build.read(args.config, os.environ, simulate=True)
+    if args.audit:
+        return audit(files, as_json=args.json)
     read = _reader(args, files)
     if args.watch is None:
         sys.stdout.write(_page(args, read()) + "\n")
@@ -129,7 +133,7 @@ def _asked(files: Files) -> Balances:
     """Return the balances that the running server's admin port tells. Raises ValueError when it does not."""
     listen = files.settings.listen
     where = f"{listen.admin_host}:{listen.admin_port}"
-    why = f"store memory: is the server's own, so its admin port is asked ({where})"
+    why = f"store {files.settings.store.kind}: is read by the server, so its admin port is asked ({where})"
     token = os.environ.get("FLEETGATE_ADMIN_TOKEN")
     connection = http.client.HTTPConnection(listen.admin_host, listen.admin_port, timeout=_ASK_S)
     try:

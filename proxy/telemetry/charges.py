@@ -23,12 +23,13 @@ MOST_RECENT = 100_000
 class Charged(NamedTuple):
     """The sums over some records.
 
-    `amounts` by counter; `last` when each counter was last charged, UTC seconds; `upto` the last of those records in the order of writing,
-    0 for none; `missing` whether records before them are gone or were never read.
+    `amounts` by counter; `first` and `last` when each counter was first and last charged, UTC seconds; `upto` the last of those records in
+    the order of writing, 0 for none; `missing` whether records before them are gone or were never read.
     """
 
     upto: int
     amounts: dict[str, int]
+    first: dict[str, float]
     last: dict[str, float]
     missing: bool = False
 
@@ -73,7 +74,7 @@ class Charges(Protocol):
 
 
 _CHARGED = """
-SELECT value ->> 0, sum(value ->> 2), max(time) FROM records, json_each(charges)
+SELECT value ->> 0, sum(value ->> 2), min(time), max(time) FROM records, json_each(charges)
 WHERE seq > ?1 AND seq <= ?2 AND charges <> '[]' GROUP BY 1
 """
 _UPTO = "SELECT max(seq) FROM (SELECT seq FROM records WHERE seq > ? ORDER BY seq LIMIT ?)"
@@ -90,9 +91,9 @@ def charged(path: str | Path, after: int, most: int = STEP) -> Charged:
     with reading(path) as db:
         (upto,) = db.execute(_UPTO, (after, most)).fetchone()
         if upto is None:
-            return Charged(0, {}, {})
+            return Charged(0, {}, {}, {})
         rows = db.execute(_CHARGED, (after, upto)).fetchall()
-    return Charged(upto, {r[0]: r[1] for r in rows}, {r[0]: r[2] for r in rows})
+    return Charged(upto, {r[0]: r[1] for r in rows}, {r[0]: r[2] for r in rows}, {r[0]: r[3] for r in rows})
 
 
 def recent(path: str | Path, since: float, now: float) -> Recent:
@@ -118,14 +119,38 @@ def charged_since(path: str | Path) -> float:
 
 def summed(records: Iterable[Record], upto: int, *, missing: bool) -> Charged:
     """Return the sums over records in memory, the last of them number `upto`."""
-    amounts, last = dict[str, int](), dict[str, float]()
+    amounts, first, last = dict[str, int](), dict[str, float](), dict[str, float]()
     for record in records:
         for counter, _, amount in record.charges:
             amounts[counter] = amounts.get(counter, 0) + amount
+            first[counter] = min(first.get(counter, record.time), record.time)
             last[counter] = max(last.get(counter, 0.0), record.time)
-    return Charged(upto, amounts, last, missing)
+    return Charged(upto, amounts, first, last, missing)
 
 
 def parts_of(records: Iterable[Record], counter: str) -> list[Part]:
     """Return what `parts` does, from records in memory."""
     return [Part(r.id, r.time, r.outcome, unit, amount, r.cost) for r in records for name, unit, amount in r.charges if name == counter]
+
+
+class ChargesFile:
+    """The charges of the ledger in the file at `path`, for readers that write nothing."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = path
+
+    def charged(self, after: int, most: int = STEP) -> Charged:
+        """See `Charges`."""
+        return charged(self._path, after, most)
+
+    def recent(self, since: float, now: float) -> Recent:
+        """See `Charges`."""
+        return recent(self._path, since, now)
+
+    def parts(self, counter: str) -> list[Part]:
+        """See `Charges`."""
+        return parts(self._path, counter)
+
+    def charged_since(self) -> float:
+        """See `Charges`."""
+        return charged_since(self._path)

@@ -45,7 +45,7 @@ _SIZES = (128, 32, 8, 1)
 _SQL = {size: schema.insert_sql(size) for size in _SIZES}
 
 
-class Ledger:
+class Ledger(charges.ChargesFile):
     """The ledger in a SQLite file. `record` belongs to the event loop's thread; reading is safe in any."""
 
     name = "ledger"
@@ -56,6 +56,7 @@ class Ledger:
         Raises:
             StoreError: the file cannot be opened, or its ledger is newer than this release.
         """
+        super().__init__(path)
         self.path = Path(path)
         self._max, self._close_timeout_s = max_queue, close_timeout_s
         self._queue: deque[Record] = deque()
@@ -126,22 +127,6 @@ class Ledger:
     def one(self, record_id: str) -> Record | None:
         """Return the record with this id."""
         return query.one(self.path, record_id)
-
-    def charged(self, after: int, most: int = charges.STEP) -> charges.Charged:
-        """See `telemetry.charges.Charges`."""
-        return charges.charged(self.path, after, most)
-
-    def recent(self, since: float, now: float) -> charges.Recent:
-        """See `telemetry.charges.Charges`."""
-        return charges.recent(self.path, since, now)
-
-    def parts(self, counter: str) -> list[charges.Part]:
-        """See `telemetry.charges.Charges`."""
-        return charges.parts(self.path, counter)
-
-    def charged_since(self) -> float:
-        """See `telemetry.charges.Charges`."""
-        return charges.charged_since(self.path)
 
     # --- the writer's thread -----------------------------------------------------------------------------------------------
 

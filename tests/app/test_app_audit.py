@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
-from proxy.app.audit import swept
-from proxy.budget.port import Ended
+from proxy.app.audit import EVERY_S, Audit, swept, watch
+from proxy.app.balances import Board
+from proxy.app.drift import Difference
+from proxy.budget.port import Claim, Ended, Held
 from proxy.engine.ports import StoreError
 from proxy.engine.record import Record
-from proxy.telemetry.ledger import MemoryLedger
+from proxy.stores.memory import MemoryBudget
+from proxy.stores.sqlite import SqliteBudget
+from proxy.telemetry.charges import STEP, Charged
+from proxy.telemetry.ledger import Ledger, MemoryLedger
 from proxy.telemetry.query import ALL, By, Filter, Group
 
 NOW = 1_795_600_000.0
@@ -43,6 +54,9 @@ class Unreadable(MemoryLedger):
     def one(self, record_id: str) -> Record | None:
         raise StoreError("gone")
 
+    def charged(self, after: int, most: int = STEP) -> Charged:
+        raise StoreError("gone")
+
     def rows(self, where: Filter = ALL) -> list[Record]:
         raise AssertionError
 
@@ -53,3 +67,120 @@ class Unreadable(MemoryLedger):
 def test_a_ledger_that_cannot_be_read_costs_no_record() -> None:
     (record,) = swept([Ended("h1", ((CAP, "usd", 7),))], Unreadable(), NOW)
     assert record.charges == ((CAP, "usd", 7),)
+
+
+class NoBoard:
+    """A board of a fleet without agents."""
+
+    files = SimpleNamespace(directory=SimpleNamespace(agents={}))
+
+    async def fleet(self, grants: object, now: float) -> list[Claim]:
+        return []
+
+
+def written(ledger: Ledger) -> None:
+    while ledger.depth:
+        time.sleep(0.001)
+
+
+async def look(ledger: Ledger, store: SqliteBudget) -> list[Difference]:
+    await asyncio.to_thread(written, ledger)
+    return await Audit(ledger, store, lambda: cast(Board, NoBoard())).look(lambda: NOW, 0.0)
+
+
+def charged(number: int, amount: int) -> Record:
+    return Record(f"h{number}", NOW, outcome="ok", cost=amount, charges=((CAP, "usd", amount), (CALLS, "requests", 1)))
+
+
+def test_after_a_crash_the_records_still_say_what_the_counters_say(tmp_path: Path) -> None:
+    claims = (Claim(CAP, "usd", 1000, 100, NOW + 1e6), Claim(CALLS, "requests", 10, 1, NOW + 1e6))
+
+    async def body() -> None:
+        store, ledger = SqliteBudget(tmp_path / "f.db"), Ledger(tmp_path / "f.db")
+        for number in range(4):
+            assert isinstance(await store.reserve(f"h{number}", claims, NOW, NOW + 60), Held)
+        await store.settle("h0", {"usd": 30, "requests": 1}, NOW)
+        ledger.record(charged(0, 30))
+        await store.release("h1", NOW)
+        ledger.record(Record("h1", NOW, outcome="client_gone"))
+        ledger.record(charged(2, 40))  # its settle was lost, and of the fourth nothing is left
+        assert [d.over for d in await look(ledger, store)] == [-40, -1]
+        ended = await store.sweep(NOW + 61)
+        assert {hold.hold_id for hold in ended} == {"h2", "h3"}
+        for record in swept(ended, ledger, NOW + 61):
+            ledger.record(record)
+        assert await look(ledger, store) == []
+        assert (await store.balances([CAP, CALLS], NOW))[CAP] == (230, 0)
+        assert {r.id: r.charges[0][2] for r in ledger.rows() if r.outcome == "expired"} == {"h2+": 60, "h3": 100}
+        await store.reserve("h5", claims, NOW, NOW + 60)
+        await store.settle("h5", {"usd": 7, "requests": 1}, NOW)
+        assert [(d.counter, d.over) for d in await look(ledger, store)] == [(CAP, 7), (CALLS, 1)], "a record was lost"
+        await ledger.close()
+        await store.close()
+
+    asyncio.run(body())
+
+
+def test_under_load_no_look_sees_a_difference(tmp_path: Path) -> None:
+    claims = (Claim(CAP, "usd", None, 100, NOW + 1e6),)
+
+    async def body() -> None:
+        store, ledger = SqliteBudget(tmp_path / "f.db"), Ledger(tmp_path / "f.db")
+        audit = Audit(ledger, store, lambda: cast(Board, NoBoard()))
+        busy = True
+
+        async def load(name: str) -> None:
+            number = 0
+            while busy:
+                hold = f"{name}{number}"
+                number += 1
+                await store.reserve(hold, claims, NOW, NOW + 60)
+                ledger.record(Record(hold, NOW, cost=number, charges=((CAP, "usd", number),)))
+                await store.settle(hold, {"usd": number}, NOW)
+
+        tasks = [asyncio.ensure_future(load(name)) for name in "abcd"]
+        for _ in range(3):
+            assert await audit.look(lambda: NOW, 0.3) == []
+        busy = False
+        await asyncio.gather(*tasks)
+        assert audit.sums.amounts[CAP] > 0
+        assert await look(ledger, store) == []
+        await ledger.close()
+        await store.close()
+
+    asyncio.run(body())
+
+
+def test_a_server_shows_its_drift(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, float]] = []
+    journal, store = MemoryLedger(max_records=2), MemoryBudget()
+    house = SimpleNamespace(
+        journal=journal,
+        stores=SimpleNamespace(budget=store),
+        board=NoBoard(),
+        clock=SimpleNamespace(now=lambda: NOW),
+        metrics=SimpleNamespace(drift=shown.append),
+        journal_problem=lambda: "",
+    )
+
+    async def rest(seconds: float) -> None:
+        if seconds != EVERY_S:
+            return
+        if len(shown) == 3:
+            raise asyncio.CancelledError
+        journal.record(charged(len(shown), 2 * 10**9))
+
+    monkeypatch.setattr("proxy.app.audit.asyncio.sleep", rest)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(watch(cast(Any, house)))
+    assert [found.get("usd") for found in shown] == [0, 2, 4]
+    assert shown[1]["requests"] == 1
+    house.journal = Unreadable(max_records=1)
+    shown.clear()
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(watch(cast(Any, house)))
+    assert shown == [{}, {}, {}], "nobody can say"
+
+
+def test_a_ledger_that_cannot_add_up_is_not_audited() -> None:
+    asyncio.run(watch(cast(Any, SimpleNamespace(journal=object()))))

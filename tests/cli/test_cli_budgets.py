@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -136,6 +138,40 @@ def test_metrics_show_them_within_seconds(proxy: Proxy) -> None:
         time.sleep(0.2)
     assert 'fleetgate_budget_used_ratio{budget="each",scope="agent=clerk",unit="requests"} 0.06' in text
     assert 'budget="talk"' not in text, "sessions come and go: a series for each would never end"
+
+
+def sqlite(proxy: Proxy, *statements: str) -> None:
+    with closing(sqlite3.connect(proxy.folder / "fleetgate.db", isolation_level=None)) as db:
+        for statement in statements:
+            db.execute(statement)
+
+
+def test_the_audit_compares_every_counter_with_the_records(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.cli.audit.WAIT_S", 0.2)
+    if "memory" in proxy.config.read_text():
+        done = budgets(proxy, "--audit")
+        assert (done.code, done.out) == (1, "")
+        assert "fleetgate_budget_drift" in done.err
+        return
+    done = budgets(proxy, "--audit", "--json")
+    assert (done.code, done.json["differences"]) == (0, [])
+    assert done.json["audited"] == 5
+    text = budgets(proxy, "--audit")
+    assert (text.code, text.out.splitlines()[-1]) == (0, "no difference")
+    month = next(b["counter"] for b in budgets(proxy, "--json").json if b["name"] == "all")
+    change = f"UPDATE budget_counters SET spent = spent + %d WHERE counter = '{month}'"
+    version = "UPDATE counters SET value = value + 1 WHERE name = 'budget'"
+    sqlite(proxy, change % 7, version)
+    done = budgets(proxy, "--audit", "--json")
+    assert done.code == 1
+    (found,) = done.json["differences"]
+    assert (found["counter"], found["unit"], found["over"], found["first"]) == (month, "usd", 7, "")
+    done = budgets(proxy, "--audit")
+    assert done.code == 1
+    assert "0.000000007 USD" in done.out
+    assert f"{month}: a hold was charged that left no record" in done.out
+    sqlite(proxy, change % -7, version)
+    assert budgets(proxy, "--audit").code == 0
 
 
 def test_a_memory_store_without_a_server_says_who_was_asked(tmp_path: Any) -> None:
