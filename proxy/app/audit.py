@@ -20,6 +20,7 @@ from proxy.engine.record import Record
 from proxy.money import NANOS
 from proxy.telemetry.charges import Charges
 from proxy.telemetry.query import Journal
+from proxy.telemetry.schema import SECOND
 
 if TYPE_CHECKING:
     from proxy.app.house import House
@@ -57,7 +58,7 @@ def _expired(hold: Ended, known: Record | None, now: float) -> Record:
     for counter, unit, amount in (*hold.charged, *((c, u, -a) for c, u, a in said)):
         charges[counter, unit] = charges.get((counter, unit), 0) + amount
     return Record(
-        id=hold.hold_id,
+        id=hold.hold_id if known is None else hold.hold_id + SECOND,
         time=now,
         **_facts(hold.about),
         outcome=EXPIRED,

@@ -113,6 +113,18 @@ class FileJournal:
         """See `Charges.recent`."""
         return charges.recent(self.now(), since, until)
 
+    def charged(self, after: int, most: int = charges.STEP) -> charges.Charged:
+        """See `Charges.charged`."""
+        return charges.charged(self.now(), after, most)
+
+    def parts(self, counter: str) -> list[charges.Part]:
+        """See `Charges.parts`."""
+        return charges.parts(self.now(), counter)
+
+    def charged_since(self) -> float:
+        """See `Charges.charged_since`."""
+        return charges.charged_since(self.now())
+
 
 class StreamJournal(FileJournal):
     """The ledger in a Redis stream, read from an index of it."""
@@ -124,3 +136,7 @@ class StreamJournal(FileJournal):
     def now(self) -> Path:
         """Return the index, brought up to date."""
         return self._index.now()
+
+    def charged(self, after: int, most: int = charges.STEP) -> charges.Charged:
+        """See `Charges.charged`; records that the stream let go of are missing."""
+        return super().charged(after, most)._replace(missing=self._index.missing)

@@ -13,9 +13,9 @@ from proxy.app.audit import WAIT_S, Audit
 from proxy.app.balances import Board
 from proxy.app.build import Files
 from proxy.app.drift import Difference, Parting, lasting, parting
+from proxy.app.storage import open_stores, reading
 from proxy.money import dollars
-from proxy.stores.open import open_store
-from proxy.telemetry.charges import ChargesFile
+from proxy.telemetry.charges import Charges
 from proxy.telemetry.tables import count, table
 
 EXPLAINED = 20
@@ -29,20 +29,20 @@ _WHY = {
 
 def audit(files: Files, *, as_json: bool) -> int:
     """Audit the store of `files`, print what differs and return the exit code. Raises StoreError, ValueError."""
-    path = files.settings.store.path
-    if path is None:
-        kind = files.settings.store.kind
-        raise ValueError(f"store {kind}: only the server can audit it; look at fleetgate_budget_drift on its admin port")
-    journal = ChargesFile(path)
-    done, found = asyncio.run(_audit(files, journal))
-    shown = [(d, parting(d, journal.parts(d.counter)) if i < EXPLAINED else Parting("", "")) for i, d in enumerate(found)]
+    if files.settings.store.kind == "memory":
+        raise ValueError("store memory: only the server can audit it; look at fleetgate_budget_drift on its admin port")
+    with reading(files.settings.store) as journal:
+        done, found = asyncio.run(_audit(files, journal))
+        if done.sums.missing:
+            raise ValueError("the ledger has let go of records (they were shipped, or too many), so nobody can say what counters should be")
+        shown = [(d, parting(d, journal.parts(d.counter)) if i < EXPLAINED else Parting("", "")) for i, d in enumerate(found)]
     sys.stdout.write(_json(done, shown) if as_json else _text(done, shown))
     return 1 if found else 0
 
 
-async def _audit(files: Files, journal: ChargesFile) -> tuple[Audit, list[Difference]]:
+async def _audit(files: Files, journal: Charges) -> tuple[Audit, list[Difference]]:
     """Look once, and where something differs once more: only what stays is believed."""
-    stores, board = open_store(f"sqlite:{files.settings.store.path}"), Board(files)
+    stores, board = open_stores(files.settings.store), Board(files)
     try:
         done = Audit(journal, stores.budget, lambda: board)
         found = await done.look(time.time, WAIT_S / 2)

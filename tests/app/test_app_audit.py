@@ -45,7 +45,7 @@ def test_an_exchange_whose_settle_was_lost_is_charged_the_rest() -> None:
     ledger = MemoryLedger()
     ledger.record(Record("h1", NOW - 3600, charges=((CAP, "usd", 5), (CALLS, "requests", 1))))
     (record,) = swept([Ended("h1", ((CAP, "usd", 7), (CALLS, "requests", 1)))], ledger, NOW)
-    assert (record.charges, record.cost) == (((CAP, "usd", 2),), 2)
+    assert (record.id, record.charges, record.cost) == ("h1+", ((CAP, "usd", 2),), 2)
 
 
 class Unreadable(MemoryLedger):

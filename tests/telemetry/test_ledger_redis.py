@@ -66,11 +66,11 @@ def test_what_was_recorded_is_there_after_a_clean_stop_and_reads_the_same(link: 
 def test_charges_are_summed_and_what_the_stream_let_go_is_known_to_be_missing(link: BlockingLink) -> None:
     ledger = RedisLedger(link, 100_000)
     assert isinstance(ledger, Charges)
-    assert (ledger.charged(0), ledger.parts("a"), ledger.charged_since()) == (Charged(0, {}, {}), [], 0.0)
+    assert (ledger.charged(0), ledger.parts("a"), ledger.charged_since()) == (Charged(0, {}, {}, {}), [], 0.0)
     for i in range(3):
         sample = served(i, charges=(("a", "usd", 10),), cost=10)
         link.call("XADD", link.key("ledger"), "*", "r", packed(sample))
-    assert ledger.charged(0) == Charged(3, {"a": 30}, {"a": 2.0})
+    assert ledger.charged(0) == Charged(3, {"a": 30}, {"a": 0.0}, {"a": 2.0})
     assert ledger.charged(2).amounts == {"a": 10}
     assert [part.id for part in ledger.parts("a")] == ["id-000000", "id-000001", "id-000002"]
     assert ledger.recent(1.0, 3.0).amounts == {"a": 20}
