@@ -24,6 +24,8 @@ HOUSE_PERSONA = Persona(
     "and what is missing. Do not repeat a call that was made before."
 )
 """Who is called in where no file names anybody."""
+OPENING = "[Note from the gateway that carries this conversation; not from the user.]"
+"""How a note to the model begins."""
 ASKED_AGAIN = 10
 """Steps that go on by one approval of a person."""
 
@@ -90,8 +92,8 @@ def note(found: Detection) -> str:
     """Return what the model is told: short, honest about who says it, without a word of the conversation."""
     seen = ", ".join(filter(None, (found.names, found.evidence)))
     return (
-        "[Note from the gateway that carries this conversation; not from the user.] You are repeating yourself"
-        f"{f': {seen}' if seen else ''}. It began {found.since + 1} steps ago and nothing new has come of it since. "
+        f"{OPENING} You are repeating yourself{f': {seen}' if seen else ''}. "
+        f"It began {found.since + 1} steps ago and nothing new has come of it since. "
         "Do not do the same again. Change the approach, or finish: say what you found and what is missing."
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from proxy.sim import answer
 from proxy.sim.answer import Answer, Turn
-from proxy.sim.reply import Given, Invalid, Piece, Reply, Vendor, dumps, extra, part_texts, unknown_event
+from proxy.sim.reply import Given, Invalid, Piece, Reply, Vendor, dumps, extra, heedless, part_texts, unknown_event
 from proxy.sim.script import Script, read_script
 
 MODELS = {
@@ -145,7 +145,7 @@ def _parts(message: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 
 
 def _turn(given: Given) -> tuple[Script, Turn]:
-    body, turns = given.body, given.body["messages"]
+    body, turns = given.body, heedless(given.body["messages"])
     at = next((i for i in range(len(turns) - 1, -1, -1) if turns[i]["role"] == "user" and part_texts(turns[i]["content"])), -1)
     script, question = read_script(given.script, " ".join(part_texts(turns[at]["content"])) if at >= 0 else "")
     results = [p for m in turns[at + 1 :] for p in _parts(m, "tool_result")]

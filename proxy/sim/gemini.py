@@ -16,7 +16,7 @@ from typing import Any
 from proxy.sim import answer, gemini_other
 from proxy.sim.answer import Answer, Turn
 from proxy.sim.gemini_contents import call_parts, camel, parts, prompt_tokens, texts
-from proxy.sim.reply import Given, Invalid, Operation, Piece, Reply, Vendor, dumps, extra, unknown_event
+from proxy.sim.reply import Given, Invalid, Operation, Piece, Reply, Vendor, dumps, extra, heedless, unknown_event
 from proxy.sim.script import Script, read_script
 
 _UNSEEDED = ("generationConfig", "safetySettings", "labels", "model")
@@ -123,6 +123,7 @@ def _answers(given: Given) -> tuple[Script, Turn, list[Answer]]:
 
 
 def _turn(given: Given, body: dict[str, Any], contents: list[dict[str, Any]], config: dict[str, Any]) -> tuple[Script, Turn]:
+    contents = heedless(contents, "parts")
     at = next((i for i in range(len(contents) - 1, -1, -1) if contents[i].get("role", "user") == "user" and texts(contents[i])), -1)
     script, question = read_script(given.script, " ".join(texts(contents[at])) if at >= 0 else "")
     results = [p["functionResponse"] for c in contents[at + 1 :] for p in parts(c) if "functionResponse" in p]

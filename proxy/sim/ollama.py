@@ -16,7 +16,7 @@ from typing import Any
 from proxy.sim import answer, ollama_other
 from proxy.sim.answer import Answer, Turn
 from proxy.sim.ollama_other import CREATED, JSON, checked_model
-from proxy.sim.reply import Given, Invalid, Operation, Piece, Reply, Vendor, dumps, extra
+from proxy.sim.reply import Given, Invalid, Operation, Piece, Reply, Vendor, dumps, extra, heedless
 from proxy.sim.script import Script, read_script
 
 _UNSEEDED = ("stream", "keep_alive", "options")
@@ -70,6 +70,7 @@ def chat(given: Given) -> tuple[Script, Reply]:
     for message in messages:
         if not isinstance(message, dict) or not isinstance(message.get("role"), str):
             raise Invalid("json: cannot unmarshal into Go struct field ChatRequest.messages of type api.Message")
+    messages = heedless(messages)
     at = next((i for i in range(len(messages) - 1, -1, -1) if messages[i]["role"] == "user"), -1)
     script, question = read_script(given.script, str(messages[at].get("content") or "") if at >= 0 else "")
     turn = Turn(

@@ -12,7 +12,7 @@ from typing import Any
 
 from proxy.sim import answer
 from proxy.sim.answer import Answer, Turn
-from proxy.sim.reply import Given, Invalid, Piece, Reply, Vendor, dumps, extra, part_texts, unknown_event
+from proxy.sim.reply import Given, Invalid, Piece, Reply, Vendor, dumps, extra, heedless, part_texts, unknown_event
 from proxy.sim.script import Script, read_script
 
 CREATED = 1_760_000_000
@@ -145,7 +145,7 @@ def _check_numbers(body: dict[str, Any]) -> None:
 
 
 def _turn(given: Given) -> tuple[Script, Turn]:
-    body, messages = given.body, given.body["messages"]
+    body, messages = given.body, heedless(given.body["messages"])
     at = next((i for i in range(len(messages) - 1, -1, -1) if messages[i]["role"] == "user"), -1)
     script, question = read_script(given.script, " ".join(part_texts(messages[at].get("content"))) if at >= 0 else "")
     stop = body.get("stop")

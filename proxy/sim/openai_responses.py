@@ -18,7 +18,7 @@ from proxy.sim import answer, openai
 from proxy.sim.answer import Answer, ToolUse, Turn
 from proxy.sim.openai import CREATED, headers
 from proxy.sim.openai_responses_stream import stream, stream_error
-from proxy.sim.reply import Given, Invalid, Operation, Reply, Vendor, dumps, extra, part_texts
+from proxy.sim.reply import Given, Invalid, Operation, Reply, Vendor, dumps, extra, heedless, part_texts
 from proxy.sim.script import Script, read_script
 
 VENDOR = Vendor("openai", openai.VENDOR.error, stream_error, openai.VENDOR.invalid)
@@ -113,7 +113,7 @@ def _check(body: dict[str, Any], items: Items) -> None:
 
 
 def _turn(given: Given, items: Items) -> tuple[Script, Turn]:
-    body = given.body
+    body, items = given.body, heedless(items)
     at = max((i for i, item in enumerate(items) if item.get("role") == "user"), default=-1)
     script, question = read_script(given.script, " ".join(part_texts(items[at].get("content"))) if at >= 0 else "")
     choice = body.get("tool_choice")

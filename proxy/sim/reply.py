@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxy.loops.ladder import OPENING
 from proxy.sim.script import Script
 
 
@@ -80,6 +81,22 @@ def part_texts(content: object) -> list[str]:
     if not isinstance(content, list):
         return []
     return [p["text"] for p in content if isinstance(p, dict) and isinstance(p.get("text"), str)]
+
+
+def heedless(messages: list[dict[str, Any]], key: str = "content") -> list[dict[str, Any]]:
+    """Return `messages` without what a gateway told the model: this one is obstinate, and goes on as its script says."""
+    found = []
+    for message in messages:
+        content = message.get(key)
+        if isinstance(content, str) and content.startswith(OPENING):
+            continue
+        if isinstance(content, list):
+            kept = [p for p in content if not (isinstance(p, dict) and str(p.get("text", "")).startswith(OPENING))]
+            if content and not kept:
+                continue
+            message = message | {key: kept}
+        found.append(message)
+    return found
 
 
 def extra(script_value: dict[str, Any] | bool) -> dict[str, Any]:
