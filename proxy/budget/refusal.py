@@ -11,6 +11,8 @@ from proxy.model import BudgetRule, Deny, Limit, Reason, Source, Target
 from proxy.money import dollars
 
 _UNKNOWN = BudgetRule("budget", (), "usd", 0, "total", Source("", 0))
+KEY_LIMIT = "key:limit"
+"""The budget that a key brings with it; with the colon no file can have another of this name."""
 RUNNING_RETRY_S = 5.0
 """When to come back if running calls hold what this one needs: most of it is freed when they end."""
 MAX_RETRY_S = 30.0
@@ -101,6 +103,8 @@ def _needed(claim: Claim, cost: Cost, least: int) -> int:
 
 
 def _remedy(claim: Claim, rule: BudgetRule) -> str:
+    if rule.name == KEY_LIMIT:
+        return "This is what the key itself may spend in all (`keys create --usd`): ask whoever made it for another."
     if rule.window == "session":
         return "Start a new session, or ask the owner of the budget to raise it."
     if rule.window == "run":

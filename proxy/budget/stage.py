@@ -21,7 +21,7 @@ from proxy.budget.grades import MOST, Instead, grade, move, nowhere, unmoved
 from proxy.budget.hold import Hold, about
 from proxy.budget.need import MOST_OUTPUT, Need, need_of, useful
 from proxy.budget.port import Balance, BudgetStore, Claim, Held
-from proxy.budget.refusal import bad_limit, dearer, exceeded, short, too_much_input, unpriced
+from proxy.budget.refusal import KEY_LIMIT, bad_limit, dearer, exceeded, short, too_much_input, unpriced
 from proxy.budget.rules import Facts, Plan, RuleSet, held_by, talks
 from proxy.budget.settle import DEFAULT_MAX_OUTPUT, paid
 from proxy.budget.watch import Watch
@@ -40,8 +40,6 @@ REMEMBERED = 10_000
 """Callers (a grant and a key) whose plans are kept."""
 LIMIT_HEADER = "x-fleetgate-limit-usd"
 """With it a client tightens its own session; it can never widen one."""
-KEY_LIMIT = "key-limit"
-"""The name of the budget that a key brings with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,9 +122,9 @@ def test_a_key_brings_its_own_limit_over_all_of_its_calls() -> None:
         worst = dearest(100, 1000, STRONG.price or FREE)
         first = call(2 * worst)
         assert await bench.stage.request(first) is None
-        assert (await bench.balance("key-limit|usd|key=k1|total"))[1] > 0
+        assert (await bench.balance("key:limit|usd|key=k1|total"))[1] > 0
         await bench.close(first, Usage(input=1, output=1), 2 * worst - 1000)
-        assert "key-limit" in refused(Reason.BUDGET_EXCEEDED, await bench.stage.request(call(2 * worst)))
+        assert "key:limit" in refused(Reason.BUDGET_EXCEEDED, await bench.stage.request(call(2 * worst)))
         assert await bench.stage.request(call(2 * worst, "k2")) is None, "each key has its own"
         assert await bench.stage.request(call(None)) is None, "a key that is made anew without a limit"
 

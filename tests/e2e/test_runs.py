@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -61,8 +62,8 @@ def served(sim: Simulator, usd: float, **amounts: float) -> Proxy:
 
 
 def ask(proxy: Proxy, who: str, headers: Mapping[str, str] | None = None, tokens: int = 20) -> Raw:
-    script = json.dumps({"tokens": tokens})
-    body = {"model": "m", "max_tokens": tokens, "messages": [{"role": "user", "content": f"hi [[sim:{script}]]"}]}
+    script, words = json.dumps({"tokens": tokens}), " ".join(secrets.token_hex(4) for _ in range(20))  # nobody goes in circles
+    body = {"model": "m", "max_tokens": tokens, "messages": [{"role": "user", "content": f"{words} [[sim:{script}]]"}]}
     key = KEYS.get(who, who)
     return post(proxy.url + "/v1/chat/completions", body, {"authorization": f"Bearer {key}", **(headers or {})})
 
@@ -146,3 +147,23 @@ def test_a_child_key_made_and_revoked_beside_a_running_server(sim: Simulator) ->
         assert f"{digest(parent)[:8]}/job" in shown
         assert proxy.command("keys", "revoke", digest(parent)[:8]).stdout == "revoked 2 keys\n"
         until(child, 401)
+
+
+def test_a_child_never_passes_its_own_cap_and_leaves_the_rest_to_the_run(sim: Simulator) -> None:
+    with served(sim, 1.00, scout_one=0.05, scout_two=0.90) as proxy, ThreadPoolExecutor(12) as pool:
+        replies = list(pool.map(lambda _: ask(proxy, "scout one"), range(12)))
+        first = [r for r in proxy.records(12) if r["key_id"] == digest(KEYS["scout one"])[:8]]
+        assert 45 * TOKEN <= sum(r["cost"] for r in first) <= 50 * TOKEN
+        said = [refusal(r) for r in replies if r.status == 402]
+        assert len(said) == 12 - sum(r.status == 200 for r in replies) > 0
+        assert {s["rule"] for s in said} == {"key:limit"}
+        last = ask(proxy, "scout one", tokens=20)
+        assert (last.status, refusal(last)["reason"], refusal(last)["rule"]) == (402, "budget_exceeded", "key:limit")
+        assert "Budget key:limit (total) allows 0.05 USD: 0.05 USD spent" in last.body.decode()
+        assert "what the key itself may spend in all" in refusal(last)["remedy"]
+        assert ask(proxy, "lead", NAMED, 900).status == 200, "what the children may spend is not set apart"
+        held = ask(proxy, "scout two", tokens=100)
+        assert held.headers["x-fleetgate-max-output"] == "50", "the run has no more, whatever the key may spend"
+        over = ask(proxy, "scout two", tokens=20)
+        assert (over.status, refusal(over)["rule"]) == (402, "budgets/test.yaml:2 budgets.job (job)")
+        assert {r["run"] for r in proxy.records(16)} == {f"{LEAD}/job"}
