@@ -75,6 +75,7 @@ def test_an_agent_may_be_its_own_sub_agent_and_chains_without_an_end_are_no_trap
         assert bench.loop("a", f"{i + 1}", f"a/{i}") == "none"
     assert bench.loop("b", "1", "b/2") == bench.loop("b", "2", "b/1") == "none"
     assert bench.loop("b", "3", "unseen/7") == "none"
+    assert Runs().arrive(Arrival("r", "a/1", "a", "nobody", 0.0)).chain == ("a",), "a parent without an agent"
 
 
 def test_two_agents_that_hand_each_other_nearly_the_same() -> None:
@@ -190,6 +191,7 @@ def test_sketches_tell_near_identical_texts_from_others() -> None:
     assert alike(sketch([LONG]), sketch([LONG + " Now."]))
     assert not alike(sketch([LONG]), sketch(["Write a poem about the sea and the wind, and about ships that never came home to port."]))
     assert not alike(sketch([""]), sketch(["a"]))
+    assert alike((), ()), "and two that said nothing are no exchange"
     assert sketch(["", "\ud800 x"]) != ()
 
 

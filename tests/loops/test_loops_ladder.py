@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -18,9 +19,10 @@ from proxy.loops.ladder import HOUSE_PERSONA, Rung, rung
 from proxy.loops.stage import LoopStage
 from proxy.loops.wasted import STEPS, Costs
 from proxy.model import LADDER, Clause, Deny, Grant, LoopLimits, Nanos, Persona, Reason, Source
-from proxy.wire.base import Memos
-from proxy.wire.call import Edit, Steer
+from proxy.wire.base import Codec, Memos
+from proxy.wire.call import Edit, Message, Steer
 from proxy.wire.openai_chat import ChatCodec
+from proxy.wire.openai_responses import ResponsesCodec
 
 ALL = LoopLimits(steps=LADDER, downgrade="small", source=Source("AGENTS.md", 7, "policy.loops"))
 EVERY = ladder.GENTLE
@@ -120,11 +122,11 @@ class Bench:
         self.stage = LoopStage(lambda model, dialect: model == "small")
         self.limits, self.person, self.told, self.allow = limits, person, list[Notice](), allow
 
-    def ask(self, raw: bytes, cost: int = 0) -> tuple[Exchange, Deny | None]:
+    def ask(self, raw: bytes, cost: int = 0, codec: Codec | None = None) -> tuple[Exchange, Deny | None]:
         missing: Any = None
         more: dict[str, Any] = {} if self.person is None else {"approver": self.person}
         ex = Exchange(Runtime("", missing, missing, (), tell=self.told.append, **more), SystemClock(), missing, "openai")
-        ex.agent, ex.codec, ex.session = "a", ChatCodec(), "a/s"
+        ex.agent, ex.codec, ex.session = "a", codec or ChatCodec(), "a/s"
         ex.call = ex.codec.decode(raw, Memos())
         clause = Clause(self.allow, (), Source("x", 1), False, allower(self.allow, ()))
         ex.grant = Grant("a", "", "", "", "", (clause,), (), loops=self.limits)
@@ -258,3 +260,31 @@ def test_costs_are_bounded() -> None:
     assert costs.since("b", 5) == (0, 0), "the one that was silent for longest is forgotten"
     assert costs.since("a", 1) == (1, 1)
     assert costs.since("a", 0) == (0, 0)
+
+
+# --- where it stands ---------------------------------------------------------------------------------------------------------------
+
+
+def test_how_many_calls_before_found_it_is_bounded_and_ends_with_the_conversation() -> None:
+    messages = ChatCodec().decode(body(40), Memos()).messages
+    seen: list[int] = []
+
+    def always(before: Sequence[Message]) -> Detection:
+        seen.append(len(before))
+        return Detection("nudge", "identical", 4, 3)
+
+    assert ladder.earlier(messages, always) == len(LADDER)
+    assert seen == [len(messages) - 2 * n for n in range(1, len(LADDER) + 1)], "without the last step and its result, each time"
+    assert ladder.earlier(messages[:4], always) == 1
+    assert ladder.earlier((), always) == 0
+
+
+def test_where_the_provider_keeps_the_history_the_count_says_where_it_stands() -> None:
+    bench = Bench(GENTLY)
+    bench.stage._found = lambda ex: Detection("nudge", "identical", 4, 3, ("look",), "4 times")  # type: ignore[method-assign]
+    assert bench.ask(body(1))[0].loop.action == ""
+    codec = ResponsesCodec()
+    call = {"type": "function_call_output", "call_id": "c", "output": "x"}
+    raw = json.dumps({"model": "m", "previous_response_id": "r", "input": [call], "tools": [{"type": "function", "name": "look"}]}).encode()
+    ex, _ = bench.ask(raw, codec=codec)
+    assert ex.loop.action == "downgrade", "two more than it warned at"

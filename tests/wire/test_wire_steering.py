@@ -288,3 +288,31 @@ def test_what_a_steer_leaves_alone_in_another_dialect() -> None:
     body = json.loads(Bridge(CHAT, "anthropic.messages", call, Edit(model="claude-opus-4-7", steer=ALL)).body)
     assert "temperature" not in body
     assert "tool_choice" not in body
+
+
+@pytest.mark.parametrize(
+    ("codec", "body", "new"),
+    [
+        (CHAT, '{"model":"m","messages":[{"role":"user","content":"x"}],' + TOOLS + "}", '"tool_choice":"none",'),
+        (MESSAGES, '{"model":"m","messages":[{"role":"user","content":"x"}],"tools":[{"name":"f"}]}', '"tool_choice":{"type":"none"},'),
+        (RESPONSES, '{"model":"m","input":"x","tools":[{"type":"function","name":"f"}]}', '"tool_choice":"none",'),
+        (
+            GEMINI,
+            '{"contents":[{"parts":[{"text":"a"}]}],"tools":[{"functionDeclarations":[{"name":"f"}]}]}',
+            '"toolConfig":{"functionCallingConfig":{"mode":"NONE"}},',
+        ),
+        (COMPLETIONS, '{"model":"m","prompt":"x"}', ""),
+        (GENERATE, '{"model":"m","prompt":"x"}', ""),
+    ],
+)
+def test_no_tools_alone(codec: Codec, body: str, new: str) -> None:
+    assert added(body, steered(codec, body, Steer(no_tools=True))) == ("", new)
+    assert steered(codec, body, Steer()) == body
+
+
+def test_no_tools_alone_in_ollama_and_in_another_dialect() -> None:
+    body = '{"model":"m","messages":[{"role":"user","content":"x"}],' + TOOLS + "}"
+    assert steered(OLLAMA, body, Steer(no_tools=True)) == body.replace(TOOLS, '"tools":[]')
+    call = CHAT.decode(body.encode(), Memos())
+    sent = json.loads(Bridge(CHAT, "anthropic.messages", call, Edit(steer=Steer(no_tools=True))).body)
+    assert (sent["tool_choice"], sent["messages"]) == ({"type": "none"}, [{"role": "user", "content": "x"}])
