@@ -6,6 +6,7 @@ import time
 
 from proxy.app.build import Files
 from proxy.app.house import table
+from proxy.budget.prices import free
 from proxy.identity.show import lint
 from proxy.policy.opa import unanswered
 from proxy.policy.rules_yaml import doubts
@@ -30,6 +31,11 @@ def warnings(files: Files) -> list[str]:
         if target is not None and target.price is None and not target.local:
             where = f"{rule.source.file}:{rule.source.line}"
             found.append(f"{where}: {rule.pattern} has no price, so calls to it are refused as unpriced_model (give it one)")
+        if target is not None and target.price is not None and free(target.price) and not target.local and rule.price is None:
+            where = f"{rule.source.file}:{rule.source.line}"
+            found.append(
+                f"{where}: {rule.pattern} costs nothing by {target.price.source}, so no budget in usd ends it (write its price if so)"
+            )
         asked = {t.provider for p in PROTOCOLS for t in models.targets(rule.pattern, p)}
         for spare in rule.failover:
             if asked and spare.provider not in asked:

@@ -104,6 +104,12 @@ def _price(**fields: Any) -> Price:
     return replace(price, digest=digest_of(price))
 
 
+def free(price: Price) -> bool:
+    """Return whether nothing at `price` costs anything."""
+    rates = (getattr(price, kind) or () for kind in _KINDS)
+    return not any(value for steps in rates for _, value in steps)
+
+
 def digest_of(price: Price) -> str:
     """Return 8 hex digits that identify the rates of `price`, whatever their source."""
     rates = ";".join(f"{kind}={getattr(price, kind)}" for kind in _KINDS)

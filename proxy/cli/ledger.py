@@ -13,6 +13,7 @@ from typing import Any
 from proxy.admin.api import group_json, record_json
 from proxy.app.house import table as model_table
 from proxy.app.storage import reading
+from proxy.cli.reprice import reprice
 from proxy.settings import Settings, load_settings
 from proxy.stores.open import blocking_link
 from proxy.telemetry.explain import explain
@@ -38,6 +39,8 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     p.add_argument("--by", choices=BYS)
     p.add_argument("--limit", type=_limit, default=100, help=f"most lines to show, up to {MAX_ROWS} (default: %(default)s)")
     p.add_argument("--json", action="store_true")
+    p.add_argument("--reprice", action="store_true", help="show what it would have cost at today's prices; changes nothing")
+    p.add_argument("--apply", action="store_true", help="with --reprice: keep the new costs in a column of their own")
     p.add_argument("what", nargs="?", choices=["ship"], help="move what the Redis store holds into a SQLite ledger (with --to)")
     p.add_argument("--to", type=_file, metavar="sqlite:PATH", help="where `ship` moves records")
     p.add_argument("--follow", action="store_true", help="`ship` on until stopped")
@@ -70,6 +73,10 @@ def _ledger(args: argparse.Namespace) -> int:
     if args.what == "ship":
         return _ship(args)
     where = Filter(args.agent, args.session, args.model, args.reason, args.outcome, args.since, args.until, args.limit)
+    if args.apply and not args.reprice:
+        raise ValueError("ledger --apply: belongs to --reprice")
+    if args.reprice:
+        return reprice(_settings(args), where, apply=args.apply, as_json=args.json)
     with reading(_settings(args).store) as journal:
         if args.by:
             groups = journal.groups(args.by, where)

@@ -111,7 +111,7 @@ _SUMS = (
 
 def rows(path: str | Path, where: Filter = ALL) -> list[Record]:
     """Return the records in the file that pass, newest first."""
-    condition, values = _condition(where)
+    condition, values = where_of(where)
     sql = f"SELECT {', '.join(COLUMNS)} FROM records{condition} ORDER BY time DESC, seq DESC LIMIT ?"  # noqa: S608 - fixed parts only
     with reading(path) as connection:
         return [to_record(r) for r in connection.execute(sql, (*values, _limit(where)))]
@@ -119,7 +119,7 @@ def rows(path: str | Path, where: Filter = ALL) -> list[Record]:
 
 def groups(path: str | Path, by: By, where: Filter = ALL) -> list[Group]:
     """Return sums of the file's records by `by`, dearest first (days: newest first)."""
-    condition, values = _condition(where)
+    condition, values = where_of(where)
     order = "1 DESC" if by == "day" else "7 DESC, 2 DESC, 1"
     sql = f"SELECT {_KEY_SQL[by]}, {_SUMS} FROM records{condition} GROUP BY 1 ORDER BY {order} LIMIT ?"  # noqa: S608 - fixed parts only
     with reading(path) as connection:
@@ -133,7 +133,8 @@ def one(path: str | Path, record_id: str) -> Record | None:
         return None if row is None else to_record(row)
 
 
-def _condition(where: Filter) -> tuple[str, list[Any]]:
+def where_of(where: Filter) -> tuple[str, list[Any]]:
+    """Return the SQL condition of `where`, empty for none, and its values."""
     parts, values = [], []
     for name, sql, count in _WHERE:
         value = getattr(where, name)

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from cli_cases import CONFIG, Folder, folder, run
 
+from proxy.model import Price
+
 
 @pytest.fixture
 def good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
@@ -157,3 +159,15 @@ def test_wrong_usage_is_two(arguments: tuple[str, ...]) -> None:
 def test_version_and_help() -> None:
     assert run("--version").out.startswith("fleetgate 0.")
     assert run("--help").code == 0
+
+
+def test_a_model_that_costs_nothing_by_the_table_is_pointed_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = Price(((0, 0),), ((0, 0),), source="genai-prices openrouter/free")
+    monkeypatch.setattr("proxy.app.house.price_of", lambda hint, model: free)
+    fresh = folder(tmp_path)
+    fresh.write("fleetgate.yaml", CONFIG.replace('  "gpt-*"', '  "odd-model-7": {provider: openai}\n  "gpt-*"'))
+    assert "fleetgate.yaml:7: odd-model-7 costs nothing by genai-prices openrouter/free" in fresh.run("check", "--quickstart").out
+    fresh.write(
+        "fleetgate.yaml", CONFIG.replace('  "gpt-*"', '  "odd-model-7": {provider: openai, price: {input: 0, output: 0}}\n  "gpt-*"')
+    )
+    assert "costs nothing" not in fresh.run("check", "--quickstart").out, "it was said that it does"
