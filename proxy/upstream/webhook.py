@@ -18,6 +18,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -219,8 +220,12 @@ def sign(secret: bytes, body: bytes, now: int) -> str:
 
 
 def json_body(id: str, notice: Notice, time: float) -> bytes:
-    """Return what a hook of format `json` gets; facts beyond `MAX_FACTS` bytes are left out, and `truncated` says so."""
-    shown = {"id": id, "kind": notice.kind, "text": notice.text[:MAX_TEXT], "time": time, "facts": dict(notice.facts)}
+    """Return what a hook of format `json` gets; facts beyond `MAX_FACTS` bytes are left out, and `truncated` says so.
+
+    A number that JSON has no word for is null.
+    """
+    facts = {name: None if isinstance(value, float) and not isfinite(value) else value for name, value in notice.facts.items()}
+    shown = {"id": id, "kind": notice.kind, "text": notice.text[:MAX_TEXT], "time": time, "facts": facts}
     body = dumps(shown)
     return body if len(body) <= MAX_FACTS else dumps({**shown, "facts": {"truncated": True}})
 

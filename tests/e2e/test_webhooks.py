@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import secrets
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from serving import Proxy, Simulator
+from serving import Proxy, Simulator, post
 from simulating import get
 
 SECRET = "hook-secret-that-nobody-may-see"
@@ -77,3 +79,31 @@ def test_a_refused_edit_is_told(receiver: Receiver) -> None:
         assert receiver.came.acquire(timeout=20), "another mistake is another notice"
         assert SECRET not in proxy.log()
     assert 2 <= len(receiver.got) <= 3
+
+
+def test_a_budget_nearly_gone_and_a_kill_are_told_once(receiver: Receiver) -> None:
+    hook = {"url": f"http://127.0.0.1:{receiver.server_port}/hook", "secret": "env:HOOK_SECRET"}
+    settings = {
+        "webhooks": [hook],
+        "models": {"m": {"provider": "openai", "upstream_model": "gpt-4o-mini", "price": {"input": 0, "output": 1000}}},
+        "budget": {"min_output": 1},
+    }
+    budgets = {"budgets": [{"name": "all", "scope": {"fleet": "*"}, "limit": {"usd": 0.1}, "window": "total", "warn_at": [0.5]}]}
+    with Simulator() as sim, Proxy(sim, settings=settings, budgets=budgets, env={"HOOK_SECRET": SECRET}) as proxy:
+
+        def ask(tokens: int) -> int:
+            words = f'{secrets.token_hex(20)} [[sim:{{"tokens": {tokens}}}]]'
+            body = {"model": "m", "max_tokens": tokens, "messages": [{"role": "user", "content": f"prompt-text {words}"}]}
+            return post(f"{proxy.url}/v1/chat/completions", body, {"authorization": f"Bearer {proxy.key()}"}).status
+
+        assert [ask(60), ask(10), ask(10)] == [200, 200, 200]
+        assert receiver.came.acquire(timeout=20)
+        assert proxy.command("kill", "agent:tester", "--reason", "test").returncode == 0
+        assert receiver.came.acquire(timeout=20)
+        deadline = time.monotonic() + 10
+        while ask(1) != 403:
+            assert time.monotonic() < deadline
+        told = [json.loads(body) for _, body in receiver.got]
+        assert [t["kind"] for t in told] == ["budget", "kill"]
+        assert told[0]["facts"]["budget"] == "all"
+        assert all(b"prompt-text" not in body and proxy.key().encode() not in body for _, body in receiver.got)

@@ -399,6 +399,13 @@ def test_bodies_are_bounded() -> None:
     assert len(json.loads(slack_body(huge))["text"]) < webhook.MAX_TEXT + 30
 
 
+def test_what_is_no_number_for_json_is_null() -> None:
+    body = json_body("id", Notice("kill", "k", "t", {"until": float("inf"), "share": float("nan"), "n": 1.5}), 1.0)
+    assert json.loads(body)["facts"] == {"until": None, "share": None, "n": 1.5}
+    assert b"Infinity" not in body
+    assert b"NaN" not in body
+
+
 def test_what_is_secret_is_not_shown() -> None:
     shown = repr(hook("https://hooks.example.com:444/services/T0/B0/secret?k=v"))
     assert "secret" not in shown
