@@ -55,7 +55,7 @@ def turn(number: int, repeat: bool = False) -> list[dict[str, Any]]:
     call = {"id": f"c{number}", "type": "function", "function": {"name": "read_file", "arguments": arguments}}
     return [
         {"role": "assistant", "content": None, "tool_calls": [call]},
-        {"role": "tool", "tool_call_id": f"c{number}", "content": f"line {number} " * 40},
+        {"role": "tool", "tool_call_id": f"c{number}", "content": f"line {'same' if repeat else number} " * 40},
     ]
 
 
