@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proxy.budget.grades import Instead
+from proxy.budget.learned import Ratios
 from proxy.budget.left import left
 from proxy.budget.port import BudgetStore
 from proxy.budget.stage import BudgetStage
@@ -84,6 +85,7 @@ class Parts:
     rules: RuleSet
     rego: Policies = NO_POLICIES
     opa: OpaServer | None = None
+    ratios: Ratios = field(default_factory=Ratios)
     past: Past = field(default_factory=Past)
     kills: KillBoard | None = None
     """Who is stopped; None where nothing is sent anyway."""
@@ -106,6 +108,7 @@ def stages(parts: Parts) -> list[Stage]:
         step_output=s.budget.step_output,
         hold_s=s.longest_s() + HOLD_MARGIN_S,
     )
+    budget.ratios = parts.ratios
     budget.instead = instead(routing, kills)
     return [
         IdentityStage(parts.directory, parts.ring, "open" if auth.mode == "open" else "keys"),

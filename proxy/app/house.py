@@ -18,6 +18,7 @@ from proxy.app.build import Files
 from proxy.app.gauges import Gauges
 from proxy.app.storage import AnyLedger, open_ledger, open_stores
 from proxy.budget.estimate import tokenizer_for
+from proxy.budget.learned import Ratios
 from proxy.budget.port import Ended
 from proxy.budget.prices import context_of, price_from, price_of
 from proxy.budget.settle import floor_output, settle_usage
@@ -71,6 +72,7 @@ class House:
         self.metrics.watch(self.journal)
         self.sinks: tuple[Sink, ...] = (self.journal, self.metrics, AccessLog())
         self.memos = Memos()
+        self.ratios = Ratios()
         self.threads, self.lineage = Threads(), Lineage()
         self.again, self.past = AgainStage(), Past()
         self.engine = Engine(settle_usage, on_lost=self.metrics.store_error)
@@ -107,6 +109,7 @@ class House:
             memos=self.memos,
             store=self.stores.budget,
             threads=self.threads,
+            ratios=self.ratios,
             lineage=self.lineage,
             again=self.again,
             past=self.past,

@@ -71,7 +71,7 @@ FAMILIES: dict[str, Family] = {
 }
 """Families by name; a target's `tokenizer` is one of these names. Ratios were measured on recorded provider replies, rounded up."""
 
-_OWN = ("function", "custom")
+OWN = ("function", "custom")
 _TOOL, _TYPED_TOOL, _READING_TOOL = 8, 1_000, 16_000
 _READS = ("web_", "google_", "url_context", "mcp", "code_", "file_search", "image_generation", "tool_search", "advisor")
 """Provider tools that run on its side; what they read is billed as input. 16,000 covers most calls recorded, but bounds none."""
@@ -268,7 +268,7 @@ def _tools_weight(tools: Tools, family: Family) -> int:
         return 0
     weight = tools.counts.get(family.key)
     if weight is None:
-        each = sum([_TOOL if spec.kind in _OWN else _provider_tool(spec.kind) for spec in tools.specs])
+        each = sum([_TOOL if spec.kind in OWN else _provider_tool(spec.kind) for spec in tools.specs])
         weight = tools.counts[family.key] = _tools(tools, family.vocabulary) * family.hundredths + 100 * (family.tools + each)
     return weight
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 from proxy.budget.cost import Cost
-from proxy.budget.estimate import bound_now, measure
+from proxy.budget.estimate import FAMILIES, OWN, bound_now, family_of, measure
+from proxy.budget.learned import Kind, Ratios, kind_of
 from proxy.budget.settle import stored, tokenizer_of
 from proxy.engine.exchange import Exchange
 from proxy.model import FREE, BudgetRule
@@ -16,25 +20,40 @@ MOST_OUTPUT = 1 << 31
 
 class Need:
     """What a call may use: its cost by output, the output wanted, the least useful, over how many choices, whether we chose
-    it, and the budget that the client's header asks for."""
+    it, the budget that the client's header asks for, the bound of its prompt, and of which kind that is where its count can be learned."""
 
-    __slots__ = ("choices", "cost", "injects", "least", "output", "tighter")
+    __slots__ = ("bound", "choices", "cost", "injects", "kind", "least", "output", "tighter")
 
     def __init__(self, cost: Cost, output: int, least: int, choices: int, injects: bool) -> None:
         self.cost, self.output, self.least, self.choices, self.injects = cost, output, least, choices, injects
         self.tighter: BudgetRule | None = None
+        self.bound = cost.input_tokens
+        self.kind: Kind | None = None
 
 
-async def need_of(ex: Exchange, default_max_output: int, min_output: int) -> Need:
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What bounds output: the ceiling of a call that has none, and the least that is worth sending; both of one choice."""
+
+    default_max_output: int
+    min_output: int
+
+
+async def need_of(ex: Exchange, bounds: Bounds, ratios: Ratios) -> Need:
     """Return the most that the call of `ex` can use on its route, and the least that is worth sending."""
     call, targets = ex.call, ex.route.targets
+    kind, bound = None, 0
     if len(targets) == 1:
         target = targets[0]
         name = tokenizer_of(target)
         tokens = bound_now(call, name)
         if tokens is None:
             tokens = (await measure(call, (name,)))[name]
-        cost = Cost(((tokens + stored(ex, target), target.price or FREE),))
+        bound = tokens + stored(ex, target)
+        if _learnable(call, name, ex.history):
+            kind = kind_of(target.provider, target.upstream_model, bound, bool(call.tools.text))
+        held = bound if kind is None else math.ceil(bound * ratios.factor(kind))
+        cost = Cost(((held, target.price or FREE),))
     else:
         names = [tokenizer_of(target) for target in targets]
         inputs = await measure(call, names)
@@ -44,9 +63,18 @@ async def need_of(ex: Exchange, default_max_output: int, min_output: int) -> Nee
         return Need(cost, 0, 0, 1, False)
     own = ex.max_output if ex.max_output is not None else call.max_output
     choices = call.choices if call.choices > 1 else 1
-    ceiling = default_max_output if own is None else own
+    ceiling = bounds.default_max_output if own is None else own
     wanted = min(ceiling * choices, MOST_OUTPUT)
-    return Need(cost, wanted, min(wanted, min(ceiling, min_output) * choices), choices, own is None)
+    need = Need(cost, wanted, min(wanted, min(ceiling, bounds.min_output) * choices), choices, own is None)
+    need.bound, need.kind = bound or need.bound, kind
+    return need
+
+
+def _learnable(call: Call, tokenizer: str, history: int) -> bool:
+    """Return whether a prompt is text alone, all of it in the request, and not counted exactly anyway."""
+    if call.operation != "chat" or history or FAMILIES[family_of(tokenizer)].ratio == 1.0:
+        return False
+    return not any(message.media for message in call.messages) and all(spec.kind in OWN for spec in call.tools.specs)
 
 
 def useful(call: Call, need: Need) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from dataclasses import replace
 
-from proxy.budget.estimate import bound, count_floor, count_output
+from proxy.budget.estimate import FAMILIES, OWN, bound, count_floor, count_output, family_of
 from proxy.engine.exchange import Exchange
 from proxy.model import FREE, Nanos, Target, Usage
 from proxy.money import cost
@@ -23,6 +23,10 @@ ABSURD = 10
 LARGEST_CONTEXT = 2_000_000
 LARGEST_KNOWN = 1_050_000
 """What a model reads at most where the price table does not say."""
+CHARS = 6
+"""Characters a token of output, above which its provider's count is looked at."""
+PLAIN_SHARE, OTHER_SHARE, MIXED_SHARE = 0.9, 0.6, 0.2
+"""What a plain count is a floor with, of a reply counted in its own vocabulary, in another, and with thoughts or tools' words in it."""
 NOTHING = Usage()
 _HIDDEN = ("o1", "o3", "o4", "gpt-5", "codex", "grok-4", "grok-code", "computer-use")
 _OPEN_GEMINI = ("gemini-1", "gemini-2.0")
@@ -101,7 +105,11 @@ def _usage(ex: Exchange, target: Target) -> Usage:
         return _passed(ex, target, meter)
     whole = bool(meter.ended or meter.finish)
     if whole and reported.exact:
-        return reported
+        least = _least_output(ex, target, meter, reported.output)
+        if least <= reported.output:
+            return reported
+        ex.note("settle", f"the provider says {reported.output} tokens for a text of {least} at least; charged those")
+        return replace(reported, output=least, exact=False)
     return _at_least(reported, _passed(ex, target, meter), whole)
 
 
@@ -112,16 +120,38 @@ def _at_least(reported: Usage, seen: Usage, whole: bool) -> Usage:
     return replace(reported, input=reported.input + max(0, missing), output=output, exact=False)
 
 
+def _least_output(ex: Exchange, target: Target, meter: Meter, said: int) -> int:
+    """Return the fewest output tokens that the text which passed can be, as far as that has to be known to believe `said`.
+
+    Counted only where pieces or characters outnumber what the provider says, as they never do for an honest one by much. A plain count is
+    a floor only of answers in a vocabulary that we have; other vocabularies make fewer tokens of a text, thoughts are shown that were
+    billed as fewer, and what a provider's tools said stands in the reply too.
+    """
+    if ex.call.operation != "chat" or (meter.pieces <= said and sum(map(len, meter.texts)) <= CHARS * said):
+        return 0
+    tokenizer = tokenizer_of(target)
+    share = PLAIN_SHARE if FAMILIES[family_of(tokenizer)].ratio == 1.0 else OTHER_SHARE
+    if hides_reasoning(target.upstream_model, ex.call) or any(spec.kind not in OWN for spec in ex.call.tools.specs):
+        share = MIXED_SHARE
+    return int(count_floor(meter, tokenizer) * share)
+
+
 def _unseen(ex: Exchange, target: Target) -> Usage:
     """Nothing of the reply came: it may have used all that was held."""
-    return Usage(input=bound(ex.call, tokenizer_of(target)) + stored(ex, target), output=_ceiling(ex), exact=False)
+    return Usage(input=_prompt(ex, target), output=_ceiling(ex), exact=False)
 
 
 def _passed(ex: Exchange, target: Target, meter: Meter) -> Usage:
     seen = bool(meter.ended or meter.pieces or meter.texts or (ex.call.stream and ex.started))
     if not seen:
         return _unseen(ex, target)
-    return Usage(input=bound(ex.call, tokenizer_of(target)) + stored(ex, target), output=_output(ex, target, meter), exact=False)
+    return Usage(input=_prompt(ex, target), output=_output(ex, target, meter), exact=False)
+
+
+def _prompt(ex: Exchange, target: Target) -> int:
+    """Return the most that the prompt can have been, and no more than is held for it."""
+    most = bound(ex.call, tokenizer_of(target)) + stored(ex, target)
+    return min(most, ex.held_input) if ex.held_input else most
 
 
 def _output(ex: Exchange, target: Target, meter: Meter) -> int:

@@ -19,7 +19,8 @@ from proxy.budget.cost import Cost, fit
 from proxy.budget.extend import STEP_OUTPUT, Steps, amounts, meterable
 from proxy.budget.grades import MOST, Instead, grade, move, nowhere, unmoved
 from proxy.budget.hold import Hold, about
-from proxy.budget.need import MOST_OUTPUT, Need, need_of, useful
+from proxy.budget.learned import Ratios
+from proxy.budget.need import MOST_OUTPUT, Bounds, Need, need_of, useful
 from proxy.budget.port import Balance, BudgetStore, Claim, Held
 from proxy.budget.refusal import KEY_LIMIT, bad_limit, dearer, exceeded, short, too_much_input, unpriced
 from proxy.budget.rules import Facts, Plan, RuleSet, held_by, talks
@@ -64,6 +65,7 @@ class BudgetStage(Stage):
 
     Attributes:
         instead: where else a call may go, for budgets that have it served by another model when they are used up.
+        ratios: what is known of how providers count prompts; it lives as long as the process.
 
     Args:
         rules: the fleet's budgets; an agent's own come with its grant.
@@ -91,10 +93,11 @@ class BudgetStage(Stage):
         self._rules = RuleSet(rules)
         self._plans: dict[tuple[int, str], tuple[Grant, Nanos | None, Plan]] = {}
         self._store = store
-        self._default_max_output = default_max_output
-        self._min_output, self._hold_s = min_output, hold_s
+        self._bounds = Bounds(default_max_output, min_output)
+        self._hold_s = hold_s
         self._step_output, self._watch = max(step_output, min_output), Watch()
         self.instead: Instead = nowhere
+        self.ratios = Ratios()
         self._bursts: set[tuple[str, str]] = set()
 
     async def request(self, ex: Exchange) -> Deny | None:
@@ -130,10 +133,10 @@ class BudgetStage(Stage):
                 return unpriced(target)
             if ex.call.dearer and target.price not in (None, FREE):
                 return dearer(ex.call.dearer[0])
-        need = await need_of(ex, self._default_max_output, self._min_output)
+        need = await need_of(ex, self._bounds, self.ratios)
         need.tighter = tighter
         if ex.grant.max_input:
-            deny = _input_bound(ex, need.cost.input_tokens)
+            deny = _input_bound(ex, need.bound)
             if deny is not None:
                 return deny
         return await self._reserve(ex, need)
@@ -173,10 +176,12 @@ class BudgetStage(Stage):
         claims = self._claims(ex, plan, need, output)
         nobody_asked = need.injects
         need.injects = nobody_asked and _bounded(claims)
+        ex.held_input = need.cost.input_tokens
         ex.held_output = 0 if nobody_asked and not need.injects else output
         if not claims:
             return None
         hold = Hold(self._store, ex.id)
+        hold.bound, hold.kind, hold.ratios = need.bound, need.kind, self.ratios
         ex.defer(self.name, hold.release)
         ex.bill = hold.bill
         now = ex.clock.now()

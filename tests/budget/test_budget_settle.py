@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -181,3 +182,42 @@ def test_questions_and_embeddings() -> None:
     usage, _ = settle_usage(ex)
     assert (usage.output, usage.exact) == (0, False)
     assert usage.input > 0
+
+
+PROSE = "The quick brown fox jumps over the lazy dog. " * 40
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "least"),
+    [("gpt-4o", {}, 360), ("claude-x", {}, 240), ("gpt-5", {}, 80), ("gpt-4o", {"tools": [{"type": "web_search"}]}, 80)],
+)
+def test_a_providers_usage_below_the_text_that_passed_is_not_believed(model: str, body: dict[str, Any], least: int) -> None:
+    target = dataclasses.replace(STRONG, model=model, upstream_model=model, tokenizer="claude" if "claude" in model else "o200k_base")
+    ex = finished(Heard(usage=Usage(input=10, output=5), texts=[PROSE], ended=True), target=target, **body)
+    usage, _ = settle_usage(ex)
+    assert usage.output == pytest.approx(least, abs=6)
+    assert not usage.exact
+    assert "charged those" in ex.decisions[0][1]
+
+
+@pytest.mark.parametrize("output", [400, 401, 5000])
+def test_an_honest_providers_usage_is_never_raised(output: int) -> None:
+    said = Usage(input=10, output=output)
+    assert settle_usage(finished(Heard(usage=said, texts=list(PROSE), pieces=len(PROSE), ended=True)))[0] == said
+    assert settle_usage(finished(Heard(usage=said, texts=[PROSE], ended=True)))[0] == said
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "hidden"),
+    [
+        ("claude-sonnet-4-5", {}, False),
+        ("claude-sonnet-4-5", {"reasoning_effort": "high"}, True),
+        ("gpt-4o", {"reasoning_effort": "high"}, False),
+        ("gemini-2.0-flash", {}, False),
+        ("gemini-flash-latest", {}, True),
+        ("ft:o4-mini", {}, True),
+        ("gpt-4o-audio-preview", {}, True),
+    ],
+)
+def test_what_a_stream_does_not_show_is_known(model: str, body: dict[str, Any], hidden: bool) -> None:
+    assert hides_reasoning(model, exchange(body).call) is hidden
