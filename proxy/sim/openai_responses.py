@@ -192,9 +192,11 @@ def _output(body: dict[str, Any], turn: Turn, said: Answer, seed: str) -> Items:
         message = {"id": f"msg_{answer.hex_id(salt, 'message', 48)}", "type": "message", "status": ended if not said.tools else "completed"}
         output.append(message | {"content": [part], "role": "assistant"})
     kinds = {str(t.get("name", t.get("type"))): str(t.get("type")) for t in _tools(body)}
+    spaces = {part.get("name"): t["name"] for t in body.get("tools") or () if t.get("type") == "namespace" for part in t.get("tools") or ()}
     for i, tool in enumerate(said.tools):
         id, status = answer.hex_id(salt, f"call{i}", 24), ended if i == len(said.tools) - 1 else "completed"
-        output.append(_call(tool, kinds.get(tool.name, "function"), id) | {"status": status})
+        where = {"namespace": spaces[tool.name]} if tool.name in spaces else {}
+        output.append(_call(tool, kinds.get(tool.name, "function"), id) | where | {"status": status})
     return output
 
 

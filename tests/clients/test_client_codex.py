@@ -106,6 +106,20 @@ def test_a_command_is_run_and_its_session_is_recognised(clients: Clients, served
     assert {r["session"] for r in records} == {f"tester/{thread}"}
 
 
+def test_a_sub_agent_draws_from_the_same_run(clients: Clients, served: Watched) -> None:
+    spawn = {"name": "spawn_agent", "arguments": {"message": "Say hello."}}
+    done = codex(clients, served, "custom", say("Delegate it.", tool_calls=[spawn], delay_ms=1500))  # longer than the other one takes
+    assert done.code == 0, done.out
+    (thread,) = [e["thread_id"] for e in events(done) if e["type"] == "thread.started"]
+    calls = served.calls()
+    assert len({c["headers"]["thread-id"] for c in calls}) == 2, "a thread of its own"
+    (begun,) = [c for c in calls if c["headers"].get("x-openai-subagent")]
+    assert begun["headers"]["x-codex-parent-thread-id"] == thread
+    records = served.records(len(calls))  # the first agent may hear of the other's end in a call of its own
+    assert {(r["session"], r["run"]) for r in records} == {(f"tester/{thread}", f"tester/{thread}")}
+    assert sorted(r["parent"] for r in records) == [""] * (len(calls) - 1) + [thread]
+
+
 def test_a_refusal_is_shown_once_and_not_retried(clients: Clients, served: Watched, setup: str) -> None:
     done = codex(clients, served, setup, "Hello", agent="clerk")
     assert done.code == 1

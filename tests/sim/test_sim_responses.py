@@ -133,7 +133,9 @@ def test_tools_are_found_in_namespaces_and_forced_or_forbidden(sim: Simulator) -
     tools = [{"type": "namespace", "name": "n", "description": "d", "tools": [FUNCTION]}]
     for choice, expected in ((None, "message"), ("required", "function_call"), ({"type": "function", "name": "look_up"}, "function_call")):
         assert answer(sim, tools=tools, tool_choice=choice)["output"][0]["type"] == expected
-    assert answer(sim, "please look_up this", tools=tools)["output"][0]["name"] == "look_up"
+    called = answer(sim, "please look_up this", tools=tools)["output"][0]
+    assert (called["name"], called["namespace"]) == ("look_up", "n")
+    assert "namespace" not in answer(sim, "please look_up this", tools=[FUNCTION])["output"][0]
     assert answer(sim, "please look_up this", tools=tools, tool_choice="none")["output"][0]["type"] == "message"
 
 
