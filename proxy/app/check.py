@@ -8,6 +8,7 @@ from proxy.app.build import Files
 from proxy.app.house import table
 from proxy.budget.prices import free
 from proxy.identity.show import lint
+from proxy.money import dollars
 from proxy.policy.opa import unanswered
 from proxy.policy.rules_yaml import doubts
 from proxy.settings.engines import OPA
@@ -20,6 +21,9 @@ def warnings(files: Files) -> list[str]:
     found = [*settings.warnings, *(line.removeprefix("warning: ") for line in lint(files.directory, now=time.time()))]
     if files.directory.baseline is None:
         found.append(f"{settings.policies / 'baseline.yaml'}: not there, so nothing holds for all agents")
+    if settings.store.lease:
+        lease = dollars(settings.store.lease)
+        found.append(f"store.lease: each replica may spend up to {lease} USD beyond its budgets while the store is away")
     found += doubts(files.rules)
     found += _rego(files)
     models = table(settings)

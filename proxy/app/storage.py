@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from proxy.engine.record import Record
 from proxy.settings.store import Store
 from proxy.stores.keys import SqliteKeys
 from proxy.stores.open import Stores, blocking_link, open_store
+from proxy.stores.outage import Outage
 from proxy.stores.redis_keys import RedisKeys
 from proxy.telemetry import charges, query
 from proxy.telemetry.charges import Recent
@@ -26,7 +28,10 @@ def open_stores(store: Store) -> Stores:
     Raises:
         ValueError: they cannot be used.
     """
-    return open_store(store.url, store.place)
+    stores = open_store(store.url, store.place)
+    if store.kind == "memory":
+        return stores
+    return replace(stores, budget=Outage(stores.budget, store.lease))
 
 
 def open_ledger(store: Store, stores: Stores) -> AnyLedger:

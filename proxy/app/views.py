@@ -34,7 +34,8 @@ def admin_views(house: House) -> AdminViews:
             "control": house.kills.problem or "ok",
             "inflight": house.engine.live.inflight,
         }
-        return not (house.draining or house.warming or problem or house.kills.stale), detail
+        behind = problem and not house.started.store.lease  # with a lease it serves while the store is away
+        return not (house.draining or house.warming or behind or house.kills.stale), detail
 
     def agents() -> Sequence[Mapping[str, Any]]:
         return [
