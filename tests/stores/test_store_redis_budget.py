@@ -236,6 +236,27 @@ def test_without_memory_nothing_is_reserved_and_money_still_comes_back() -> None
 
 
 @needs_own_redis
+def test_a_user_who_may_do_no_more_than_the_documentation_says() -> None:
+    rules = "reset on >pw ~{fleetgate}:* &{fleetgate}:* +@all -@dangerous +info +role"
+    with RedisServer() as server, server.client() as other:
+        other.execute_command("ACL", "SETUSER", "gate", *rules.split())
+
+        async def body(stores: Stores) -> None:
+            assert isinstance(await stores.budget.reserve("h", [usd("a", 9, 1)], 1, 50), Held)
+            assert await stores.budget.settle("h", {"usd": 1}, 1)
+            assert await stores.budget.sweep(1) == []
+            link = stores.link
+            assert link is not None
+            said = link.listen(link.key("kill"))
+            assert await anext(said) is None
+            await said.aclose()  # type: ignore[attr-defined]
+            with pytest.raises(Unreachable, match="may not do that"):
+                await link.call("SET", "another", 1)
+
+        run(f"redis://gate:pw@127.0.0.1:{server.port}/0", body)
+
+
+@needs_own_redis
 def test_servers_that_must_not_be_used_are_refused_at_the_start() -> None:
     with RedisServer() as server, server.client() as other:
         other.config_set("maxmemory-policy", "allkeys-lru")
