@@ -140,7 +140,7 @@ def _shown(claim: Claim, balance: tuple[int, int], paces: _Paces, now: float) ->
         "enforced": rule is None or enforced(rule),
         "resets_at": claim.resets_at,
         "exhausted_in": None if lasts else exhausted_in(paces.of(claim.counter, pace), now),
-        "source": str(rule.source) if rule is not None else "",
+        "source": str(rule.source) if rule is not None and rule.source.file else "",
     }
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from proxy.app.balances import Caller, balance_json, balances
+from proxy.app.balances import AMOUNTS, Caller, balance_json, balances
+from proxy.budget.rules import Facts, RuleSet
+from proxy.budget.stage import key_rules
 from proxy.engine.exchange import Exchange
 from proxy.engine.ports import StoreError
 from proxy.identity.headers import present
@@ -45,6 +47,7 @@ class Me:
         grant = ex.grant
         found = await self._left(ex)
         return {
+            "key": {"id": ex.principal.key_id, "run": ex.principal.run or None},
             "agent": grant.agent,
             "version": grant.version,
             "description": grant.description,
@@ -66,7 +69,11 @@ class Me:
         ex.session = session_named(ex.headers, ex.agent)
         run = place_of(ex, present(ex.headers), house.lineage).run
         caller = Caller(ex.grant, ex.principal.key_id, ex.session, run)
-        return await balances(house.stores.budget, house.board.claims(caller, now), now, house.gauges.recent)
+        claims = house.board.claims(caller, now)
+        if own := key_rules(ex.principal):
+            facts = Facts(ex.grant.team, ex.grant.agent, caller.key_id, caller.session, caller.run)
+            claims += RuleSet(own).claims(facts, now, AMOUNTS)
+        return await balances(house.stores.budget, claims, now, house.gauges.recent)
 
 
 def _clause(clause: Clause) -> dict[str, Any]:

@@ -161,6 +161,11 @@ def test_a_child_never_passes_its_own_cap_and_leaves_the_rest_to_the_run(sim: Si
         assert (last.status, refusal(last)["reason"], refusal(last)["rule"]) == (402, "budget_exceeded", "key:limit")
         assert "Budget key:limit (total) allows 0.05 USD: 0.05 USD spent" in last.body.decode()
         assert "what the key itself may spend in all" in refusal(last)["remedy"]
+        shown = json.loads(post(f"{proxy.url}/fleetgate/v1/me", b"", {"authorization": f"Bearer {KEYS['scout one']}"}, "GET").body)
+        assert shown["key"] == {"id": digest(KEYS["scout one"])[:8], "run": f"{LEAD}/job"}
+        own, run = shown["budgets"]
+        assert (own["name"], own["limit"], own["remaining"], own["source"]) == ("key:limit", "0.05", "0.00", "")
+        assert (run["name"], run["scope"], run["remaining"]) == ("job", f"run={LEAD}/job", "0.95")
         assert ask(proxy, "lead", NAMED, 900).status == 200, "what the children may spend is not set apart"
         held = ask(proxy, "scout two", tokens=100)
         assert held.headers["x-fleetgate-max-output"] == "50", "the run has no more, whatever the key may spend"
