@@ -74,6 +74,14 @@ STATUS: Mapping[Reason, int] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Approval:
+    """A person may allow what is refused: how long one is waited for, and what follows when none decides; None for the settings'."""
+
+    timeout_s: float | None = None
+    default: Literal["deny", "allow"] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Deny:
     """A stage's refusal of an exchange.
 
@@ -87,6 +95,7 @@ class Deny:
         lasting: trying again cannot help, although with this reason it mostly may.
         remaining: what is left of the counter that refused, in its own unit, as text (`0.12 USD`).
         resets_at: when that counter starts anew, UTC seconds.
+        approval: a person may allow it; a plain refusal counts before one that has this.
     """
 
     reason: Reason
@@ -98,6 +107,7 @@ class Deny:
     lasting: bool = False
     remaining: str | None = None
     resets_at: float | None = None
+    approval: Approval | None = None
 
     @property
     def status(self) -> int:

@@ -23,6 +23,7 @@ from aiohttp.typedefs import Handler, Middleware
 from proxy.admin.answers import HEADERS, answer, error
 from proxy.admin.auth import Gate
 from proxy.admin.hands import MAX_BODY, Hands, routes
+from proxy.admin.links import PAGE, links
 from proxy.engine.ports import StoreError
 from proxy.engine.record import Record
 from proxy.money import dollars
@@ -85,7 +86,7 @@ def build_admin(views: AdminViews, token: str | None, host: str = "127.0.0.1") -
         ]
     )
     if views.hands is not None:
-        app.add_routes(routes(views.hands))
+        app.add_routes([*routes(views.hands, views.now), *links(views.hands, views.now)])
     return app
 
 
@@ -94,12 +95,14 @@ def _guard(gate: Gate) -> Middleware:
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         if request.method not in ("GET", "HEAD", "POST"):
             return error(405, "Only GET, HEAD and POST exist here.", {"Allow": "GET, HEAD, POST"})
-        if request.method == "POST" and (why_not := gate.why_no_change(list(request.headers.items()))):
+        found = request.match_info.route.resource
+        linked = found is not None and found.canonical == PAGE  # whoever has a link shows its secret
+        if request.method == "POST" and not linked and (why_not := gate.why_no_change(list(request.headers.items()))):
             return error(401, why_not, {"WWW-Authenticate": "Bearer"}) if gate.has_token else error(403, why_not)
         peer = request.transport.get_extra_info("peername") if request.transport else None
         why_not = gate.why_not(peer[0] if isinstance(peer, tuple) else None, list(request.headers.items()))
         request[_AUTHORISED] = not why_not
-        if why_not and request.path not in OPEN_PATHS:
+        if why_not and not linked and request.path not in OPEN_PATHS:
             return error(401, why_not, {"WWW-Authenticate": "Bearer"}) if gate.has_token else error(403, why_not)
         try:
             return await handler(request)

@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from proxy.app.build import Files
+from proxy.control.approvals import decide
 from proxy.control.port import ControlStore, Entry
+from proxy.control.questions import Case, Decision, Timing, Undecided
 from proxy.control.rules import MAX_KILLS, Kill, Kind, clean, known, seconds_of, target_of
 from proxy.engine.ports import StoreError
+from proxy.settings import Settings
 from proxy.telemetry.query import Filter, Journal
 
 if TYPE_CHECKING:
@@ -97,6 +100,12 @@ async def known_names(target: str, files: Files, keys: Iterable[str], journal: J
         raise StoreError(str(e)) from None
 
 
+def timing(settings: Settings) -> tuple[Timing, float]:
+    """Return how people are asked, and how long a client waits where nothing can be sent to it meanwhile."""
+    said = settings.approvals
+    return Timing(said.timeout_s, said.keep_s, said.default), said.buffered_s
+
+
 class HouseHands:
     """What people may do through the admin plane of `house`. Implements `admin.hands.Hands`."""
 
@@ -124,3 +133,18 @@ class HouseHands:
         lifted = await self._store.resume(target, clean(by, 80), clean(reason), self._house.clock.now())
         await self._house.refresh_control()
         return lifted
+
+    async def cases(self) -> Sequence[Case]:
+        """See `Hands`."""
+        return await self._store.cases(self._house.clock.now())
+
+    async def case(self, name: str) -> Case | None:
+        """See `Hands`."""
+        return await self._store.case(name)
+
+    async def decide(self, name: str, decision: Decision) -> Case | Undecided:
+        """See `Hands`. Who waits here hears of it before it returns."""
+        house = self._house
+        found = await decide(self._store, name, decision, house.clock.now(), house.files.settings.approvals.keep_s)
+        await house.refresh_control()
+        return found

@@ -16,6 +16,7 @@ from proxy.app.audit import swept
 from proxy.app.balances import Board
 from proxy.app.build import Files
 from proxy.app.gauges import Gauges
+from proxy.app.hands import timing
 from proxy.app.storage import AnyLedger, open_ledger, open_stores
 from proxy.budget.estimate import tokenizer_for
 from proxy.budget.learned import Ratios
@@ -23,10 +24,11 @@ from proxy.budget.port import Ended
 from proxy.budget.prices import context_of, price_from, price_of
 from proxy.budget.settle import floor_output, settle_usage
 from proxy.config import Doc
+from proxy.control.approvals import Approvals
 from proxy.control.kill import KillBoard
 from proxy.engine.again import AgainStage
 from proxy.engine.exchange import Runtime
-from proxy.engine.notice import nobody
+from proxy.engine.notice import Notice, nobody
 from proxy.engine.ports import Clock, Sink, SystemClock
 from proxy.engine.run import Engine
 from proxy.identity.keys import KeyEntry, KeyRing
@@ -81,6 +83,9 @@ class House:
         self.gauges = Gauges(self)
         self.draining, self.warming = False, True
         self.kills = KillBoard(self.stores.control, self.engine.live, self.clock.now, lambda: self.clock.ns() / 1e9)
+        self.approvals = Approvals(
+            self.stores.control, self.clock.now, lambda: timing(self.files.settings), self.told, self.link, self.engine.spawn
+        )
         self._keys_seen = self.stores.keys.version()
         self._stored = tuple(self.stores.keys.keys())
         self._ring = KeyRing(())
@@ -139,6 +144,7 @@ class House:
             files.settings.refusal,
             floor_output,
             self.webhooks.tell if hooks else nobody,
+            approver=self.approvals,
         )
         self.problems = ()
         self.metrics.config(files.version, stale=False)
@@ -185,7 +191,17 @@ class House:
 
     async def refresh_control(self) -> None:
         """Do what people ordered since the last look. A store that cannot be read is remembered, and shows in `/readyz`."""
-        await self.kills.refresh(self.runtime.tell)
+        if await self.kills.refresh(self.told):
+            self.approvals.wake()
+
+    def told(self, notice: Notice) -> None:
+        """Have people outside hear of something."""
+        self.runtime.tell(notice)
+
+    def link(self, name: str, secret: str) -> str:
+        """Return the URL where whoever has it may decide one question, empty where nobody says how the admin plane is reached."""
+        url = self.files.settings.listen.admin_url
+        return f"{url.rstrip('/')}/approve/{name}?token={secret}" if url else ""
 
     def key_ids(self) -> list[str]:
         """Return the public ids of all keys."""

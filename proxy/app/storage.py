@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from proxy.control.port import ControlStore
 from proxy.engine.record import Record
 from proxy.settings.store import Store
+from proxy.stores.control import SqliteControl
 from proxy.stores.keys import SqliteKeys
 from proxy.stores.open import Stores, blocking_link, open_store
 from proxy.stores.outage import Outage
+from proxy.stores.redis_control import RedisControl
 from proxy.stores.redis_keys import RedisKeys
+from proxy.stores.redis_link import RedisLink
 from proxy.telemetry import charges, query
 from proxy.telemetry.charges import Recent
 from proxy.telemetry.ledger import Ledger, MemoryLedger
@@ -58,6 +62,29 @@ def open_keys(store: Store) -> Iterator[SqliteKeys | RedisKeys]:
         yield keys
     finally:
         keys.close()
+
+
+@asynccontextmanager
+async def open_control(store: Store) -> AsyncIterator[ControlStore]:
+    """Give the kills and questions that the command line shares with the servers.
+
+    Raises:
+        ValueError: there are none, or they cannot be used.
+    """
+    if store.place is not None:
+        link = RedisLink(store.place)
+        try:
+            yield RedisControl(link)
+        finally:
+            await link.close()
+    elif store.path is not None:
+        control = SqliteControl(store.path)
+        try:
+            yield control
+        finally:
+            await control.close()
+    else:
+        raise ValueError("store memory: lives in the server alone; use its admin API (docs/kill.md), or store: sqlite:PATH or redis://…")
 
 
 def shared(store: Store) -> None:

@@ -18,13 +18,12 @@ from typing import Any
 
 from proxy.app import build
 from proxy.app.hands import Order, UnknownTarget, known_names, order
+from proxy.app.storage import open_control, open_keys, reading
 from proxy.config import ConfigError, ConfigErrors
 from proxy.control.port import entry_json, kill_json
 from proxy.control.rules import clean, seconds_of, target_of
+from proxy.engine.ports import StoreError
 from proxy.settings import Settings, load_settings
-from proxy.stores.control import SqliteControl
-from proxy.stores.keys import SqliteKeys
-from proxy.telemetry.ledger import Ledger
 from proxy.telemetry.tables import moment, printable, table
 
 TARGETS = "agent:NAME, team:NAME, session:ID, run:ID, key:ID, model:NAME (names may be globs), or all"
@@ -35,7 +34,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     p = commands.add_parser("kill", parents=[common], help="stop an agent, team, session, run, key, model or all, now")
     p.add_argument("target", nargs="?", type=_target, metavar="TARGET", help=TARGETS)
     p.add_argument("--reason", metavar="TEXT", help="why; the agents are told")
-    p.add_argument("--for", dest="lasts", type=_span, metavar="TIME", help="end by itself after 30m, 1h, 2d")
+    p.add_argument("--for", dest="lasts", type=span, metavar="TIME", help="end by itself after 30m, 1h, 2d")
     p.add_argument("--force", action="store_true", help="also what nobody knows (yet)")
     p.add_argument("--list", action="store_true", help="show what is stopped")
     p.add_argument("--log", action="store_true", help="show who stopped, resumed and decided what")
@@ -55,7 +54,8 @@ def _target(text: str) -> str:
     return text.strip()
 
 
-def _span(text: str) -> str:
+def span(text: str) -> str:
+    """Return a length of time as typed, for argparse."""
     try:
         seconds_of(text)
     except ValueError as e:
@@ -66,14 +66,6 @@ def _span(text: str) -> str:
 def settings_of(args: argparse.Namespace) -> Settings:
     """Return the settings alone: a mistake in another file must not keep anybody from stopping something."""
     return load_settings(args.config, os.environ, simulate=True)
-
-
-def store_of(settings: Settings) -> SqliteControl:
-    """Return the store that the servers share. Raises ValueError where it lives in the server alone."""
-    path = settings.store.path
-    if path is None:
-        raise ValueError("store memory: lives in the server alone; use its admin API (docs/kill.md), or store: sqlite:PATH")
-    return SqliteControl(path)
 
 
 def person() -> str:
@@ -96,16 +88,13 @@ def _kill(args: argparse.Namespace) -> int:
 
 async def _do(args: argparse.Namespace) -> int:
     settings = settings_of(args)
-    store = store_of(settings)
+    asked = Order(args.target, args.reason, person(), args.lasts or "", args.force)
     try:
-        names = None if args.force else await _names(args, settings)
-        asked = Order(args.target, args.reason, person(), args.lasts or "", args.force)
-        kill = await order(store, asked, names, time.time())
+        async with open_control(settings.store) as store:
+            kill = await order(store, asked, None if args.force else await _names(args, settings), time.time())
     except UnknownTarget as e:
         sys.stderr.write(f"fleetgate: {printable(str(e.args[0]))}\n")
         return 1
-    finally:
-        await store.close()
     if args.json:
         sys.stdout.write(json.dumps(kill_json(kill), indent=1) + "\n")
     else:
@@ -121,24 +110,18 @@ async def _names(args: argparse.Namespace, settings: Settings) -> Sequence[str] 
     except (ConfigErrors, ConfigError) as e:
         sys.stderr.write(f"fleetgate: the files cannot be read ({e}), so names cannot be checked\n")
         return None
-    path = settings.store.path
-    if path is None:
-        return None
-    keys, ledger = SqliteKeys(path), Ledger(path)
-    try:
+    with open_keys(settings.store) as keys, reading(settings.store) as ledger:
         ids = [key.id for key in (*files.keys, *keys.keys())]
-        return await known_names(args.target, files, ids, ledger)
-    finally:
-        keys.close()
-        await ledger.close()
+        try:
+            return await known_names(args.target, files, ids, ledger)
+        except StoreError as e:
+            sys.stderr.write(f"fleetgate: {e}\n")
+            return None
 
 
 async def _show(args: argparse.Namespace) -> int:
-    store = store_of(settings_of(args))
-    try:
+    async with open_control(settings_of(args).store) as store:
         kills, log = await store.kills(time.time()), await store.log(200)
-    finally:
-        await store.close()
     if args.json:
         shown = [entry_json(e) for e in log] if args.log else [kill_json(k) for k in kills]
         sys.stdout.write(json.dumps(shown, indent=1) + "\n")
@@ -163,12 +146,10 @@ def _resume(args: argparse.Namespace) -> int:
 
 
 async def _lift(args: argparse.Namespace) -> int:
-    store, now = store_of(settings_of(args)), time.time()
-    try:
+    now = time.time()
+    async with open_control(settings_of(args).store) as store:
         lifted = await store.resume(args.target, person(), clean(args.reason), now)
         left = await store.kills(now)
-    finally:
-        await store.close()
     still = f"; still stopped: {printable(clean(', '.join(kill.target for kill in left)))}" if left else ""
     if not lifted:
         sys.stderr.write(f"fleetgate: no kill of {printable(args.target)} holds{still}\n")

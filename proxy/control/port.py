@@ -1,4 +1,4 @@
-"""What human hands leave where every replica sees it: kills, and the log of who did what. Implemented by the stores.
+"""What human hands leave where every replica sees it: kills, questions and decisions, and the log of them. Implemented by the stores.
 
 Every verb is atomic and waits at most a few seconds; what fails raises StoreError and has changed nothing.
 """
@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from proxy.control.questions import Case
 from proxy.control.rules import Kill
 
+FORGOTTEN_S = 86_400.0
+"""How long a question that is over is still kept, so that who decides it too late hears that."""
 Action = Literal["kill", "resume", "approve", "deny"]
 
 
@@ -45,7 +48,7 @@ class Versions:
 
 
 class ControlStore(Protocol):
-    """Kills and their log."""
+    """Kills, questions to people, and the log."""
 
     async def versions(self) -> Versions:
         """Return the numbers of this moment: one cheap look, several times a second."""
@@ -61,6 +64,25 @@ class ControlStore(Protocol):
 
     async def resume(self, target: str, by: str, reason: str, now: float) -> bool:
         """Lift the kill with exactly that target and log it; return whether there was one that still held."""
+        ...
+
+    async def case(self, name: str) -> Case | None:
+        """Return the question with that id, also one that is over and was not forgotten yet."""
+        ...
+
+    async def cases(self, now: float) -> Sequence[Case]:
+        """Return the questions that are not over and those decided of late, newest first."""
+        ...
+
+    async def waiting(self, agent: str, now: float) -> int:
+        """Return how many questions of that agent are pending and not over."""
+        ...
+
+    async def save(self, case: Case, seen: int, entry: Entry | None = None) -> bool:
+        """Write a question, and a line of the log with it, if the one with its id still has the version `seen` (0: there is none).
+
+        What was over for `FORGOTTEN_S` at `case.asked` may be forgotten with that.
+        """
         ...
 
     async def log(self, limit: int) -> Sequence[Entry]:

@@ -42,7 +42,7 @@ class AgainStage(Stage):
             return None
         if not self._cut:
             return None
-        kept = self._cut.get((ex.agent, _digest(ex)))
+        kept = self._cut.get((ex.agent, digest_of(ex)))
         return kept[1] if kept is not None and ex.wall < kept[0] else None
 
     async def _remember(self, ex: Exchange) -> None:
@@ -52,10 +52,10 @@ class AgainStage(Stage):
             return
         if len(self._cut) >= MOST:
             del self._cut[next(iter(self._cut))]
-        self._cut[ex.agent, _digest(ex)] = (ex.clock.now() + KEPT_S, deny)
+        self._cut[ex.agent, digest_of(ex)] = (ex.clock.now() + KEPT_S, deny)
 
 
-def _digest(ex: Exchange) -> bytes:
+def digest_of(ex: Exchange) -> bytes:
     """Return what two requests share that differ in `stream` alone."""
     call = ex.call
     seen = hashlib.blake2b(f"{call.model}\0{call.max_output}\0{call.tools.text}".encode("utf-8", "surrogatepass"), digest_size=16)

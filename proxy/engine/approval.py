@@ -12,8 +12,12 @@ Source: google-genai 3.6.1 (`_iter_response_stream`), ollama 0.6.3 (`_client.py`
 
 from __future__ import annotations
 
-from proxy.engine.exchange import Exchange
-from proxy.engine.ports import Answer, Beat, Question
+from dataclasses import dataclass
+
+from proxy.engine.again import digest_of
+from proxy.engine.exchange import Exchange, Nobody
+from proxy.engine.ports import Answer, Beat, Question, QuestionKind
+from proxy.engine.stage import Hook
 from proxy.model import Deny, Reason
 
 ALIVE_S = 5.0
@@ -56,6 +60,49 @@ async def approved(ex: Exchange, question: Question) -> Deny | None:
     ex.note("approval", f"{words} [{answer.id or question.rule}]")
     ex.find("approval/allowed" if answer.allowed else "approval/refused", f"{answer.id} {who}".strip())
     return None if answer.allowed else refused(question, answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What is held back: its kind, its name in a word, a digest of all of it, and what a person sees of it."""
+
+    kind: QuestionKind
+    what: str
+    digest: str
+    preview: str = ""
+
+
+async def lifted(ex: Exchange, deny: Deny, held: Held) -> Deny | None:
+    """Return None where a person lifts `deny`, else the refusal: `deny` itself where it is dry, nobody may lift it, or nobody can be asked.
+
+    Raises:
+        ClientGone, StoreError: as `approved`.
+    """
+    if deny.approval is None or deny.shadow or isinstance(ex.rt.approver, Nobody):
+        return deny
+    question = Question(
+        kind=held.kind,
+        agent=ex.agent,
+        session=ex.session,
+        run=ex.run,
+        exchange=ex.id,
+        what=held.what,
+        digest=held.digest,
+        rule=deny.rule,
+        why=deny.message,
+        preview=held.preview,
+        timeout_s=deny.approval.timeout_s,
+        default=deny.approval.default,
+    )
+    return await approved(ex, question)
+
+
+async def heard(ex: Exchange, hook: Hook) -> Deny | None:
+    """Return what a stage says, once a person was asked where one may lift it: the same request is the same question."""
+    deny = await hook(ex)
+    if deny is None or deny.approval is None:
+        return deny
+    return await lifted(ex, deny, Held("request", deny.rule[:200], digest_of(ex).hex()))
 
 
 def refused(question: Question, answer: Answer) -> Deny:

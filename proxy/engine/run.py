@@ -15,6 +15,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from proxy.engine.approval import heard
 from proxy.engine.ask import asked_by, failed, foreign, keyless, outcome_of, requested, said, store_down, uncarried, unreachable
 from proxy.engine.exchange import Exchange, Release
 from proxy.engine.gate import gate_for
@@ -47,8 +48,7 @@ class Engine:
     def __init__(self, settle: Settle, on_lost: Callable[[], None] = lambda: None) -> None:
         self._settle, self._on_lost = settle, on_lost
         self._tasks: set[asyncio.Task[None]] = set()
-        self.live = Live()
-        self._replies: set[UpstreamReply] = set()
+        self.live, self._replies = Live(), set[UpstreamReply]()
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` on its own, tracked: `drain` waits for it."""
@@ -137,7 +137,7 @@ class Engine:
     async def _hooks(self, ex: Exchange, hooks: tuple[tuple[str, Hook], ...]) -> Deny | None:
         for name, hook in hooks:
             try:
-                deny = await hook(ex)
+                deny = await heard(ex, hook)
             except StoreError as e:
                 log.error("exchange %s: stage %s: %s", ex.id, name, e)
                 deny = store_down(name)

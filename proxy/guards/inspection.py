@@ -13,10 +13,12 @@ import hashlib
 from collections.abc import Mapping, Sequence
 
 from proxy.effects import Effect
+from proxy.engine.approval import Held, lifted
 from proxy.engine.exchange import Exchange
 from proxy.engine.inspector import PASSES, CallJudge, Span, TextJudge, Verdict, spliced
 from proxy.engine.redaction import PLACEHOLDER, REACH
 from proxy.guards.base import CallGuard, Hit
+from proxy.guards.catalog import text_guards
 from proxy.guards.watch import Watch, refusal, refuses
 from proxy.model import Deny, Reason
 from proxy.wire import jsonio
@@ -26,6 +28,8 @@ from proxy.wire.refusals import sentence
 
 INLINE_ARGUMENTS = 4096
 """Characters of arguments up to which the call guards look at once; longer code takes milliseconds, and does so in a thread."""
+PREVIEW = 4000
+"""Characters of arguments that a person is shown."""
 MAX_TOLD = 1024
 """Different things found in one reply that are told of once each; more are told of as often as they come."""
 
@@ -98,6 +102,8 @@ class Inspection:
         inline = len(call.arguments) <= INLINE_ARGUMENTS
         effects = self._effects(call) if inline else await asyncio.to_thread(self._effects, call)
         deny = deny or await self._first(call, effects)
+        if deny is not None and deny.approval is not None:
+            deny = await self._asked(deny, call, said)
         if deny is not None:
             self._ex.find(str(deny.reason), deny.rule)
             self._ex.note("guards", f"withheld a call of {call.name[:80]}: {deny.message} [{deny.rule}] {deny.remedy}")
@@ -135,14 +141,24 @@ class Inspection:
         return said, denies[0] if denies else None
 
     async def _first(self, call: ToolCall, effects: Sequence[Effect]) -> Deny | None:
+        """Return the first refusal; one that a person may lift only where nobody refuses for good."""
+        asking: Deny | None = None
         for judge in self._judges:
             deny = await judge.judge(self._ex, call, effects)
             if deny is None:
                 continue
-            if not deny.shadow:
+            if deny.shadow:
+                self._ex.find(f"shadow/{deny.reason}", deny.rule)
+            elif deny.approval is None:
                 return deny
-            self._ex.find(f"shadow/{deny.reason}", deny.rule)
-        return None
+            else:
+                asking = asking or deny
+        return asking
+
+    async def _asked(self, deny: Deny, call: ToolCall, said: str) -> Deny | None:
+        """Have a person asked about a call: about exactly what the agent would run, shown without what guards would hide."""
+        digest = hashlib.sha256(f"{call.name}\0{call.arguments}".encode("utf-8", "surrogatepass")).hexdigest()
+        return await lifted(self._ex, deny, Held("tool_call", call.name, digest, hidden(said[:PREVIEW])))
 
     def _restored(self, arguments: str) -> str:
         """Return the arguments with the originals in the place of their placeholders."""
@@ -150,3 +166,9 @@ class Inspection:
             return arguments
         raw = arguments.encode("utf-8", "surrogatepass")
         return replace_words(raw, self._back).decode("utf-8", "surrogatepass")
+
+
+def hidden(text: str) -> str:
+    """Return `text` without what any guard would find in it, whatever the agent's settings: for the eyes of others."""
+    hits = [hit for guard in text_guards() for hit in guard.scan(text, "tool_call")]
+    return spliced(text, [Span(hit.start, hit.end, f"[{hit.label or 'HIDDEN'}]") for hit in hits])

@@ -10,15 +10,13 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 
 from proxy import globs
-from proxy.model import ArgumentClause, Clause, Deny, Grant, Limit, Reason, Source
+from proxy.model import Approval, ArgumentClause, Clause, Deny, Grant, Limit, Reason, Source
 from proxy.policy.facts import CallFacts
 from proxy.wire.call import Call, Message, ToolSpec
 from proxy.wire.ollama_messages import plain_name
 
 AUTO = "auto"
 """The model name that leaves the choice to routing, which then keeps to `Grant.may_use`."""
-NO_APPROVALS = "This release cannot ask a person yet, so it is withheld."
-"""Said where an approval would be needed."""
 SHOWN = 80
 """Longest piece of a caller's name that a message repeats."""
 
@@ -102,6 +100,7 @@ def check_call(grant: Grant, call: CallFacts) -> tuple[Deny | None, list[Source]
     """
     name = call.name
     found = [_no_call(grant, clause, name) for clause in grant.tools if not clause.allows(name)]
+    asking: list[Deny] = []
     noted: list[Source] = []
     for clause in grant.tool_args:
         if not clause.names(name.casefold()) or not (call.unread or any(map(clause.found, call.values(clause.key)))):
@@ -109,10 +108,10 @@ def check_call(grant: Grant, call: CallFacts) -> tuple[Deny | None, list[Source]
         if clause.action == "warn":
             noted.append(clause.source)
         elif clause.action == "require_approval":
-            found.append(_unapproved(grant, clause.source, clause.shadow, name))
+            asking.append(_unapproved(grant, clause.source, clause.shadow, name))
         else:
             found.append(_no_arguments(grant, clause, name))
-    return firmest(found), noted
+    return firmest([*found, *asking]), noted
 
 
 def _no_call(grant: Grant, clause: Clause, tool: str) -> Deny:
@@ -129,8 +128,9 @@ def _no_arguments(grant: Grant, clause: ArgumentClause, tool: str) -> Deny:
 
 
 def _unapproved(grant: Grant, source: Source, shadow: bool, tool: str) -> Deny:
-    message = f"A person must approve each such call of tool {_shown(tool)} by agent {grant.agent}. {NO_APPROVALS}"
-    return Deny(Reason.TOOL_CALL_BLOCKED, message, str(source), f"Have a person do it, or ask whoever keeps {source.file}.", shadow)
+    message = f"A person must approve each such call of tool {_shown(tool)} by agent {grant.agent}."
+    remedy = f"Have a person do it, or ask whoever keeps {source.file}."
+    return Deny(Reason.TOOL_CALL_BLOCKED, message, str(source), remedy, shadow, approval=Approval())
 
 
 def _ruling(clause: Clause, name: str) -> tuple[str, str]:

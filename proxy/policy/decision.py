@@ -22,6 +22,7 @@ OUTPUTS: Mapping[Hook, frozenset[str]] = {
     "response": frozenset({"allow", "deny", "warn"}),
 }
 """The rules by which a package decides, by what it decides on."""
+APPROVAL = "require_approval"
 MOST = 64
 """Messages, warnings and texts of one package that are read; more is a fault."""
 LONGEST = 400
@@ -93,8 +94,9 @@ class Decision:
 
     @property
     def refusal(self) -> Ruling | None:
-        """The first refusal that is not dry, else the first dry one."""
-        return next((d for d in self.denials if not d.package.shadow), self.denials[0] if self.denials else None)
+        """The first refusal that is not dry, else the first dry one; a plain one before one that a person may lift."""
+        found = sorted(self.denials, key=lambda denial: denial.output == APPROVAL)
+        return next((d for d in found if not d.package.shadow), found[0] if found else None)
 
 
 def decide(packages: Sequence[Package], document: object) -> Decision:
@@ -130,8 +132,8 @@ def _hear(package: Package, outputs: Mapping[str, Any], decision: Decision) -> N
         denied = denied or [Ruling(package, f"{package.path} does not allow it", output="allow")]
     decision.denials += denied
     for ruling in approval:
-        words = f"a person must approve this, and Fleetgate cannot ask one yet: {ruling.message}"
-        decision.denials.append(Ruling(package, words, ruling.rule, ruling.remedy or "Have a person do it.", "require_approval"))
+        words = f"a person must approve this: {ruling.message}"
+        decision.denials.append(Ruling(package, words, ruling.rule, ruling.remedy or "Have a person do it.", APPROVAL))
     decision.warnings += _words(package, "warn", outputs.get("warn"))
     if package.hook == "request":
         _duties(package, outputs, decision)

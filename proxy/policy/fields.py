@@ -150,6 +150,17 @@ RULE = Table(
         "message": words,
         "remedy": words,
         "reach": Number(1, 100_000, whole=True),
+        "approval": Table(
+            {
+                "timeout": Text(8, r"[1-9]\d{0,4}[smh]", "a time such as 90s, 5m or 1h"),
+                "default": Choice(("deny", "allow")),
+            },
+            what="how a person is asked: {timeout, default}",
+            doc={
+                "timeout": "How long an answer is waited for; an hour at most.",
+                "default": "What follows when nobody decides in that time.",
+            },
+        ),
     },
     required=("id", "action"),
     what="a rule",

@@ -16,9 +16,9 @@ from proxy.effects import Effect
 from proxy.engine.exchange import Exchange
 from proxy.engine.redaction import redactions_of
 from proxy.engine.stage import Stage, Tap
-from proxy.model import Deny, Reason
+from proxy.model import Approval, Deny, Reason
 from proxy.policy.cache import Reads
-from proxy.policy.decision import Decision, Hook, Package, PolicyFault, Ruling, decide
+from proxy.policy.decision import APPROVAL, Decision, Hook, Package, PolicyFault, Ruling, decide
 from proxy.policy.embedded import Embedded
 from proxy.policy.input import Facts, Subject, document
 from proxy.policy.rego import Policies
@@ -93,7 +93,9 @@ def deny_of(ruling: Ruling, reason: Reason) -> Deny:
     """Return the refusal that a ruling is."""
     message = ruling.message[:1].upper() + ruling.message[1:]
     remedy = ruling.remedy or f"Ask whoever keeps {ruling.package.source.file}."
-    return Deny(reason, message if message.endswith((".", "!", "?")) else f"{message}.", ruling.where, remedy, ruling.package.shadow)
+    words = message if message.endswith((".", "!", "?")) else f"{message}."
+    asked = Approval() if ruling.output == APPROVAL else None
+    return Deny(reason, words, ruling.where, remedy, ruling.package.shadow, approval=asked)
 
 
 class RegoStage(Stage):

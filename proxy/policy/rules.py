@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Literal
 
-from proxy.model import Deny, Grant, Reason, Source
-from proxy.policy.contract import NO_APPROVALS
+from proxy.model import Approval, Deny, Grant, Reason, Source
 from proxy.policy.fields import LEVELS
 from proxy.policy.match import Match
 
@@ -94,6 +93,7 @@ class Rule:
     reach: int | None = 0
     shipped: bool = False
     text: str = ""
+    approval: Approval = field(default_factory=Approval)
 
     @property
     def place(self) -> str:
@@ -197,9 +197,8 @@ def refusal(rules: Iterable[Rule], reason: Reason) -> Deny | None:
 def deny_of(rule: Rule, reason: Reason) -> Deny:
     """Return the refusal of one rule."""
     if rule.action == "require_approval":
-        return Deny(
-            reason, f"{rule.words} A person would have to approve it. {NO_APPROVALS}", rule.place, rule.remedy or APPROVE, rule.shadow
-        )
+        words = f"{rule.words} A person must approve it."
+        return Deny(reason, words, rule.place, rule.remedy or APPROVE, rule.shadow, approval=rule.approval)
     return Deny(reason, rule.words, rule.place, rule.remedy or f"Ask whoever keeps {rule.source.file}.", rule.shadow)
 
 

@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from proxy.config import ConfigError, ConfigErrors, Doc, KeyPath, load_yaml, near
-from proxy.model import Source
+from proxy.model import Approval, Source
 from proxy.policy import fields
 from proxy.policy.match import Match, compile_match, listed, name_test
 from proxy.policy.rules import Action, Direction, Rule, RuleSet, When, Window
+
+LONGEST_WAIT_S = 3600.0
+"""The longest that a person is waited for."""
 
 MAX_BYTES = 1 << 20
 SHIPPED = Path(__file__).parent / "baseline"
@@ -158,6 +161,7 @@ def _rule(doc: Doc, path: KeyPath, value: dict[str, Any], dry: bool) -> Rule:
         owasp=tuple(value.get("owasp", ())),
         shadow=dry or value.get("mode") == "shadow",
         message=value.get("message", ""),
+        approval=_approval(doc, path, value),
         remedy=value.get("remedy", ""),
         route_to=argument if isinstance(argument, str) else "",
         max_output=argument if isinstance(argument, int) else 0,
@@ -201,6 +205,20 @@ def _fitting(doc: Doc, path: KeyPath, action: Action, directions: frozenset[Dire
         raise doc.error(at, "redact", "deny or warn", "only texts of requests, tool results and replies can be redacted")
     if action in ("route", "limit") and directions & {"tool_call", "reply"}:
         raise doc.error(at, action, "deny or warn", "once there is a reply it is too late for that")
+
+
+def _approval(doc: Doc, path: KeyPath, value: dict[str, Any]) -> Approval:
+    """Return how a person is asked. Raises ConfigError where nobody is, or for too long."""
+    said = value.get("approval")
+    if said is None:
+        return Approval()
+    if value["action"] != "require_approval":
+        raise doc.error((*path, "approval"), f"approval with action {value['action']}", "action: require_approval")
+    timeout = said.get("timeout")
+    seconds = None if timeout is None else float(timeout[:-1]) * {"s": 1, "m": 60, "h": 3600}[timeout[-1]]
+    if seconds is not None and seconds > LONGEST_WAIT_S:
+        raise doc.error((*path, "approval", "timeout"), timeout, "an hour at most")
+    return Approval(seconds, said.get("default"))
 
 
 def _reach(value: dict[str, Any], directions: frozenset[Direction], match: Match | None) -> int | None:

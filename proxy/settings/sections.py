@@ -40,6 +40,9 @@ class Listen:
     port: int = setting(Whole(0, 65535), "Port of the data plane; 0 takes any free one.", 8080)
     admin_host: str = setting(Host(), "Address of the admin plane.", "127.0.0.1")
     admin_port: int = setting(Whole(0, 65535), "Port of the admin plane; 0 takes any free one.", 9090)
+    admin_url: str | None = setting(
+        Text("a URL"), "Where people reach the admin plane: links to approve something begin with it. Default: no links.", None
+    )
     max_body_mb: int = setting(Whole(1, 1024), "Largest request body, in MiB, as sent or expanded; more is refused with 413.", 32)
     tls: Tls | None = setting(Section(Tls, optional=True), "Certificate and key of the data plane; without, it speaks plain HTTP.", None)
 
@@ -96,6 +99,24 @@ class Budget:
         Whole(1, 10_000_000),
         "Output tokens of one choice that a stream holds at a time, where its whole ceiling does not fit or nobody asked for one.",
         1024,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApprovalsSection:
+    """How people are asked what a rule, a loop or a budget leaves to them. See docs/approvals.md."""
+
+    timeout_s: float = setting(Number(0, 3600, above=True), "How long an answer is waited for, where the rule does not say.", 300.0)
+    default: Literal["deny", "allow"] = setting(
+        Choice(("deny", "allow")), "What follows when nobody decides in that time, where the rule does not say.", "deny"
+    )
+    buffered_s: float = setting(
+        Number(0, 3600, above=True),
+        "How long a client waits at most where nothing can be sent to it meanwhile (a reply that is no stream); the question stays open.",
+        50.0,
+    )
+    keep_s: float = setting(
+        Number(1, 604_800), "How long a question stays open, and how long its decision holds for a client that tries again.", 3600.0
     )
 
 
@@ -173,6 +194,7 @@ class Settings:
         "error",
     )
     budget: Budget = setting(Section(Budget), "", Budget())
+    approvals: ApprovalsSection = setting(Section(ApprovalsSection), "", ApprovalsSection())
     limits: Waits = setting(Section(Waits), "", Waits())
     upstream: UpstreamSection = setting(Section(UpstreamSection), "", UpstreamSection())
     telemetry: Telemetry = setting(Section(Telemetry), "", Telemetry())

@@ -1,4 +1,5 @@
-"""Kills and the log of human hands, in memory or in the SQLite file: the command line and every server write them, every server reads them.
+"""Kills, questions to people and the log of human hands, in memory or in the SQLite file: the command line and every server write
+them, every server reads them.
 
 In SQLite each verb is one short transaction on a connection of its own, in a thread; a file that does not answer within `STUCK_S` is a
 StoreError. The tables are this module's own, made when they are first needed.
@@ -13,9 +14,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from proxy.control.port import Entry, Versions
-from proxy.control.rules import MAX_KILLS, Kill
+from proxy.control.port import FORGOTTEN_S, Entry, Versions
+from proxy.control.questions import Case
+from proxy.control.rules import MAX_KILLS, Kill, clean
 from proxy.engine.ports import StoreError
+from proxy.stores.encoding import decoded, encoded, newest
 from proxy.stores.schema import connect
 
 STUCK_S = 8.0
@@ -29,6 +32,12 @@ TABLES = (
     " by TEXT NOT NULL, since REAL NOT NULL, until REAL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS control_log (id INTEGER PRIMARY KEY, time REAL NOT NULL, by TEXT NOT NULL, action TEXT NOT NULL,"
     " target TEXT NOT NULL, reason TEXT NOT NULL, until REAL)",
+    "CREATE TABLE IF NOT EXISTS control_questions (id TEXT PRIMARY KEY, version INTEGER NOT NULL, agent TEXT NOT NULL,"
+    " status TEXT NOT NULL, expires REAL NOT NULL, data TEXT NOT NULL) WITHOUT ROWID",
+)
+_KEEP = (
+    "INSERT INTO control_questions VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT(id) DO UPDATE SET version = excluded.version,"
+    " status = excluded.status, expires = excluded.expires, data = excluded.data"
 )
 
 
@@ -38,6 +47,7 @@ class MemoryControl:
     def __init__(self) -> None:
         self._kills: dict[str, Kill] = {}
         self._log: list[Entry] = []
+        self._cases: dict[str, Case] = {}
         self._versions = [0, 0]
 
     async def versions(self) -> Versions:
@@ -65,6 +75,31 @@ class MemoryControl:
             return False
         self._note(Entry(now, by, "resume", target, reason))
         self._versions[0] += 1
+        return True
+
+    async def case(self, name: str) -> Case | None:
+        """See `ControlStore.case`."""
+        return self._cases.get(name)
+
+    async def cases(self, now: float) -> Sequence[Case]:
+        """See `ControlStore.cases`."""
+        return newest(self._cases.values(), now)
+
+    async def waiting(self, agent: str, now: float) -> int:
+        """See `ControlStore.waiting`."""
+        return sum(c.status == "pending" and now < c.expires and c.question.agent == agent for c in self._cases.values())
+
+    async def save(self, case: Case, seen: int, entry: Entry | None = None) -> bool:
+        """See `ControlStore.save`."""
+        old = self._cases.get(case.id)
+        if seen != (0 if old is None else old.version):
+            return False
+        if not seen:
+            self._cases = {name: one for name, one in self._cases.items() if one.expires > case.asked - FORGOTTEN_S}
+        self._cases[case.id] = case
+        if entry is not None:
+            self._note(entry)
+        self._versions[1] += 1
         return True
 
     async def log(self, limit: int) -> Sequence[Entry]:
@@ -126,6 +161,40 @@ class SqliteControl:
                 return False
             note(db, Entry(now, by, "resume", target, reason))
             changed(db, "kills")
+            return True
+
+        return await self._run(run)
+
+    async def case(self, name: str) -> Case | None:
+        """See `ControlStore.case`."""
+        select = "SELECT data FROM control_questions WHERE id = ?"
+        found = await self._run(lambda db: db.execute(select, (name,)).fetchone(), write=False)
+        return None if found is None else decoded(found[0], Case)
+
+    async def cases(self, now: float) -> Sequence[Case]:
+        """See `ControlStore.cases`."""
+        select = "SELECT data FROM control_questions"
+        return newest(await self._run(lambda db: [decoded(row[0], Case) for row in db.execute(select)], write=False), now)
+
+    async def waiting(self, agent: str, now: float) -> int:
+        """See `ControlStore.waiting`."""
+        select = "SELECT count(*) FROM control_questions WHERE agent = ? AND status = 'pending' AND expires > ?"
+        return int(await self._run(lambda db: db.execute(select, (clean(agent, 200), now)).fetchone()[0], write=False))
+
+    async def save(self, case: Case, seen: int, entry: Entry | None = None) -> bool:
+        """See `ControlStore.save`."""
+        row = (case.id, case.version, case.question.agent, case.status, case.expires, encoded(case).decode())
+
+        def run(db: sqlite3.Connection) -> bool:
+            old = db.execute("SELECT version FROM control_questions WHERE id = ?", (case.id,)).fetchone()
+            if seen != (0 if old is None else old[0]):
+                return False
+            if not seen:
+                db.execute("DELETE FROM control_questions WHERE expires <= ?", (case.asked - FORGOTTEN_S,))
+            db.execute(_KEEP, row)
+            if entry is not None:
+                note(db, entry)
+            changed(db, "questions")
             return True
 
         return await self._run(run)

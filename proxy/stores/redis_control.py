@@ -1,23 +1,20 @@
-"""Kills and the log of human hands on a Redis or Valkey server: every replica and the command line see them.
+"""Kills, questions to people and the log of human hands on a Redis or Valkey server: every replica and the command line see them.
 
-One hash has the kills by their target, one list the log, and one hash the numbers that change whenever something does; each verb that
-writes is one script. Replicas look at the numbers several times a second, so nothing hangs on a message that may get lost.
+One hash has the kills by their target, one the questions, one list the log, and one hash the numbers that change whenever something does;
+each verb that writes is one script. Replicas look at the numbers several times a second, so nothing hangs on a message that gets lost.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
 
-import msgspec
-
-from proxy.control.port import Entry, Versions
-from proxy.control.rules import MAX_KILLS, Kill
-from proxy.engine.ports import StoreError
+from proxy.control.port import FORGOTTEN_S, Entry, Versions
+from proxy.control.questions import Case
+from proxy.control.rules import MAX_KILLS, Kill, clean
+from proxy.stores.encoding import decoded, encoded, newest
 from proxy.stores.redis_link import RedisLink, Script
 from proxy.stores.redis_wire import Word
 
-T = TypeVar("T")
 MOST_ENTRIES = 100_000
 """Lines of the log that the server keeps."""
 
@@ -46,6 +43,23 @@ redis.call('LTRIM', KEYS[2], 0, tonumber(ARGV[4]) - 1)
 redis.call('HINCRBY', KEYS[3], 'kills', 1)
 return 1
 """)
+_SAVE = Script("""
+local old = redis.call('HGET', KEYS[4], ARGV[1])
+if (old and cjson.decode(old).version or 0) ~= tonumber(ARGV[2]) then return 0 end
+if not old then
+  local all = redis.call('HGETALL', KEYS[4])
+  for i = 1, #all, 2 do
+    if cjson.decode(all[i + 1]).expires <= tonumber(ARGV[5]) then redis.call('HDEL', KEYS[4], all[i]) end
+  end
+end
+redis.call('HSET', KEYS[4], ARGV[1], ARGV[3])
+if ARGV[4] ~= '' then
+  redis.call('LPUSH', KEYS[2], ARGV[4])
+  redis.call('LTRIM', KEYS[2], 0, tonumber(ARGV[6]) - 1)
+end
+redis.call('HINCRBY', KEYS[3], 'questions', 1)
+return 1
+""")
 
 
 class RedisControl:
@@ -53,7 +67,7 @@ class RedisControl:
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
-        self._names = [link.key("control", name) for name in ("kills", "log", "versions")]
+        self._names = [link.key("control", name) for name in ("kills", "log", "versions", "questions")]
 
     async def versions(self) -> Versions:
         """See `ControlStore.versions`."""
@@ -76,22 +90,29 @@ class RedisControl:
         entry = Entry(now, by, "resume", target, reason)
         return bool(await self._link.run(_RESUME, self._names, [target, encoded(entry), repr(now), MOST_ENTRIES]))
 
+    async def case(self, name: str) -> Case | None:
+        """See `ControlStore.case`."""
+        found = await self._link.call("HGET", self._names[3], name, again=True)
+        return None if found is None else decoded(found, Case)
+
+    async def cases(self, now: float) -> Sequence[Case]:
+        """See `ControlStore.cases`."""
+        return newest([decoded(text, Case) for text in await self._link.call("HVALS", self._names[3], again=True)], now)
+
+    async def waiting(self, agent: str, now: float) -> int:
+        """See `ControlStore.waiting`."""
+        name = clean(agent, 200)
+        return sum(c.status == "pending" and now < c.expires and c.question.agent == name for c in await self.cases(now))
+
+    async def save(self, case: Case, seen: int, entry: Entry | None = None) -> bool:
+        """See `ControlStore.save`."""
+        said = b"" if entry is None else encoded(entry)
+        words: list[Word] = [case.id, seen, encoded(case), said, repr(case.asked - FORGOTTEN_S), MOST_ENTRIES]
+        return bool(await self._link.run(_SAVE, self._names, words))
+
     async def log(self, limit: int) -> Sequence[Entry]:
         """See `ControlStore.log`."""
         return [decoded(text, Entry) for text in await self._link.call("LRANGE", self._names[1], 0, limit - 1, again=True)]
 
     async def close(self) -> None:
         """See `ControlStore.close`: the link is closed by whoever opened it."""
-
-
-def encoded(value: Any) -> bytes:
-    """Return a plain value as it is kept."""
-    return msgspec.json.encode(value)
-
-
-def decoded(text: bytes, kind: type[T]) -> T:
-    """Return what is kept as a value of `kind`. Raises StoreError for what is none."""
-    try:
-        return msgspec.json.decode(text, type=kind)
-    except msgspec.MsgspecError:
-        raise StoreError("the Redis store holds something else than it should among kills and questions") from None

@@ -30,7 +30,7 @@ CASES: list[tuple[Package, Any, list[str]]] = [
     (ALLOWS, {"allow": False}, ["fleetgate.request does not allow it"]),
     (ALLOWS, {}, ["fleetgate.request does not allow it"]),
     (ALLOWS, {"deny": ["a"]}, ["a"]),
-    (PLAIN, {"require_approval": ["payment"]}, ["a person must approve this, and Fleetgate cannot ask one yet: payment"]),
+    (PLAIN, {"require_approval": ["payment"]}, ["a person must approve this: payment"]),
     (PLAIN, {"deny": ["a\x1b[31m\n" + "b" * 500]}, ["a [31m " + "b" * 393]),
 ]
 

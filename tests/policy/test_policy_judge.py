@@ -48,7 +48,7 @@ def test_deny_goes_before_approval_and_both_before_the_rest() -> None:
     assert (found.reason, found.rule, found.shadow) == (Reason.TOOL_CALL_BLOCKED, "r.yaml:4 (r2)", False)
     found = judged(ruleset(f"{match}, action: warn", f"{match}, action: require_approval"), {"path": "x"})
     assert found is not None
-    assert "A person would have to approve it." in found.message
+    assert "A person must approve it." in found.message
     assert judged(ruleset(f"{match}, action: warn"), {"path": "x"}) is None
 
 

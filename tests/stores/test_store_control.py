@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,8 +12,9 @@ import pytest
 from store_cases import SCHEMES, url_of
 
 from proxy.control.port import ControlStore, Entry, Versions
+from proxy.control.questions import Case, Decision, Timing, decided, opened
 from proxy.control.rules import MAX_KILLS, Kill
-from proxy.engine.ports import StoreError
+from proxy.engine.ports import Question, StoreError
 from proxy.stores import control, open_store
 from proxy.stores.control import SqliteControl
 
@@ -92,6 +94,52 @@ def test_there_are_only_so_many(url: str) -> None:
         assert await store.kill(kill("a5", NOW + 20)), "in the place of another"
         assert len(await store.log(5000)) == MAX_KILLS + 1
         assert await store.kill(kill("later", since=NOW + 11)), "those that are over do not count"
+
+    run(url, work)
+
+
+QUESTION = Question("tool_call", "clerk", "s1", "r1", "e1", "send_email", "d1", "x.yaml:3", "w\u00e9", "{}")
+
+
+def case(now: float = NOW, keep_s: float = 3600.0, name: str = "d1") -> Case:
+    return opened(replace(QUESTION, digest=name), None, now, Timing(300, keep_s), "0" * 64)
+
+
+def test_a_question_is_written_over_the_version_that_was_read(url: str) -> None:
+    async def work(store: ControlStore) -> None:
+        one = case()
+        assert await store.case(one.id) is None
+        assert not await store.save(one, 1), "there is none yet"
+        assert await store.save(one, 0)
+        assert not await store.save(one, 0)
+        assert await store.case(one.id) == one
+        assert await store.waiting("clerk", NOW) == 1
+        assert await store.waiting("other", NOW) == 0
+        assert await store.waiting("clerk", NOW + 3600) == 0
+        done = decided(one, Decision(True, "ann", "ok"), NOW + 1, 60)
+        assert isinstance(done, Case)
+        entry = Entry(NOW + 1, "ann", "approve", "approval:x", "ok")
+        assert not await store.save(done, 7, entry)
+        assert await store.log(9) == []
+        assert await store.save(done, 1, entry)
+        assert (await store.case(one.id), list(await store.log(9))) == (done, [entry])
+        assert await store.waiting("clerk", NOW + 1) == 0
+        assert (await store.versions()) == Versions(0, 2)
+
+    run(url, work)
+
+
+def test_questions_are_listed_newest_first_and_forgotten_in_the_end(url: str) -> None:
+    async def work(store: ControlStore) -> None:
+        old, new = case(NOW, 60, "old"), case(NOW + 5, 3600, "new")
+        await store.save(old, 0)
+        await store.save(new, 0)
+        assert list(await store.cases(NOW + 9)) == [new, old]
+        assert await store.cases(NOW + 1e6) == []
+        late = case(NOW + 90_000, 3600, "late")
+        await store.save(late, 0)
+        assert await store.case(old.id) is None
+        assert await store.case(late.id) == late
 
     run(url, work)
 
