@@ -2,15 +2,28 @@
 
 Decides what a verb changes; keeps no file, reads no clock and takes no lock: its owner calls it from one place at a time. Whoever wants
 to save the changes finds the keys touched in `dirty_counters` and `dirty_holds`, and clears them.
+
+A book that nobody saves keeps at most about `most` counters. Sessions are named by clients, who may name a new one with every call: above
+that the sessions that were quiet for longest are forgotten, and begin anew if they come back, as a session of another name would. No other
+counter ever is; where they alone are twice as many, reserves fail.
 """
 
 from __future__ import annotations
 
+import heapq
+from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 
 from proxy.budget.counter import Counter, Rolling
 from proxy.budget.port import TOMBSTONE_S, Balance, Claim, Ended, Exceeded, Held, taken_at_once
 from proxy.engine.ports import StoreError
+
+MOST_COUNTERS = 250_000
+"""Counters in memory above which sessions are forgotten: with their keys and a hold each now and then, some 100 MB."""
+_TRIES, _LOOKED_AT = 16, 5000
+"""How many sessions a reserve looks at to make room, and a sweep to find those that expired: a millisecond or two."""
+_SESSION = "session="
+"""What the key of a counter that each session has for itself says (see `rules`); nothing else in a key has an equals sign behind it."""
 
 
 class Hold:
@@ -29,13 +42,16 @@ class Book:
     """Counters by key, holds by id, and until when each settled hold is remembered, in the order in which they were settled.
 
     Args:
-        watched: keep what changed in the dirty sets.
+        watched: keep what changed in the dirty sets, and no order of what expires: whoever saves it sweeps.
+        most: see the module; for a book that is not watched.
     """
 
-    __slots__ = ("_watched", "counters", "dirty_counters", "dirty_holds", "holds", "settled")
+    __slots__ = ("_due", "_most", "_over", "_sessions", "_watched", "counters", "dirty_counters", "dirty_holds", "holds", "settled")
 
-    def __init__(self, *, watched: bool = True) -> None:
-        self._watched = watched
+    def __init__(self, *, watched: bool = True, most: int = MOST_COUNTERS) -> None:
+        self._watched, self._most = watched, most
+        self._due, self._over = list[tuple[float, str]](), list[tuple[float, str]]()
+        self._sessions: OrderedDict[str, float] = OrderedDict()
         self.counters: dict[str, Counter] = {}
         self.holds: dict[str, Hold] = {}
         self.settled: dict[str, float] = {}
@@ -49,6 +65,8 @@ class Book:
         if hold_id in self.holds:
             return self._again(self.holds[hold_id], claims, now)
         counters = self.counters
+        if len(counters) > self._most and not self._watched:
+            self._make_room()
         touched: list[Counter] = []
         for key, unit, limit, amount, expires, _, _, _, span in claims:
             counter = counters.get(key)
@@ -70,6 +88,11 @@ class Book:
 
     def _open(self, key: str, counter: Counter | None, span: float, now: float) -> Counter:
         """Return the counter of `key` for a reserve, a rolling one where there is a `span`, with what it has forgotten gone."""
+        if counter is None and not self._watched:
+            if _SESSION in key:
+                self._sessions[key] = 0.0
+            else:
+                heapq.heappush(self._due, (0.0, key))  # when it expires, the next sweep sees
         if not span:
             counter = self.counters[key] = Counter()
         elif not isinstance(counter, Rolling):  # nobody touched it; or it was none, then what it knows was spent just now
@@ -79,6 +102,20 @@ class Book:
         else:
             counter.roll(now)
         return counter
+
+    def _make_room(self) -> None:
+        """Forget sessions in which nothing runs and nothing happened since they were last looked at."""
+        for _ in range(min(_TRIES, len(self._sessions))):
+            if len(self.counters) <= self._most:
+                break
+            key, seen = self._sessions.popitem(last=False)
+            counter = self.counters[key]
+            if counter.held or counter.expires != seen:
+                self._sessions[key] = counter.expires
+            else:
+                del self.counters[key]
+        if len(self.counters) > 2 * self._most:
+            raise StoreError("there are more counters than the memory store keeps: use a store that is not in memory")
 
     def _again(self, hold: Hold, claims: Sequence[Claim], now: float) -> Held:
         """Return the balances of a hold that stands, if `claims` are its own: an id that means two calls would let one go free."""
@@ -143,9 +180,12 @@ class Book:
         self.settled[hold_id] = now + TOMBSTONE_S
         if self._watched:
             self.dirty_holds.add(hold_id)
+        else:
+            heapq.heappush(self._over, (now + TOMBSTONE_S, hold_id))
         if hold is None:
             return False
         del self.holds[hold_id]
+        same: list[str] = []
         for part, counter in zip(hold.parts, found, strict=True):
             unit, amount = part[1], part[3]
             charged = 0
@@ -154,10 +194,12 @@ class Book:
             if not part[8]:
                 counter.held -= amount
                 counter.spent += charged
+            elif taken_at_once(unit, part[8]) and charged == amount:
+                same.append(part[0])
             elif isinstance(counter, Rolling):
                 _settle_rolling(counter, part, charged, (hold.begun, now))
         if self._watched:
-            self.dirty_counters.update([part[0] for part in hold.parts])
+            self.dirty_counters.update([part[0] for part in hold.parts if part[0] not in same])
         return True
 
     def _missing(self, part: Claim) -> Counter:
@@ -177,11 +219,33 @@ class Book:
         over = [(hold_id, hold) for hold_id, hold in self.holds.items() if hold.expires <= now]
         for hold_id, _ in over:
             self.settle(hold_id, None, now)
-        for hold_id in [i for i, until in self.settled.items() if until <= now]:
-            del self.settled[hold_id]
-        for key in [k for k, c in self.counters.items() if c.expires <= now and not c.held]:
-            del self.counters[key]
+        while self._over and self._over[0][0] <= now:
+            del self.settled[heapq.heappop(self._over)[1]]
+        self._forget(now)
         return [ended(hold_id, hold) for hold_id, hold in over]
+
+    def _forget(self, now: float) -> None:
+        """Forget the counters that expired. What `_due` says of one is never later than it does: one that stays is put in anew.
+
+        Sessions may be many, so only some are looked at each time, in turn.
+        """
+        stay: list[tuple[float, str]] = []
+        while self._due and self._due[0][0] <= now:
+            key = heapq.heappop(self._due)[1]
+            counter = self.counters[key]
+            if counter.held or counter.expires > now:
+                stay.append((counter.expires, key))
+            else:
+                del self.counters[key]
+        for due in stay:
+            heapq.heappush(self._due, due)
+        for _ in range(min(_LOOKED_AT, len(self._sessions))):
+            key, _ = self._sessions.popitem(last=False)
+            counter = self.counters[key]
+            if counter.held or counter.expires > now:
+                self._sessions[key] = counter.expires
+            else:
+                del self.counters[key]
 
 
 def _settle_rolling(counter: Rolling, part: Claim, charged: int, times: tuple[float, float]) -> None:

@@ -12,7 +12,8 @@ Who edits these tables by hand must raise the version too, or do it while nothin
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import Any, TypeVar
 
 import msgspec
@@ -47,7 +48,7 @@ _WRITE = "INSERT INTO budget_batch(version, begun, counters, made, changed) VALU
 _VERSION = "SELECT value FROM counters WHERE name = 'budget'"
 _READ = """
 SELECT json_array((SELECT value FROM counters WHERE name = 'budget'),
-  (SELECT json_group_array(json_array(counter, spent, held, expires, span, json(slices))) FROM budget_counters
+  (SELECT json_group_array(json_array(counter, spent, held, expires, span, slices)) FROM budget_counters
     WHERE counter IN (SELECT value FROM json_each(?1))),
   (SELECT json_group_array(json_array(id, parts, expires, about, begun)) FROM budget_holds WHERE id IN (SELECT value FROM json_each(?2))))
 """
@@ -226,7 +227,7 @@ class Rows:
         begun, counters, made, changed = list[Any](), list[Any](), list[Any](), list[Any]()
         for key in book.dirty_counters:
             counter = book.counters[key]
-            rolling = (counter.span, counter.slices) if isinstance(counter, Rolling) else (0, None)
+            rolling = (counter.span, _steps(counter.slices)) if isinstance(counter, Rolling) else (0, None)
             (begun if key in self._guessed else counters).append((key, counter.spent, counter.held, counter.expires, *rolling))
         for hold_id in book.dirty_holds:
             (changed if hold_id in self._stored else made).append(self._row(hold_id))
@@ -264,10 +265,19 @@ def _claim(counter: str, unit: Unit, amount: int, limit: int | None, span: float
     return Claim(counter, unit, limit, amount, 0.0, span=span)
 
 
-def _counter(spent: int, held: int, expires: float, span: float, slices: dict[str, int] | None) -> Counter:
+def _counter(spent: int, held: int, expires: float, span: float, slices: str | None) -> Counter:
     if not span:
         return Counter(spent, held, expires)
-    return Rolling(span, {int(number): amount for number, amount in (slices or {}).items()}, held, expires)
+    first, *flat = msgspec.json.decode(slices or "[0]", type=list[int])
+    return Rolling(span, {first + number: amount for number, amount in zip(flat[::2], flat[1::2], strict=True)}, held, expires)
+
+
+def _steps(slices: Mapping[int, int]) -> str:
+    """Return what a rolling window spent as a short text that the database need not parse: the first step, then number and amount of each
+    in turn, numbers counted from the first.
+    """
+    first = next(iter(slices), 0)
+    return _json([first, *chain.from_iterable([(number - first, amount) for number, amount in slices.items()])])
 
 
 def _result(run: Run, book: Book) -> Any:

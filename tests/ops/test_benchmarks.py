@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import bodies, dialects, load, measure, replies, report, stub
+from benchmarks import bodies, dialects, load, measure, replies, report, stores, stub
 from proxy.model import Usage
 from proxy.wire import registry
 from proxy.wire.base import Codec, Memos
@@ -169,3 +169,15 @@ def test_the_table_replaces_only_the_measured_part(tmp_path: Path) -> None:
     assert text.endswith(f"{report.END}\nafter\n")
     assert "old" not in text
     assert "- note" in text
+
+
+def test_the_stores_are_measured_in_memory_and_in_a_file(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["benchmarks.stores", "--pairs", "80"])
+    stores.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0].partition(":")[0] for line in lines] == ["memory"] * 4 + ["sqlite"] * 4
+    assert all("µs CPU" in line for line in lines)
+    monkeypatch.setattr("benchmarks.stores.AGENTS", 20)
+    monkeypatch.setattr("sys.argv", ["benchmarks.stores", "memory:", "--sessions", "50"])
+    stores.main()
+    assert "50 sessions more" in capsys.readouterr().out

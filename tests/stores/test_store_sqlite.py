@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 from store_cases import run, url_of, usd
 
-from proxy.budget.port import BudgetStore, Exceeded, Held
+from proxy.budget.port import BudgetStore, Ended, Exceeded, Held
 from proxy.engine.ports import StoreError
 from proxy.stores import open_store
 from proxy.stores.rows import Verb
+from proxy.stores.schema import STEPS
 from proxy.stores.sqlite import SqliteBudget
 
 CHILD = """
@@ -315,3 +316,21 @@ def test_a_sqlite_store_outlives_its_process(tmp_path: Path) -> None:
 
     run(url, spend)
     run(url, look)
+
+
+def test_a_file_of_an_older_version_is_brought_up_to_date_with_all_that_it_holds(tmp_path: Path) -> None:
+    with contextlib.closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as old:
+        for statement in (*STEPS[0], *STEPS[1]):
+            old.execute(statement)
+        old.execute("PRAGMA user_version = 2")
+        old.execute("INSERT INTO budget_counters VALUES ('a', 20, 30, 1e12)")
+        old.execute("""INSERT INTO budget_holds VALUES ('h', '[["a","usd",30,100]]', 50), ('gone', NULL, 1e12)""")
+
+    async def body(store: BudgetStore) -> None:
+        assert await store.balances(["a"], 1) == {"a": (20, 30)}
+        assert await store.settle("gone", {"usd": 1}, 1) is False
+        assert await store.extend("h", {"usd": 40}, 1) == Held(((20, 40),))
+        assert await store.sweep(60) == [Ended("h", (("a", "usd", 40),), "")]
+        assert await store.balances(["a"], 61) == {"a": (60, 0)}
+
+    run(url_of("sqlite", tmp_path), body)
