@@ -13,8 +13,9 @@ import asyncio
 import functools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from proxy.budget.images import rule_of, tokens_of
 from proxy.budget.vocabulary import CUT_TOKENS, LEAST_PIECE, loaded, tokens
 from proxy.wire.base import Meter
 from proxy.wire.call import OPAQUE, Call, Media, Message, Tools
@@ -38,7 +39,8 @@ class Family:
         ratio: real tokens per token of that vocabulary, at most.
         per_message, per_request: tokens around each message, and around all.
         tools: tokens that offering any tool adds.
-        image: the most that one image can be.
+        image: the most that one image can be, where its size is not known.
+        images: the rule of `budget.images` that counts those whose size is.
         key: under which name the bound of a message is remembered, set by `__post_init__` like `hundredths`, the ratio times 100.
     """
 
@@ -48,25 +50,26 @@ class Family:
     per_request: int = 10
     tools: int = 50
     image: int = 1500
+    images: str = ""
     key: str = ""
     hundredths: int = 100
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "hundredths", round(self.ratio * 100))
-        numbers = (self.vocabulary, self.hundredths, self.per_message, self.image, self.tools)
+        numbers = (self.vocabulary, self.hundredths, self.per_message, self.image, self.tools, self.images)
         object.__setattr__(self, "key", "bound " + " ".join(map(str, numbers)))
 
 
 FAMILIES: dict[str, Family] = {
     # Source: OpenAI cookbook "How to count tokens with tiktoken" (3 a message, the role, 1 for a name, 3 for the reply) and the vision
-    # guide (85 + 170 per 512-pixel tile, at most 8 tiles after scaling; patch models 1536 by 1.72; gpt-4o-mini 2833 + 5667 per tile).
-    "o200k_base": Family("o200k_base", image=2700),
+    # guide (85 + 170 per 512-pixel tile, at most 8 tiles after scaling; patch models 1536 by 2.46; gpt-4o-mini 2833 + 5667 per tile).
+    "o200k_base": Family("o200k_base", image=3800),
     "gpt-4o-mini": Family("o200k_base", image=48_200),
     "cl100k_base": Family("cl100k_base"),
     # Source: Anthropic vision guide (width by height / 750; at most 4784 at high resolution), tool use pricing (346 to 700 for tools).
-    "claude": Family("o200k_base", 1.35, per_message=6, per_request=110, tools=700, image=4800),
+    "claude": Family("o200k_base", 1.35, per_message=6, per_request=110, tools=700, image=4800, images="claude"),
     # Source: Gemini token guide (258 a tile of 768 pixels; 2240 at ultra-high resolution).
-    "gemini": Family("o200k_base", 1.15, per_message=5, per_request=40, tools=300, image=4200),
+    "gemini": Family("o200k_base", 1.15, per_message=5, per_request=40, tools=300, image=4200, images="gemini"),
     "other": Family("o200k_base", 1.3, per_message=8, per_request=110, tools=600, image=5000),
 }
 """Families by name; a target's `tokenizer` is one of these names. Ratios were measured on recorded provider replies, rounded up."""
@@ -99,22 +102,30 @@ def family_of(model: str) -> str:
     return "other"
 
 
+@functools.lru_cache(maxsize=4096)
+def family_for(model: str) -> Family:
+    """Return how `model` counts: its family, with the rule that it counts images by."""
+    family = FAMILIES[family_of(model)]
+    images = family.images or rule_of(model)
+    return replace(family, images=images) if images != family.images else family
+
+
 def tokenizer_for(model: str) -> tuple[str, float]:
     """Return the vocabulary that counts text for `model` (or a family), and the ratio that makes the count an upper bound."""
-    family = FAMILIES[family_of(model)]
+    family = family_for(model)
     return family.vocabulary, family.ratio
 
 
 def count(call: Call, tokenizer: str) -> int:
     """Return the tokens of all texts of `call` in the vocabulary of `tokenizer` (a family or model), without ratio or overheads."""
-    name = FAMILIES[family_of(tokenizer)].vocabulary
+    name = family_for(tokenizer).vocabulary
     total = call.tokens_given + _tools(call.tools, name) + sum([tokens(text, name) for text in call.extra])
     return total + sum([_message(message, name) for message in (*call.system, *call.messages)])
 
 
 def bound(call: Call, tokenizer: str) -> int:
     """Return how many input tokens `call` is at most, for a model that counts like `tokenizer` (a family or model)."""
-    family = FAMILIES[family_of(tokenizer)]
+    family = family_for(tokenizer)
     return _bound(call, family, _known(call, family.key))
 
 
@@ -135,7 +146,7 @@ def bound_now(call: Call, tokenizer: str) -> int | None:
 
     What is new mostly stands at the end, so it is looked for from there; nothing is counted before it is known to be little.
     """
-    family = FAMILIES[family_of(tokenizer)]
+    family = family_for(tokenizer)
     if not loaded(family.vocabulary):
         return None
     key, new, fresh = family.key, 0, list[Message]()
@@ -189,7 +200,7 @@ class Tally:
     __slots__ = ("_count", "_many", "_over", "_read", "_total", "family")
 
     def __init__(self, tokenizer: str) -> None:
-        self.family = FAMILIES[family_of(tokenizer)]
+        self.family = family_for(tokenizer)
         self._read = self._total = self._many = self._over = self._count = 0
 
     def take(self, texts: Sequence[str], enough: int = 0) -> None:
@@ -228,7 +239,7 @@ def _piece(text: str, name: str) -> int:
 
 def count_floor(meter: Meter, tokenizer: str) -> int:
     """Return a floor of the output tokens seen: the plain count of the text, where long text was cut less than the cuts can add."""
-    name = FAMILIES[family_of(tokenizer)].vocabulary
+    name = family_for(tokenizer).vocabulary
     text = "".join(meter.texts)
     return max(0, tokens(text, name) - CUT_TOKENS * (len(text) // LEAST_PIECE))
 
@@ -298,7 +309,8 @@ def _provider_tool(kind: str) -> int:
 def _media(part: Media, family: Family) -> int:
     """Return how many tokens `part` is at most. Audio, video and documents are bounded by their size, or by a large file's worth."""
     if "image" in part.kind:
-        return family.image
+        known = tokens_of(family.images, part)
+        return family.image if known is None else known
     if part.kind == OPAQUE:
         return part.size // _OPAQUE_CHARS
     return _UNSEEN_FILE if part.size < _REFERENCE else max(family.image, part.size // 2)
