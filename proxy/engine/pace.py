@@ -42,7 +42,7 @@ class Pace(Protocol):
         ...
 
 
-async def write_paced(ex: Exchange, data: bytes) -> Deny | None:
+async def write_paced(ex: Exchange, pace: Pace, data: bytes) -> Deny | None:
     """Send `data`, and wait longer than `STALL_S` for the client only under a hold that covers everything.
 
     What is cancelled is the wait alone: the data is with the connection before it begins.
@@ -51,20 +51,17 @@ async def write_paced(ex: Exchange, data: bytes) -> Deny | None:
         async with asyncio.timeout(STALL_S):
             await ex.client.write(data)
     except TimeoutError:
-        if ex.pace is not None:
-            return await ex.pace.rest(ex)
+        return await pace.rest(ex)
     return None
 
 
-async def judge_paced(ex: Exchange, judging: Coroutine[Any, Any, None]) -> Deny | None:
+async def judge_paced(ex: Exchange, pace: Pace, judging: Coroutine[Any, Any, None]) -> Deny | None:
     """Await `judging`, for longer than `STALL_S` only under a hold that covers everything; return why the stream stops."""
     task = asyncio.ensure_future(judging)
     try:
         done, _ = await asyncio.wait({task}, timeout=STALL_S)
-        if not done and ex.pace is not None:
-            deny = await ex.pace.rest(ex)
-            if deny is not None:
-                return deny
+        if not done and (deny := await pace.rest(ex)) is not None:
+            return deny
         await task
     finally:
         if not task.done():
@@ -73,11 +70,8 @@ async def judge_paced(ex: Exchange, judging: Coroutine[Any, Any, None]) -> Deny 
     return None
 
 
-async def count_behind(ex: Exchange, events: Iterable[bytes], chunks: AsyncIterator[bytes], framing: Framing) -> None:
-    """Add to the exchange's meter the pieces and texts of `events` and of what else of the reply has arrived."""
-    meter = ex.meter
-    if meter is None:
-        return
+async def count_behind(ex: Exchange, meter: Meter, events: Iterable[bytes], chunks: AsyncIterator[bytes], framing: Framing) -> None:
+    """Add to `meter` the pieces and texts of `events` and of what else of the reply has arrived."""
     behind = ex.codec.meter(ex.call) if ex.bridge is None else ex.bridge.meter()
     for raw in events:
         behind.event(raw)

@@ -82,13 +82,16 @@ async def pump(ex: Exchange, reply: UpstreamReply, flow: Flow) -> Deny | None:
             todo = iter(events)
             if ex.pace is not None:
                 out, cut = await _paced(ex, todo, flow, ex.pace)
+            elif flow.gate is None:
+                out, cut = _pass(ex, todo, flow)
             else:
-                out, cut = _pass(ex, todo, flow) if flow.gate is None else await _gated(ex, todo, flow, flow.gate)
+                out = []
+                cut = await _gated(ex, todo, flow, flow.gate, out)
             if out:
                 untouched = raw and cut is None and before == carried == 0
                 cut = await _write(ex, chunk if untouched else b"".join(out)) or cut
             if cut is not None:
-                await count_behind(ex, todo, chunks, framing)
+                await count_behind(ex, flow.meter, todo, chunks, framing)
                 reply.close()
                 return cut
         return await _tail(ex, flow)
@@ -103,8 +106,11 @@ async def _paced(ex: Exchange, events: Iterator[bytes], flow: Flow, pace: Pace) 
     out: list[bytes] = []
     gate = flow.gate
     for raw in events:
-        some, cut = _pass(ex, (raw,), flow) if gate is None else await _gated(ex, (raw,), flow, gate)
-        out += some
+        if gate is None:
+            some, cut = _pass(ex, (raw,), flow)
+            out += some
+        else:
+            cut = await _gated(ex, (raw,), flow, gate, out)
         if cut is None and pace.due(flow.meter):
             cut = await pace.more(ex)
         if cut is not None:
@@ -130,9 +136,8 @@ def _pass(ex: Exchange, events: Iterable[bytes], flow: Flow) -> tuple[list[bytes
     return out, None
 
 
-async def _gated(ex: Exchange, events: Iterable[bytes], flow: Flow, gate: Gate) -> tuple[list[bytes], Deny | None]:
-    """As `_pass`, with what the gate lets go of."""
-    out: list[bytes] = []
+async def _gated(ex: Exchange, events: Iterable[bytes], flow: Flow, gate: Gate, out: list[bytes]) -> Deny | None:
+    """As `_pass`, with what the gate lets go of, which is added to `out`."""
     meter, back = flow.meter, flow.back
     for raw in events:
         event = meter.event(raw)
@@ -140,8 +145,8 @@ async def _gated(ex: Exchange, events: Iterable[bytes], flow: Flow, gate: Gate) 
             continue
         deny = _watched(ex, event, flow) or await _through(ex, event, flow, gate, out)
         if deny is not None:
-            return out, deny
-    return out, None
+            return deny
+    return None
 
 
 async def _through(ex: Exchange, event: Event | None, flow: Flow, gate: Gate, out: list[bytes]) -> Deny | None:
@@ -155,10 +160,8 @@ async def _through(ex: Exchange, event: Event | None, flow: Flow, gate: Gate, ou
         elif gate.take(event):
             stopped = await _write(ex, b"".join(out))
             out.clear()
-            if stopped is None and ex.pace is not None:
-                stopped = await judge_paced(ex, gate.judge())
-            elif stopped is None:
-                await gate.judge()
+            if stopped is None:
+                stopped = await (gate.judge() if ex.pace is None else judge_paced(ex, ex.pace, gate.judge()))
             if stopped is not None:
                 return stopped
         free, deny = gate.leave()
@@ -179,8 +182,8 @@ async def _write(ex: Exchange, data: bytes) -> Deny | None:
     if not data:
         return None
     ex.sizes[1] += len(data)
-    if ex.pace is not None:
-        return await write_paced(ex, data)
+    if ex.pace is not None and not (ex.meter is not None and (ex.meter.ended or ex.meter.finish)):
+        return await write_paced(ex, ex.pace, data)
     await ex.client.write(data)
     return None
 
@@ -227,6 +230,7 @@ async def _tail(ex: Exchange, flow: Flow) -> Deny | None:
     if not meter.ended and not meter.finish and not meter.failed:
         meter.withheld = bool(rest)
         return _broken(False, "the stream ended without the protocol's own ending")
+    ex.pace = None  # nothing more is made
     deny: Deny | None = None
     gate, last = flow.gate, [rest] if rest else []
     if gate is not None:

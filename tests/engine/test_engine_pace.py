@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -229,11 +230,15 @@ def test_a_model_that_thinks_out_of_sight_is_held_in_full() -> None:
 
 
 class Slow(Caller):
-    """Takes nothing for a while at its third piece."""
+    """Takes nothing for a while at its third piece, or another."""
+
+    def __init__(self, body: bytes, at: int = 3) -> None:
+        super().__init__(body)
+        self.at = at
 
     async def write(self, data: bytes) -> None:
         await super().write(data)
-        if self.writes == 3:
+        if self.writes == self.at:
             await asyncio.sleep(0.1)
 
 
@@ -290,6 +295,36 @@ def test_a_call_that_is_judged_for_long_is_covered_or_cut(monkeypatch: pytest.Mo
     out = play(STREAM, stream(tool, end, DONE), stages=[Full(1000), Judging()], targets=[TARGET], settle=settle_usage)
     assert out.record.reason == "budget_exceeded"
     assert b'"tool_calls"' not in out.caller.got
+
+
+def event(kind: str, **fields: Any) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps({'type': kind, **fields})}\n\n".encode()
+
+
+def test_what_stands_before_a_call_is_not_waited_for_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "STALL_S", 0.01)
+    said = (
+        event("message_start", message={"id": "m", "model": "claude", "usage": {"input_tokens": 1, "output_tokens": 1}})
+        + event("content_block_start", index=0, content_block={"type": "text", "text": ""})
+        + event("content_block_delta", index=0, delta={"type": "text_delta", "text": "hello"})
+        + event("content_block_stop", index=0)
+        + event("content_block_start", index=1, content_block={"type": "tool_use", "id": "t", "name": "f", "input": {}})
+        + event("content_block_delta", index=1, delta={"type": "input_json_delta", "partial_json": "{}"})
+        + event("content_block_stop", index=1)
+    )
+    body = json.dumps({"model": "c", "stream": True, "max_tokens": 900, "messages": [{"role": "user", "content": "hi"}]}).encode()
+    target = dataclasses.replace(TARGET, provider="anthropic", model="c", upstream_model="c", protocol="anthropic", tokenizer="claude")
+    stages = [Full(800, left=540), Judging()]
+    out = play(body, stream(said), stages=stages, targets=[target], path="/v1/messages", settle=settle_usage, caller=Slow(body, at=1))
+    assert out.record.reason == "budget_exceeded"
+    assert b"hello" in out.caller.got
+    assert b"tool_use" not in out.caller.got
+
+
+def test_a_slow_client_of_a_reply_that_has_ended_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "STALL_S", 0.01)
+    out = ask(Full(1000), stream(says("a"), says("b"), STOP + DONE), caller=Slow(STREAM))
+    assert (out.record.outcome, out.caller.got.count(DONE)) == ("ok", 1)
 
 
 def test_a_client_that_leaves_is_charged_for_what_passed() -> None:
