@@ -158,10 +158,9 @@ async def _through(ex: Exchange, event: Event | None, flow: Flow, gate: Gate, ou
         if event is None:
             gate.end()
         elif gate.take(event):
-            stopped = await _write(ex, b"".join(out))
+            before = b"".join(out)
             out.clear()
-            if stopped is None:
-                stopped = await (gate.judge() if ex.pace is None else judge_paced(ex, ex.pace, gate.judge()))
+            stopped = await _write(ex, before) or await _judged(ex, gate)
             if stopped is not None:
                 return stopped
         free, deny = gate.leave()
@@ -175,6 +174,13 @@ async def _through(ex: Exchange, event: Event | None, flow: Flow, gate: Gate, ou
         return failed("gate")
     out += free if flow.back is None else [flow.back.event(one) for one in free]
     return deny
+
+
+async def _judged(ex: Exchange, gate: Gate) -> Deny | None:
+    if ex.pace is not None:
+        return await judge_paced(ex, ex.pace, gate.judge())
+    await gate.judge()
+    return None
 
 
 async def _write(ex: Exchange, data: bytes) -> Deny | None:
