@@ -135,6 +135,7 @@ class Usage:
         cache_write_1h: prompt tokens written to it for an hour (Anthropic prices these apart).
         reasoning: the part of `output` that was hidden reasoning.
         exact: the provider reported it; else it is a bound that we computed.
+        media: the parts of `input`, `cache_read` and `output` that are no text and may be priced apart, as (kind of `MEDIA`, tokens).
     """
 
     input: int = 0
@@ -144,6 +145,7 @@ class Usage:
     cache_write_1h: int = 0
     reasoning: int = 0
     exact: bool = True
+    media: tuple[tuple[str, int], ...] = ()
 
     @property
     def total_input(self) -> int:
@@ -154,6 +156,10 @@ class Usage:
     def total(self) -> int:
         """All tokens in and out."""
         return self.total_input + self.output
+
+
+MEDIA = tuple(f"{part}_{kind}" for part in ("input", "cache_read", "output") for kind in ("audio", "image", "video"))
+"""Kinds of tokens that are no text: what they are a part of, and the medium."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +177,8 @@ class Price:
     cache_write: tuple[tuple[int, int], ...] | None = None
     cache_write_1h: tuple[tuple[int, int], ...] | None = None
     source: str = ""
+    media: tuple[tuple[str, tuple[tuple[int, int], ...]], ...] = ()
+    """The rates of kinds of `MEDIA` that have one of their own; the others cost what text does."""
     digest: str = field(default="", compare=False)
     """8 hex digits that identify the rates, whatever their source."""
 

@@ -6,6 +6,7 @@ cent per million) is a whole number and no cost is ever a float.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal, InvalidOperation
 
 from proxy.model import Nanos, Price, Usage
@@ -61,7 +62,41 @@ def cost(usage: Usage, price: Price) -> Nanos:
     if usage.cache_write_1h:
         hour = price.cache_write_1h or price.cache_write
         total += usage.cache_write_1h * (flat if hour is None else rate(hour, size))
+    if usage.media and price.media:
+        total += _apart(usage, price, size)
     return Nanos(-(-total // MILLION))
+
+
+def _apart(usage: Usage, price: Price, size: int) -> int:
+    """Return how much more (or less) media cost than as much text, in nanos a million times."""
+    rates, total = dict(price.media), 0
+    for kind, tokens in usage.media:
+        if kind in rates:
+            text = price.output if kind.startswith("output") else price.input
+            if kind.startswith("cache_read"):
+                text = price.cache_read or price.input
+            total += tokens * (rate(rates[kind], size) - rate(text, size))
+    return total
+
+
+def ceiling(price: Price, heard: bool) -> Price:
+    """Return a price without media that no call at `price` can exceed: output costs as the dearest medium that may come.
+
+    Args:
+        price: any price.
+        heard: the prompt holds media, so that it may cost as the dearest of them; else it is text.
+    """
+    if not price.media:
+        return price
+    outputs = [steps for kind, steps in price.media if kind.startswith("output")]
+    inputs = [steps for kind, steps in price.media if heard and not kind.startswith("output")]
+    return replace(price, input=_highest(price.input, *inputs), output=_highest(price.output, *outputs), media=())
+
+
+def _highest(*each: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    """Return steps that are at each size the highest of `each`."""
+    starts = sorted({start for steps in each for start, _ in steps})
+    return tuple((start, max(rate(steps, start + 1) for steps in each)) for start in starts)
 
 
 def dearest(input_tokens: int, output_tokens: int, price: Price) -> Nanos:

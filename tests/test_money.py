@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.model import Price, Usage
-from proxy.money import cost, dearest, dollars, nanos, rate
+from proxy.money import ceiling, cost, dearest, dollars, nanos, rate
 
 SONNET = Price(
     input=((0, 3_000_000_000), (200_000, 6_000_000_000)),
@@ -88,3 +88,46 @@ def test_no_reply_within_a_bound_costs_more_than_the_bound(price: Price, a: int,
     usage = Usage(input=a, cache_read=b, cache_write=c, cache_write_1h=d, output=out)
     assert cost(usage, price) <= dearest(usage.total_input, out, price)
     assert dearest(usage.total_input, out, price) <= dearest(usage.total_input + 1, out + 1, price)
+
+
+M = 1_000_000
+HEARD = Price(
+    input=((0, 300 * M), (200, 600 * M)),
+    output=((0, 2500 * M),),
+    cache_read=((0, 30 * M),),
+    media=(
+        ("input_audio", ((0, 1000 * M), (200, 400 * M))),
+        ("cache_read_audio", ((0, 100 * M),)),
+        ("output_image", ((0, 30_000 * M),)),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("usage", "expected"),
+    [
+        (Usage(input=100, media=(("input_audio", 40),)), 60 * 300 + 40 * 1000),
+        (Usage(input=100, media=(("input_video", 40),)), 100 * 300),
+        (Usage(input=60, cache_read=40, media=(("cache_read_audio", 10),)), 60 * 300 + 30 * 30 + 10 * 100),
+        (Usage(output=100, media=(("output_image", 90), ("output_audio", 5))), 10 * 2500 + 90 * 30_000),
+        (Usage(input=300, media=(("input_audio", 300),)), 300 * 400),
+        (Usage(), 0),
+    ],
+)
+def test_media_cost_their_own_rate_where_there_is_one(usage: Usage, expected: int) -> None:
+    assert cost(usage, HEARD) == expected
+
+
+def test_a_ceiling_holds_whatever_medium_comes_and_audio_only_where_the_prompt_has_any() -> None:
+    assert ceiling(PLAIN, heard=True) is PLAIN
+    quiet, loud = ceiling(HEARD, heard=False), ceiling(HEARD, heard=True)
+    assert (quiet.input, quiet.output, quiet.media) == (HEARD.input, ((0, 30_000 * M),), ())
+    assert loud.input == ((0, 1000 * M), (200, 600 * M))
+
+
+@given(st.integers(0, 400), st.integers(0, 400), st.integers(0, 400), st.integers(0, 400), st.integers(0, 400))
+def test_no_media_cost_more_than_the_ceiling(text: int, audio: int, read: int, words: int, image: int) -> None:
+    usage = Usage(text + audio, words + image, read, media=(("input_audio", audio), ("cache_read_audio", read), ("output_image", image)))
+    assert cost(usage, HEARD) <= dearest(usage.total_input, usage.output, ceiling(HEARD, heard=True))
+    silent = Usage(text, words + image, read, media=(("output_image", image),))
+    assert cost(silent, HEARD) <= dearest(silent.total_input, silent.output, ceiling(HEARD, heard=False))

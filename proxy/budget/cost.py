@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from proxy.budget.port import Balance, Claim
 from proxy.model import Price
-from proxy.money import MILLION, dearest
+from proxy.money import MILLION, ceiling, dearest
+from proxy.wire.call import Call
 
 _MOST_PRICES = 10_000
 
@@ -47,6 +48,23 @@ class Cost:
         if unit != "usd":
             return FITS_ALL if amount > 0 else -1
         return min((_output_for(tokens, price, amount) for tokens, price in self.parts), default=FITS_ALL)
+
+
+_ceilings: dict[tuple[int, bool], tuple[Price, Price]] = {}
+"""Prices with rates for media by identity, and what bounds them with and without media in the prompt."""
+
+
+def bounding(price: Price, call: Call) -> Price:
+    """Return a price that bounds what `call` costs at `price`: media may come out, and go in where the prompt holds any."""
+    if not price.media:
+        return price
+    key = (id(price), any(message.media for message in (*call.system, *call.messages)))
+    known = _ceilings.get(key)
+    if known is None or known[0] is not price:
+        if len(_ceilings) >= _MOST_PRICES:
+            _ceilings.clear()
+        known = _ceilings[key] = (price, ceiling(price, key[1]))
+    return known[1]
 
 
 _flat: dict[int, tuple[Price, int, int]] = {}

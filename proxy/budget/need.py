@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from proxy.budget.cost import Cost
+from proxy.budget.cost import Cost, bounding
 from proxy.budget.estimate import FAMILIES, OWN, bound_now, family_of, measure
 from proxy.budget.learned import Kind, Ratios, kind_of
 from proxy.budget.settle import stored, tokenizer_of
@@ -53,11 +53,11 @@ async def need_of(ex: Exchange, bounds: Bounds, ratios: Ratios) -> Need:
         if _learnable(call, name, ex.history):
             kind = kind_of(target.provider, target.upstream_model, bound, bool(call.tools.text))
         held = bound if kind is None else math.ceil(bound * ratios.factor(kind))
-        cost = Cost(((held, target.price or FREE),))
+        cost = Cost(((held, bounding(target.price or FREE, call)),))
     else:
         names = [tokenizer_of(target) for target in targets]
         inputs = await measure(call, names)
-        each = [(inputs[name] + stored(ex, t), t.price or FREE) for name, t in zip(names, targets, strict=True)]
+        each = [(inputs[name] + stored(ex, t), bounding(t.price or FREE, call)) for name, t in zip(names, targets, strict=True)]
         cost = Cost(tuple(dict.fromkeys(each)))
     if call.operation == "embeddings":
         return Need(cost, 0, 0, 1, False)

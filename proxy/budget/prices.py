@@ -21,7 +21,7 @@ from genai_prices.data import providers as _PROVIDERS
 from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
 
 from proxy.config import Doc, KeyPath, near
-from proxy.model import Price
+from proxy.model import MEDIA, Price
 from proxy.money import NANOS
 
 VENDORS = ("openai", "anthropic", "google", "mistral", "deepseek", "x-ai", "cohere", "moonshotai", "zai", "meta", "voyageai")
@@ -31,6 +31,8 @@ Steps = tuple[tuple[int, int], ...]
 _KINDS = ("input", "output", "cache_read", "cache_write", "cache_write_1h")
 TABLE = f"genai-prices {version('genai-prices')}"
 """The table that prices come from, with its version: another release may say something else."""
+_MEDIA = {kind: f"cache_{kind.removeprefix('cache_read_')}_read" if kind.startswith("cache_read") else kind for kind in MEDIA}
+"""Our names of media, and the table's."""
 MAX_USD_PER_MILLION = 1_000_000
 
 
@@ -95,6 +97,7 @@ def _standard(model: ModelInfo, provider: Provider, at: datetime) -> Price | Non
         cache_read=rates["cache_read"],
         cache_write=rates["cache_write"],
         cache_write_1h=rates["cache_write_1h"],
+        media=tuple((kind, steps) for kind, name in _MEDIA.items() if (steps := _steps(getattr(found, f"{name}_mtok", None))) is not None),
         source=f"{TABLE} {provider.id}/{model.id}",
     )
 
@@ -106,13 +109,13 @@ def _price(**fields: Any) -> Price:
 
 def free(price: Price) -> bool:
     """Return whether nothing at `price` costs anything."""
-    rates = (getattr(price, kind) or () for kind in _KINDS)
+    rates = [*(getattr(price, kind) or () for kind in _KINDS), *(steps for _, steps in price.media)]
     return not any(value for steps in rates for _, value in steps)
 
 
 def digest_of(price: Price) -> str:
     """Return 8 hex digits that identify the rates of `price`, whatever their source."""
-    rates = ";".join(f"{kind}={getattr(price, kind)}" for kind in _KINDS)
+    rates = ";".join([*(f"{kind}={getattr(price, kind)}" for kind in _KINDS), *(f"{kind}={steps}" for kind, steps in price.media)])
     return hashlib.sha256(rates.encode()).hexdigest()[:8]
 
 

@@ -28,6 +28,7 @@ class Record:
         outcome: `ok`, `denied`, `upstream_error`, `client_gone`, `error`, or `expired`: its process died, and its hold was charged in full.
         reason, rule, message, remedy: of the refusal or the cut, else empty.
         input_tokens .. reasoning_tokens: as in `model.Usage`; usage_exact false when they are a bound.
+        media: (kind, tokens) pairs, as in `model.Usage`.
         cost: nano-dollars charged. price: where the price came from. price_digest: 8 hex digits of its rates.
         repriced: what `ledger --reprice --apply` found that it would cost at later prices; None where nobody asked.
         charges: what each counter was charged, as (counter, unit, amount); the sum over all records is what the counter has spent.
@@ -86,6 +87,7 @@ class Record:
     bytes_out: int = 0
     config: str = ""
     price_digest: str = ""
+    media: tuple[tuple[str, int], ...] = ()
     charges: tuple[tuple[str, str, int], ...] = ()
     repriced: int | None = None
 
@@ -142,6 +144,7 @@ def record_of(ex: Exchange) -> Record:
         bytes_in=ex.sizes[0],
         bytes_out=ex.sizes[1],
         config=ex.rt.version,
+        media=usage.media,
         price_digest=target.price.digest if target and target.price else "",
         charges=() if ex.bill is None else ex.bill(ex),
     )

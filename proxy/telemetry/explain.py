@@ -11,7 +11,8 @@ from collections.abc import Iterable
 
 from proxy.engine.record import Record
 from proxy.model import Price
-from proxy.money import MILLION, dollars, rate
+from proxy.money import MILLION, cost, dollars, rate
+from proxy.telemetry.reprice import usage_of
 from proxy.telemetry.tables import count, duration, moment, printable
 from proxy.telemetry.timing import overhead_ns, total_ns, ttft_ns, upstream_ns
 
@@ -163,20 +164,20 @@ def _money(r: Record, price: Price | None) -> list[str]:
     if not used and not r.cost:
         return ["nothing charged"]
     prompt = r.input_tokens + r.cache_read_tokens + r.cache_write_tokens + r.cache_write_1h_tokens
-    lines, total = [], 0
+    lines = []
     for words, tokens, kind in used:
         part = ""
         if price is not None:
             per_million = _rate(price, kind, prompt)
             amount = -(-tokens * per_million // MILLION)
-            total += amount
             part = f" at {dollars(per_million)} USD per million: {dollars(amount)} USD"
         hidden = f", of them {count(r.reasoning_tokens)} reasoning" if kind == "output" and r.reasoning_tokens else ""
         lines.append(f"{count(tokens)} {words}{hidden}{part}")
+    lines += [f"of them {count(tokens)} {kind.replace('_', ' ')}, at a rate of their own where there is one" for kind, tokens in r.media]
     bound = "" if r.usage_exact else " (a bound: the provider reported no usage)"
     source = f", price from {r.price}{f' ({r.price_digest})' if r.price_digest else ''}" if r.price else ""
     lines.append(f"charged {dollars(r.cost)} USD{source}{bound}")
-    if price is not None and abs(total - r.cost) > len(used):
+    if price is not None and cost(usage_of(r), price) != r.cost:
         lines.append("the parts do not add up to the charge: the price has changed since")
     return lines
 

@@ -69,6 +69,7 @@ def usage_of(record: Record) -> Usage:
         cache_write_1h=record.cache_write_1h_tokens,
         reasoning=record.reasoning_tokens,
         exact=record.usage_exact,
+        media=record.media,
     )
 
 

@@ -20,6 +20,7 @@ from proxy.wire import jsonio, refusals
 from proxy.wire.base import Meter
 from proxy.wire.call import Event, ToolCall
 from proxy.wire.gemini_frame import SSE, Frame
+from proxy.wire.modalities import media_of
 from proxy.wire.openai_reply import BROKEN, CUT_SHORT, MAX_CALLS, MAX_CHOICES, MAX_COUNT, MAX_MODEL
 
 _NOTHING = msgspec.Raw(b"")
@@ -36,6 +37,9 @@ class _Usage(msgspec.Struct, rename="camel"):
     thoughts_token_count: int | None = None
     tool_use_prompt_token_count: int | None = None
     total_token_count: int | None = None
+    prompt_tokens_details: Any = None
+    cache_tokens_details: Any = None
+    candidates_tokens_details: Any = None
 
 
 class _Function(msgspec.Struct, rename="camel"):
@@ -141,7 +145,8 @@ def usage_of(raw: bytes | msgspec.Raw, final: bool = True) -> Usage | None:
         output = said if inside else output + max(0, min(total, MAX_COUNT) - prompt - fetched - output)
     fits = fits and read <= prompt
     read = min(read, prompt)
-    return Usage(prompt - read + fetched, output, read, 0, 0, min(thought, output), fits)
+    media = media_of(found.prompt_tokens_details, found.cache_tokens_details, found.candidates_tokens_details, (prompt - read, read, said))
+    return Usage(prompt - read + fetched, output, read, 0, 0, min(thought, output), fits, media)
 
 
 _NO_PARTS = [None] * 5

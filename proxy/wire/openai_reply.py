@@ -29,10 +29,12 @@ DONE = b"data: [DONE]\n\n"
 class _InDetails(msgspec.Struct):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
+    audio_tokens: int | None = None
 
 
 class _OutDetails(msgspec.Struct):
     reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
 
 
 class _Usage(msgspec.Struct):
@@ -144,7 +146,9 @@ def usage_of(raw: bytes | msgspec.Raw) -> Usage | None:
     fits = read + write <= prompt and reasoning <= output and all(value is None or 0 <= value <= MAX_COUNT for value in given)
     read = min(read, prompt)
     write = min(write, prompt - read)
-    return Usage(prompt - read - write, output, read, write, 0, min(reasoning, output), fits)
+    heard, said = min(_bounded(inside.audio_tokens), prompt - read - write), min(_bounded(outside.audio_tokens), output)
+    media = () if not heard and not said else (("input_audio", heard), ("output_audio", said))
+    return Usage(prompt - read - write, output, read, write, 0, min(reasoning, output), fits, media)
 
 
 def _bounded(value: int | None) -> int:

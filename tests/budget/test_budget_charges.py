@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from budget_bench import Bench
-from budget_exchange import OTHER, STRONG, exchange, rule
+from budget_exchange import OTHER, PRICE, STRONG, USD, exchange, rule
 
+from proxy.budget.cost import bounding
 from proxy.engine.record import record_of
-from proxy.model import FREE, Reason, Target, Usage
+from proxy.model import FREE, Price, Reason, Target, Usage
 
 RULES = (
     rule(limit=1.0),
@@ -64,3 +65,13 @@ def test_a_call_that_is_refused_or_that_no_budget_sees_has_no_charges() -> None:
 def test_the_record_says_which_rates_were_charged() -> None:
     free = Target("local", "small", "small:8b", "openai", FREE, local=True)
     assert record_of(exchange(targets=(free,))).price_digest == FREE.digest
+
+
+def test_a_prompt_with_audio_is_held_at_the_price_of_audio() -> None:
+    heard = Price(((0, USD),), ((0, 10 * USD),), media=(("input_audio", ((0, 3 * USD),)), ("output_image", ((0, 90 * USD),))))
+    sound = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
+    text, audio = ({"messages": [{"role": "user", "content": content}]} for content in ("hi", [sound]))
+    quiet, loud = bounding(heard, exchange(text).call), bounding(heard, exchange(audio).call)
+    assert (quiet.input, loud.input, quiet.output) == (((0, USD),), ((0, 3 * USD),), ((0, 90 * USD),))
+    assert bounding(heard, exchange(audio).call) is loud, "made once"
+    assert bounding(PRICE, exchange(audio).call) is PRICE

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 
 import pytest
+from genai_prices import Usage as GenaiUsage
+from genai_prices.data import providers
 
-from proxy.budget.prices import TABLE, digest_of, price_from, price_of
+from proxy.budget.prices import TABLE, digest_of, free, price_from, price_of
+from proxy.budget.prices import _find as _table_of
 from proxy.config import ConfigError, parse_yaml
 from proxy.model import FREE, Usage
-from proxy.money import cost
+from proxy.money import ceiling, cost, dearest
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC).timestamp()
 USD = 10**9
@@ -97,3 +101,59 @@ def test_a_price_is_known_by_its_rates() -> None:
     assert (table.digest, len(table.digest)) == (own.digest, 8), "the same rates, from two sources"
     dearer = price_from(parse_yaml("price: {input: 2.5, output: 10.01, cache_read: 1.25}", "x"), (), {"input": 2.5, "output": 10.01})
     assert dearer.digest != own.digest
+
+
+def everything() -> list[tuple[str, str]]:
+    """Every model of the table that is priced by tokens, at every provider."""
+    return [(provider.id, model.id) for provider in providers for model in provider.models if price_of(provider.id, model.id, NOW)]
+
+
+@pytest.mark.parametrize("provider", sorted({provider for provider, _ in everything()}))
+def test_every_model_of_the_table_costs_what_the_table_says_to_the_last_nano(provider: str) -> None:
+    """The table's own arithmetic, on sizes around the steps, with cached tokens and media."""
+    checked = 0
+    for _, model in [both for both in everything() if both[0] == provider]:
+        price = price_of(provider, model, NOW)
+        assert price is not None
+        kinds = dict(price.media)
+        for size in (1, 999, 128_000, 200_000, 200_001, 272_001, 1_000_000):
+            read, write = (size // 3, size // 5) if price.cache_write else (size // 3, 0)
+            audio, image = (size // 7 if f"input_{kind}" in kinds else 0 for kind in ("audio", "image"))
+            heard = read // 2 if "cache_read_audio" in kinds else 0
+            seen = read // 2 if "cache_read_image" in kinds else 0
+            said = 70 if "output_image" in kinds else 0
+            media = (
+                ("input_audio", audio),
+                ("input_image", image),
+                ("cache_read_audio", heard),
+                ("cache_read_image", seen),
+                ("output_image", said),
+            )
+            ours = Usage(size - read - write, 100, read, write, media=media)
+            theirs = GenaiUsage(
+                input_tokens=size,
+                output_tokens=100,
+                cache_read_tokens=read,
+                cache_write_tokens=write,
+                input_audio_tokens=audio + heard,
+                cache_audio_read_tokens=heard,
+                input_image_tokens=image + seen,
+                cache_image_read_tokens=seen,
+                output_image_tokens=said,
+            )
+            named = _table_of(provider, model)
+            assert named is not None
+            rates = named[0].get_prices(datetime.fromtimestamp(NOW, UTC).replace(hour=12))
+            expected = sum(rates.calc_price(theirs)[part] for part in ("input_price", "output_price"))
+            assert cost(ours, price) == math.ceil(expected * USD), (model, size)
+            assert cost(ours, price) <= dearest(size, 100, ceiling(price, heard=True)), "and no hold is below it"
+            checked += 1
+    assert checked
+
+
+def test_free_is_what_costs_nothing_at_all() -> None:
+    assert free(FREE)
+    image = price_of("google", "gemini-2.5-flash-image", NOW)
+    assert image is not None
+    assert not free(image)
+    assert dict(image.media)["output_image"] == ((0, 30 * USD),)

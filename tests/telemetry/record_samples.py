@@ -38,6 +38,7 @@ SERVED = Record(
     cache_write_1h_tokens=12,
     reasoning_tokens=100,
     cost=12_345_678,
+    media=(("input_audio", 80), ("output_image", 12)),
     price="genai-prices",
     loop="warn;rule=identical;count=3",
     wasted=4_000_000,
