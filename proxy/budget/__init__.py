@@ -5,7 +5,8 @@ step, all or none. When it ends, the hold is *settled*: what it really cost beco
 checked first and counted later, so no number of concurrent calls can pass a limit together: spent + held never exceeds it.
 
 * `rules` says which budgets a call touches, `cost` how much output still fits (both pure); `files` reads them from `budgets/*.yaml`.
-* `port` is the store's interface, `book` the arithmetic that the memory and SQLite stores share.
+* `windows` says when a window begins, ends or forgets; `port` is the store's interface, `book` and `counter` the arithmetic that the memory
+  and SQLite stores share.
 * `prices` and `estimate` turn a model and a text into nano-dollars and tokens; `settle` does so for a reply.
 * `stage` puts them together for one exchange.
 

@@ -177,3 +177,17 @@ def test_the_smallest_limits(values: list[tuple[int, bool]]) -> None:
     if dry_values and (not firm_values or min(dry_values) < min(firm_values)):
         expected.append((min(dry_values), True))
     assert [(one.value, one.shadow) for one in found] == expected
+
+
+def test_runs_prompts_and_answers_have_budgets_of_their_own_and_ways_to_go_on() -> None:
+    found = grant("{}", "{budgets: {run: {usd: 2, input_tokens: 9}, day: {output_tokens: 7}, on_exceed: {downgrade: small}}}")
+    rules = {rule.name: (rule.unit, rule.window, rule.scope, rule.on_exceed) for rule in found.budgets}
+    each = (("agent", "a"), ("run", "*"))
+    assert rules == {
+        "agent:a/run/usd/downgrade:small": ("usd", "run", each, "downgrade:small"),
+        "agent:a/run/input_tokens/downgrade:small": ("input_tokens", "run", each, "downgrade:small"),
+        "agent:a/day/output_tokens/downgrade:small": ("output_tokens", "day", (("agent", "a"),), "downgrade:small"),
+    }
+    for asked, done in (("local", "local"), ("downgrade", "deny")):  # a model that nobody named serves nothing
+        (rule,) = grant("{}", f"{{budgets: {{day: {{usd: 1}}, on_exceed: {asked}}}}}").budgets
+        assert rule.on_exceed == done
