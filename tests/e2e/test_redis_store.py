@@ -51,7 +51,7 @@ def spent(proxy: Proxy) -> int:
     return next(int(b["spent"]) for b in json.loads(done.stdout) if b["unit"] == "requests")
 
 
-def test_replicas_share_budgets_keys_and_the_ledger(sim: Simulator, server: RedisServer) -> None:
+def test_replicas_share_budgets_and_keys(sim: Simulator, server: RedisServer) -> None:
     with proxy(sim, server) as one, proxy(sim, server) as two:
         before = len(sim.calls())
         found = [ask(replica)[0] for replica in (one, two) * 4]
@@ -61,16 +61,33 @@ def test_replicas_share_budgets_keys_and_the_ledger(sim: Simulator, server: Redi
         until(lambda: ask(two, key)[0] == 402)
         listed = json.loads(two.command("keys", "list", "--json").stdout)
         assert [k["from"] for k in listed].count("store") == 1
-        records = two.records(9)
+
+
+def test_a_kill_holds_on_every_replica(sim: Simulator, server: RedisServer) -> None:
+    with proxy(sim, server) as one:
+        killed = one.command("kill", "agent:tester", "--reason", "a drill")
+        assert killed.returncode == 0, killed.stderr
+        before = len(sim.calls())
+        until(lambda: ask(one)[0] == 403)
+        assert len(sim.calls()) <= before + 1
+        assert one.command("resume", "agent:tester").returncode == 0
+        until(lambda: ask(one)[0] == 200)
+
+
+def test_replicas_write_one_ledger_that_can_be_shipped(sim: Simulator, server: RedisServer) -> None:
+    with proxy(sim, server) as one, proxy(sim, server) as two:
+        for replica in (one, two) * 4:
+            ask(replica)
+        records = two.records(8)
         refused = next(r for r in records if r["reason"] == "budget_exceeded")
         told = one.command("explain", refused["id"])
         assert "budget_exceeded" in told.stdout
         assert one.record(refused["id"])["id"] == refused["id"], "of either replica's admin plane"
-        to = one.folder / "all.db"
-        shipped = one.command("ledger", "ship", "--to", f"sqlite:{to}")
-        assert shipped.stdout.startswith(f"shipped {len(records)} records"), shipped.stderr
+        shipped = one.command("ledger", "ship", "--to", f"sqlite:{one.folder / 'all.db'}")
+        assert shipped.stdout.startswith("shipped 8 records"), shipped.stderr
         assert one.command("ledger", "ship").returncode == 1
-        assert server.client().xlen("{fleetgate}:ledger") == 0
+        with server.client() as other:
+            assert other.xlen("{fleetgate}:ledger") == 0
 
 
 def test_a_store_that_is_away_refuses_and_comes_back(sim: Simulator, server: RedisServer) -> None:
@@ -104,6 +121,7 @@ def test_a_lease_serves_while_the_store_is_away_and_is_posted_after(sim: Simulat
 
 
 def test_a_server_that_must_not_be_used_stops_the_start(sim: Simulator, server: RedisServer) -> None:
-    server.client().config_set("maxmemory-policy", "allkeys-lru")
+    with server.client() as other:
+        other.config_set("maxmemory-policy", "allkeys-lru")
     with pytest.raises(AssertionError, match="would throw counters away"), proxy(sim, server):
         pass
