@@ -47,8 +47,8 @@ needs_own_redis = pytest.mark.skipif(not server_bin(), reason=_WHY)
 class RedisServer:
     """A server in a process of its own, in a folder of its own. It keeps its port over `stop` and `start`."""
 
-    def __init__(self, *options: str) -> None:
-        self._options = options
+    def __init__(self, *options: str, sentinel_of: RedisServer | None = None) -> None:
+        self._options, self._watched = options, sentinel_of
         self.port, self.bus = _free_port(), _free_port()
         self._folder = tempfile.TemporaryDirectory(prefix="fleetgate-redis-")
         self.folder = Path(self._folder.name)
@@ -66,6 +66,9 @@ class RedisServer:
         command = [server_bin(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
         command += ["--logfile", str(self.folder / "log"), "--enable-debug-command", "yes", *self._options]
         command += ["--cluster-port", str(self.bus)] if "--cluster-enabled" in self._options else []
+        if self._watched is not None:
+            (self.folder / "sentinel.conf").write_text(f"port {self.port}\nsentinel monitor main 127.0.0.1 {self._watched.port} 1\n")
+            command = [server_bin(), str(self.folder / "sentinel.conf"), "--sentinel", "--logfile", str(self.folder / "log")]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:

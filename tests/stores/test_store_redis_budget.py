@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -121,6 +122,19 @@ def test_all_keys_of_a_tenant_are_in_one_slot() -> None:
 
 
 @needs_own_redis
+def test_a_socket_is_as_good_as_a_port(tmp_path: Path) -> None:
+    path = tmp_path / "redis.sock"
+    with RedisServer("--unixsocket", str(path)):
+
+        async def body(stores: Stores) -> None:
+            assert isinstance(await stores.budget.reserve("h", [usd("a", 10, 4)], 1, 50), Held)
+
+        run(f"unix://{path}?db=2", body)
+    with pytest.raises(ValueError, match="cannot be reached"):
+        open_store(f"unix://{path}")
+
+
+@needs_own_redis
 def test_a_real_cluster_is_used_through_any_of_its_servers() -> None:
     options = ("--cluster-enabled", "yes", "--cluster-node-timeout", "2000")
     with RedisServer(*options) as one, RedisServer(*options) as two, one.client() as first, two.client() as second:
@@ -140,6 +154,27 @@ def test_a_real_cluster_is_used_through_any_of_its_servers() -> None:
             run(f"redis+cluster://127.0.0.1:{one.port}?tenant={tenant}", body)
         assert first.dbsize() > 0
         assert second.dbsize() > 0
+
+
+@needs_own_redis
+def test_the_primary_that_sentinels_name_is_used_also_after_it_changed() -> None:
+    with RedisServer() as one, RedisServer() as two, RedisServer(sentinel_of=one) as watch, watch.client() as sentinel:
+        url = f"redis+sentinel://127.0.0.1:{watch.port}/main/0"
+
+        async def body(stores: Stores) -> None:
+            await stores.budget.reserve("h", [usd("a", 10, 4)], 1, 50)
+            sentinel.execute_command("SENTINEL", "REMOVE", "main")
+            sentinel.execute_command("SENTINEL", "MONITOR", "main", "127.0.0.1", two.port, 1)
+            one.kill()
+            await until_back(stores.budget)
+            assert await stores.budget.balances(["a"], 1) == {"a": (0, 0)}, "this one has not got it"
+
+        run(url, body)
+        with pytest.raises(ValueError, match="no sentinel knows other"):
+            open_store(url.replace("main", "other"))
+        watch.stop()
+        with pytest.raises(ValueError, match="no sentinel answers"):
+            open_store(url)
 
 
 @needs_own_redis
