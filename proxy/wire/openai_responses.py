@@ -10,6 +10,7 @@ Source: OpenAI API reference, "Create a model response"; types of the Python SDK
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from proxy.wire import jsonio, steering
@@ -112,12 +113,20 @@ class ResponsesCodec(Codec):
 
 
 def _steered(call: Call, edit: Edit, steer: Steer) -> dict[str, bytes]:
-    """Return what `steer` changes; the note is an item of its own, also where the provider keeps what came before."""
+    """Return what `steer` changes; the note is an item of its own, also where the provider keeps what came before.
+
+    The system prompt stands in `instructions`, or in the first items of the input, where some clients put it.
+    """
     found: dict[str, bytes] = {}
-    if steer.system is not None:
+    given = steering.value(call, "input")
+    if steer.system is not None and given.startswith(b"[") and call.messages and call.messages[0].role in steering.SYSTEM:
+        found["input"] = given = steering.conversation(call, "input", replace(steer, note=""))
+        if steering.value(call, "instructions"):
+            found["instructions"] = b"null"
+    elif steer.system is not None:
         found["instructions"] = jsonio.dumps(steer.system)
     if steer.note:
-        given, note = steering.value(call, "input"), {"type": "message", "role": "user"}
+        note = {"type": "message", "role": "user"}
         item = jsonio.dumps(note | {"content": [{"type": "input_text", "text": steer.note}]})
         text = given.startswith(b'"')
         found["input"] = steering.with_words(given, steer.note, "") if text else steering.appended(given or b"[]", item)

@@ -25,6 +25,11 @@ agents:
     policy:
       models: {allow: [gpt-4o-mini, claude-haiku-*]}
       tools: {allow: ["read_*"]}
+  - name: guided
+    description: Is helped out of loops
+    policy:
+      models: {allow: ["*"]}
+      loops: {on_detect: [warn, nudge, persona, strip_tools], persona: {system: You debug., temperature: 0.2}}
 ---
 Agents of the SDK tests.
 """
@@ -64,7 +69,7 @@ def fleet(mode: str) -> Iterator[Fleet]:
         if mode == "direct":
             yield Fleet(sim, None)
             return
-        with Proxy(sim, agents=AGENTS, keys=("tester", "clerk")) as proxy:
+        with Proxy(sim, agents=AGENTS, keys=("tester", "clerk", "guided")) as proxy:
             yield Fleet(sim, proxy)
 
 

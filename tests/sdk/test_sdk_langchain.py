@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
 from typing import Any
 
 import anthropic
@@ -14,6 +15,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.tools import BaseTool, tool
 from langchain_openai import ChatOpenAI
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import GraphRecursionError
 from pydantic import SecretStr
 from sdk_cases import fleet, say
 from watching import Watched
@@ -113,3 +115,49 @@ def test_an_agent_that_goes_in_circles_is_stopped(served: Watched, kind: str) ->
     calls = served.calls()
     records = served.records(len(calls) + 1)
     assert [r["reason"] for r in records] == [""] * len(calls) + ["loop_detected"]
+
+
+def test_an_agent_that_polls_runs_on_while_what_it_gets_changes(served: Watched, kind: str) -> None:
+    """Fifty turns of one call with the same arguments and another answer each time: that is waiting, and no loop."""
+    done = 0
+
+    @tool
+    def job_status(job: str) -> str:
+        """State of a job."""
+        nonlocal done
+        done += 1
+        return f"Job {job}: step {done} of 60 is done, {done * 37 % 101} records were written and {1000 - done * 13} are left."
+
+    agent: Any = create_agent(chat(served, kind), [job_status])
+    wish = {"repeat_tool": {"name": "job_status", "arguments": {"job": "nightly"}}}
+    with pytest.raises(GraphRecursionError):
+        agent.invoke(asked("Wait for it.", **wish), {"recursion_limit": 101})
+    records = served.records(51)
+    assert {r["reason"] for r in records} == {""}
+    assert not [r["loop"] for r in records if r["loop"] and not r["loop"].startswith("warn")]
+    assert done == 50
+    served.calls()
+
+
+def test_an_agent_that_goes_in_circles_is_helped_step_by_step_and_sees_nothing_of_it(served: Watched, kind: str) -> None:
+    agent: Any = create_agent(chat(served, kind, "guided"), TOOLS, system_prompt="Be brief.")
+    wish = {"repeat_tool": {"name": "get_weather", "arguments": {"city": "Zürich"}}}
+    states = agent.stream(asked("Weather?", **wish), {"recursion_limit": 16}, stream_mode="values")
+    seen: list[Any] = []
+    with pytest.raises(GraphRecursionError):
+        seen.extend(state["messages"] for state in states)
+    calls = served.calls()
+    records = served.records(len(calls))
+    assert {c["status"] for c in calls} == {r["status"] for r in records} == {200}
+    done = [r["loop"].partition("action=")[2] or r["loop"].partition(";")[0] for r in records]
+    assert [word for word, _ in groupby(done)] == ["", "warn", "nudge", "persona", "strip_tools"]
+    noted = ["[Note from the gateway" in str(c["body"]) for c in calls]
+    assert noted == [word not in ("", "warn") for word in done]
+    assert ["You debug." in str(c["body"]) for c in calls] == [word in ("persona", "strip_tools") for word in done]
+    assert ["Be brief." in str(c["body"]) for c in calls] == [word not in ("persona", "strip_tools") for word in done]
+    choices = [c["body"].get("tool_choice") for c in calls]
+    assert [choice in ("none", {"type": "none"}) for choice in choices] == [word == "strip_tools" for word in done]
+    heat = [c["body"].get("temperature") for c in calls]
+    assert (heat[0], heat[-1]) == (None, None if kind == "messages" else 0.2), "newer Claude models refuse one"
+    assert len(seen) > len(calls)
+    assert "gateway" not in str(seen)

@@ -147,6 +147,18 @@ WHOLE = [
         '{"instructions":"You debug.","temperature":0.2,"tool_choice":"none","model":"gpt-4.1","input":"a\\n\\nstop it",'
         '"tools":[{"type":"function","name":"f"}]}',
     ),
+    (
+        RESPONSES,
+        '{"model":"gpt-5","instructions":"x","input":[ {"role":"developer","content":"a"}, {"role":"user","content":"b"}]}',
+        '{"model":"gpt-5","instructions":null,"input":[ {"role":"developer","content":"You debug."}, {"role":"user","content":"b"},'
+        '{"type":"message","role":"user","content":[{"type":"input_text","text":"stop it"}]}]}',
+    ),
+    (
+        RESPONSES,
+        '{"model":"gpt-5","input":[{"type":"message","role":"system","content":"a"}]}',
+        '{"model":"gpt-5","input":[{"role":"system","content":"You debug."},'
+        '{"type":"message","role":"user","content":[{"type":"input_text","text":"stop it"}]}]}',
+    ),
     (COMPLETIONS, '{"model":"m","prompt":"a"}', '{"temperature":0.2,"model":"m","prompt":"a\\n\\nstop it\\n\\n"}'),
     (
         GEMINI,
