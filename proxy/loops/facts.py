@@ -41,7 +41,7 @@ _ALIKE = bytes(48 if 48 <= n < 58 else _APART[n] for n in range(256))
 _FRAME = 240
 _VOLATILE = re.compile(
     rb"\b(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{6,}\b|\b\d+\.\d+(?= ?(?:ms|s|sec|seconds)\b)"
-    rb"|(?<=[Ww]all time: )\d[\d.]*|(?<=_seconds\":)\s?\d[\d.]*"
+    rb"|(?<=[Ww]all time: )\d[\d.]*|(?<=_seconds\":)\s?\d[\d.]*|(?<=Chunk ID: )[0-9a-f]+"
 )
 """What a tool's frame adds to the same answer each time, near its beginning or its end: ids, how long it took."""
 _FAILED = (

@@ -288,3 +288,15 @@ def test_where_the_provider_keeps_the_history_the_count_says_where_it_stands() -
     raw = json.dumps({"model": "m", "previous_response_id": "r", "input": [call], "tools": [{"type": "function", "name": "look"}]}).encode()
     ex, _ = bench.ask(raw, codec=codec)
     assert ex.loop.action == "downgrade", "two more than it warned at"
+
+
+def test_an_id_that_a_client_gives_each_output_makes_it_no_new_one() -> None:
+    """Codex's are six hexadecimal digits, and now and then all of them are decimal."""
+    messages: list[dict[str, Any]] = [{"role": "user", "content": "go"}]
+    for i, name in enumerate(("c1c33a", "123456", "abcdef", "90e210", "7d7d7d")):
+        call = {"id": f"c{i}", "type": "function", "function": {"name": "exec", "arguments": "{}"}}
+        output = f"Chunk ID: {name}\nWall time: 0.000{i} seconds\nProcess exited with code 0\nOriginal token count: 2\nOutput:\npelican\n"
+        messages += [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": f"c{i}", "content": output}]
+    ex, deny = Bench(LoopLimits()).ask(json.dumps({"model": "m", "messages": messages}).encode())
+    assert (ex.loop.rule, ex.loop.count) == ("identical", 5)
+    assert deny is not None

@@ -41,7 +41,7 @@ def test_gemini(served: Fleet, stream: bool) -> None:
     config = types.GenerateContentConfig(tools=[tool], system_instruction="Be brief.")
     with genai.Client(api_key=target.key, http_options=types.HttpOptions(base_url=target.url)) as client:
         ask = client.models.generate_content_stream if stream else client.models.generate_content
-        done: Any = ask(model="gemini-2.5-flash", contents=history, config=config)  # type: ignore[arg-type]
+        done: Any = ask(model="gemini-2.5-flash", contents=history, config=config)
         assert ("".join(chunk.text for chunk in done) if stream else done.text) == "Enough."
     body = asked(served)
     assert body["systemInstruction"] == {"parts": [{"text": "You debug."}]}
