@@ -42,6 +42,7 @@ _FRAME = 240
 _VOLATILE = re.compile(
     rb"\b(?=[a-f]*\d)(?=\d*[a-f])[0-9a-f]{6,}\b|\b\d+\.\d+(?= ?(?:ms|s|sec|seconds)\b)"
     rb"|(?<=[Ww]all time: )\d[\d.]*|(?<=_seconds\":)\s?\d[\d.]*|(?<=Chunk ID: )[0-9a-f]+"
+    rb"|(?<=\"create_time\":)\s?\d[\d.]*"
 )
 """What a tool's frame adds to the same answer each time, near its beginning or its end: ids, how long it took."""
 _FAILED = (

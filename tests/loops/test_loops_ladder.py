@@ -300,3 +300,15 @@ def test_an_id_that_a_client_gives_each_output_makes_it_no_new_one() -> None:
     ex, deny = Bench(LoopLimits()).ask(json.dumps({"model": "m", "messages": messages}).encode())
     assert (ex.loop.rule, ex.loop.count) == ("identical", 5)
     assert deny is not None
+
+
+def test_the_time_that_a_client_puts_beside_each_output_makes_it_no_new_one() -> None:
+    """Codex does, where it believes that it talks to OpenAI itself."""
+    items: list[dict[str, Any]] = [{"type": "message", "role": "user", "content": [{"type": "input_text", "text": "go"}]}]
+    for i in range(5):
+        beside = {"turn_id": "01a21507-8c93-7953-bb43-a745982deb8b", "create_time": 1795649146.747671 + i / 7}
+        items.append({"type": "function_call", "name": "exec", "arguments": "{}", "call_id": f"c{i}"})
+        output = {"type": "function_call_output", "call_id": f"c{i}", "output": f"Chunk ID: 09654{i}\nOutput:\npelican\n"}
+        items.append(output | {"internal_chat_message_metadata_passthrough": beside})
+    _, deny = Bench(LoopLimits()).ask(json.dumps({"model": "m", "input": items}).encode(), codec=ResponsesCodec())
+    assert deny is not None
