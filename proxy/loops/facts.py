@@ -145,8 +145,11 @@ def read(message: Message) -> Facts:
 def made(call: ToolCall) -> Made:
     """Return the facts of one call."""
     raw = _ends((call.name, call.arguments))
-    words = [b"0" if b"0" in word else word for word in raw.translate(_ALIKE).split()]
-    return Made(call.id, call.name, call.signature, digest(b" ".join(words)), _text(raw, len(call.arguments), ANSWER))
+    if len(raw) > SHORT:
+        shape = digest(call.signature)  # where much is said, numbers are not what tells calls apart
+    else:
+        shape = digest(b" ".join([b"0" if b"0" in word else word for word in raw.translate(_ALIKE).split()]))
+    return Made(call.id, call.name, call.signature, shape, _text(raw, len(call.arguments), ANSWER))
 
 
 def text_of(texts: tuple[str, ...], failed: bool = False) -> Text:

@@ -61,7 +61,7 @@ def run_of(steps: Steps, reach: int, weights: Weights = WEIGHTS) -> list[Again]:
         at = len(run)
         if at + 1 >= len(known):
             break
-        found = again(known[at], known[at + 1 : at + 1 + reach], weights)
+        found = again(known, at, reach, weights)
         if found is None or (at >= NEARLY and found.how is not EXACT):
             break
         run.append(found)
@@ -100,7 +100,7 @@ def _scored(run: Sequence[Again], limits: LoopLimits, weights: Weights) -> Level
     exact = sum([one.how is EXACT for one in run])
     if score >= weights.block * patient and (exact + 1 >= limits.block or len(run) >= 2 * limits.block):
         return "block"
-    if score >= weights.nudge * patient and len(run) > 1:
+    if score >= weights.nudge * patient and len(run) > 2:
         return "nudge"
     return "warn" if score >= weights.warn * lenient else "none"
 

@@ -31,6 +31,7 @@ class Weights(NamedTuple):
         again: by how alike the calls are and the kind of the answer. alike: factor where an error is only much the same.
         reworded: factor where calls are only near and the agent says something else each time: it works through a list.
         at_once: more for a step that does the one before it exactly again. words: more where its words are the same too.
+        despite: more where the one before failed and the agent said something before it did the same: that was no blind retry.
         weak: what steps can count together that are only near and no errors. warn, nudge, block: what makes each level.
     """
 
@@ -39,6 +40,7 @@ class Weights(NamedTuple):
     reworded: float
     at_once: float
     words: float
+    despite: float
     weak: float
     warn: float
     nudge: float
@@ -64,22 +66,23 @@ def load(text: str) -> Weights:
 WEIGHTS = load(files("proxy.loops").joinpath("weights.json").read_text("utf-8"))
 
 
-def same(a: Step, b: Step) -> bool:
-    """Return whether the same came of two steps; where nothing is known of one of them, nothing says otherwise."""
-    return a.answers == b.answers or not a.answers or not b.answers or a.result.digest == b.result.digest != b""
-
-
-def again(step: Step, earlier: Sequence[Step], weights: Weights = WEIGHTS) -> Again | None:
-    """Return how `step` was done before, None where it was not. `earlier` are the steps before it, the newest first."""
-    kind, loose = step.result.kind, step.result.kind == ERROR or step.call.long
+def again(known: Sequence[Step], at: int, reach: int, weights: Weights = WEIGHTS) -> Again | None:
+    """Return how the step `at` of `known`, the newest first, was done before within `reach` steps; None where it was not."""
+    step = known[at]
+    key, answers, outcome, kind = step.key, step.answers, step.result.digest, step.result.kind
+    loose = kind == ERROR or step.call.long
     best: Again | None = None
-    for lag, old in enumerate(earlier, 1):
-        equal = same(old, step)
-        if old.key == step.key and (equal or not step.call.long):
-            if equal:
-                return Again(EXACT, kind, lag, _exact(step, old, lag, weights))
+    for place in range(at + 1, min(at + 1 + reach, len(known))):
+        old = known[place]
+        equal = old.answers == answers or not answers or not old.answers or (old.result.digest == outcome != b"")
+        if not equal and not loose:
             continue
-        found = _near(step, old, lag, weights) if loose or equal else None
+        if old.key == key:
+            if equal:
+                return Again(EXACT, kind, place - at, _exact(step, old, place - at, weights))
+            if not step.call.long:
+                continue
+        found = _near(step, old, place - at, weights, equal)
         if found is not None and (best is None or found.weight > best.weight):
             best = found
     return best
@@ -91,17 +94,19 @@ def _exact(step: Step, old: Step, lag: int, weights: Weights) -> float:
         return weight
     if lag == 1:
         weight += weights.at_once
+        if step.result.kind == ERROR and step.said.bits >= WORDY:
+            weight += weights.despite
     return weight + weights.words if step.said.bits >= WORDY and alike_texts(step.said, old.said) else weight
 
 
-def _near(step: Step, old: Step, lag: int, weights: Weights) -> Again | None:
-    """Return how `step` does nearly what `old` did, with the same answer or, of errors, much the same."""
+def _near(step: Step, old: Step, lag: int, weights: Weights, equal: bool) -> Again | None:
+    """Return how `step` does nearly what `old` did, with the same answer (`equal`) or, of errors and long calls, much the same."""
     how = SHAPE if old.shape == step.shape and not step.call.long else NEAR
     kind = step.result.kind
     weight = weights.again[how][kind]
     if not weight:
         return None
-    if not same(old, step):
+    if not equal:
         if not (step.call.long or old.result.kind == ERROR) or alike(old.result, step.result) < SAME_AT:
             return None
         weight *= weights.alike

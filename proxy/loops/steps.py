@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 from zlib import crc32
 
-from proxy.loops.facts import DONE, EMPTY, ERROR, NO_TEXT, Facts, Made, Text, digest, facts
+from proxy.loops.facts import DONE, EMPTY, ERROR, NO_TEXT, SEEN, Facts, Made, Text, digest, facts
 from proxy.wire.call import Message
 
 STEP = "loops.step"
@@ -72,7 +72,7 @@ class Steps:
         automatic: set[bytes] = set()
         for at in range(len(messages) - 1, -1, -1):
             message = messages[at]
-            fact = facts(message)
+            fact: Facts = message.seen[SEEN] if SEEN in message.seen else facts(message)  # type: ignore[assignment]  # ours
             if fact.calls:
                 held.append(message)
             if fact.item and (fact.calls or fact.role == "reasoning"):
@@ -88,7 +88,7 @@ class Steps:
                 return
             if fact.results or fact.role == "user":
                 results.append(fact)
-            elif fact.role == "assistant" and any(result.role == "user" and not result.results for result in results):
+            elif results and fact.role == "assistant" and any(result.role == "user" and not result.results for result in results):
                 yield _spoken(fact, tuple(results))
                 results = []
         if held and (step := _step(held, tuple(results), ids)) is not None:
@@ -133,10 +133,10 @@ def _step(held: list[Message], results: tuple[Facts, ...], ids: dict[str, int]) 
     A message that was sent twice counts once, by the ids of its calls; ids that come a third time are no ids, as of servers that number
     every call 0.
     """
-    made = [call for message in reversed(held) for call in facts(message).calls]
-    fresh = made
+    made = facts(held[0]).calls if len(held) == 1 else tuple([call for message in reversed(held) for call in facts(message).calls])
+    fresh: Sequence[Made] = made
     for call in made:
-        if call.id and ids.get(call.id, 0) == 1:
+        if ids.get(call.id, 0) == 1:
             fresh = [call for call in made if not call.id or ids.get(call.id, 0) != 1]
             break
     for call in made:
