@@ -8,6 +8,7 @@ from typing import Any
 from engine_script import ANSWER, DONE, STOP, STREAM, Says, play, says, stream
 
 from proxy.engine.exchange import Exchange
+from proxy.engine.ports import Answer, Beat, Question
 from proxy.engine.stage import Stage
 from proxy.loops.stage import LoopStage
 from proxy.model import LADDER, Grant, LoopLimits, Persona
@@ -69,3 +70,24 @@ def test_a_loop_that_is_blocked_never_goes_upstream() -> None:
     out = play(looping(6), Says((ANSWER,)), stages=(Granted(), LoopStage()))
     assert out.upstream.asked == []
     assert (out.record.status, out.record.reason) == (403, "loop_detected")
+
+
+class Person:
+    """Answers every question alike."""
+
+    def __init__(self, allowed: bool) -> None:
+        self.allowed = allowed
+
+    async def ask(self, question: Question, beat: Beat | None = None) -> Answer:
+        assert (question.kind, question.what, question.rule) == ("loop", "identical", "loops.identical (default)")
+        return Answer(self.allowed, "anna", "seen", "ap_1")
+
+
+def test_a_person_lets_an_agent_go_on_or_stops_it() -> None:
+    stages = (Granted(LoopLimits(steps=("warn", "escalate"))), LoopStage())
+    out = play(looping(6), Says((ANSWER,)), stages=stages, approver=Person(True))
+    assert (out.record.status, out.caller.got, len(out.upstream.asked)) == (200, ANSWER, 1)
+    assert out.record.loop == "block;rule=identical;count=6;action=escalate"
+    assert ("approval/allowed", "ap_1 anna") in out.record.findings
+    out = play(looping(6), Says((ANSWER,)), stages=stages, approver=Person(False))
+    assert (out.record.status, out.record.reason, out.upstream.asked) == (403, "approval_denied", [])

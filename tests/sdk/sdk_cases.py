@@ -30,6 +30,11 @@ agents:
     policy:
       models: {allow: ["*"]}
       loops: {on_detect: [warn, nudge, persona, strip_tools], persona: {system: You debug., temperature: 0.2}}
+  - name: frugal
+    description: Goes on with a cheaper model when it goes in circles
+    policy:
+      models: {allow: ["gpt-*"]}
+      loops: {on_detect: [nudge, downgrade], downgrade: gpt-4o-mini}
 ---
 Agents of the SDK tests.
 """
@@ -69,7 +74,7 @@ def fleet(mode: str) -> Iterator[Fleet]:
         if mode == "direct":
             yield Fleet(sim, None)
             return
-        with Proxy(sim, agents=AGENTS, keys=("tester", "clerk", "guided")) as proxy:
+        with Proxy(sim, agents=AGENTS, keys=("tester", "clerk", "guided", "frugal")) as proxy:
             yield Fleet(sim, proxy)
 
 

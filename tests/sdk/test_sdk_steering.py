@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import openai
 import pytest
 from google import genai
 from google.genai import types
@@ -71,3 +72,18 @@ def test_ollama(served: Fleet, stream: bool) -> None:
     assert body["messages"][0] == {"role": "system", "content": "You debug."}
     assert body["messages"][1:-1] == history[1:]
     assert "get_weather, 7 times in a row" in body["messages"][-1]["content"]
+
+
+@pytest.mark.parametrize(("steps", "model", "loop"), [(4, "gpt-4o", ""), (5, "gpt-4o-mini", ";action=downgrade")])
+def test_a_cheaper_model_goes_on(served: Fleet, steps: int, model: str, loop: str) -> None:
+    served.sim.reset()
+    target = served.target("frugal")
+    history: list[Any] = [{"role": "user", "content": say("Go.", text="Enough.")}]
+    for i in range(steps):
+        call = {"id": f"c{i}", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+        history += [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": f"c{i}", "content": "4"}]
+    with openai.OpenAI(base_url=f"{target.url}/v1", api_key=target.key) as client:
+        done = client.chat.completions.with_raw_response.create(model="gpt-4o", messages=history)
+    assert done.headers["x-fleetgate-loop"] == f"nudge;rule=identical;count={steps}{loop}"
+    assert done.headers["x-fleetgate-route"] == ("downgrade" if loop else "requested")
+    assert done.headers["x-fleetgate-model"] == model == asked(served)["model"]
