@@ -33,7 +33,8 @@ WAIT_S = 2.0
 PAUSE_S = 0.01
 EXPIRED = "expired"
 """The outcome of a hold that a sweep ended."""
-_ABOUT = ("agent", "team", "session", "run", "model", "provider", "key_id", "protocol")
+_ABOUT = {"agent": "agent", "key": "key_id", "session": "session", "run": "run", "model": "model", "provider": "provider"}
+"""What a hold says of itself, and the field of the record that it is."""
 
 
 def swept(ended: Sequence[Ended], journal: Journal, now: float) -> list[Record]:
@@ -78,7 +79,7 @@ def _facts(about: str) -> dict[str, Any]:
         return {}
     if not isinstance(found, dict):
         return {}
-    return {name: found[name] for name in _ABOUT if isinstance(found.get(name), str)}
+    return {field: found[name] for name, field in _ABOUT.items() if isinstance(found.get(name), str)}
 
 
 class Audit:

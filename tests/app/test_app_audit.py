@@ -27,11 +27,18 @@ CAP, DAY, CALLS = "cap|usd||total", "day|usd|agent=a|2026-11-25", "calls|request
 
 
 def test_a_hold_that_a_sweep_ended_leaves_a_record_of_what_it_charged() -> None:
-    about = '{"agent": "a", "session": "a/s", "run": "r", "model": "gpt-5", "provider": "openai", "seen": 3}'
+    about = '{"agent": "a", "session": "a/s", "run": "r", "model": "gpt-5", "provider": "openai", "key": "0011aabb", "seen": 3}'
     hold = Ended("h1", ((CAP, "usd", 7), (DAY, "usd", 7), (CALLS, "requests", 1)), about)
     (record,) = swept([hold], MemoryLedger(), NOW)
     assert (record.id, record.time, record.outcome, record.cost, record.usage_exact) == ("h1", NOW, "expired", 7, False)
-    assert (record.agent, record.session, record.run, record.model, record.provider) == ("a", "a/s", "r", "gpt-5", "openai")
+    assert (record.agent, record.session, record.run, record.model, record.provider, record.key_id) == (
+        "a",
+        "a/s",
+        "r",
+        "gpt-5",
+        "openai",
+        "0011aabb",
+    )
     assert record.charges == ((CAP, "usd", 7), (DAY, "usd", 7), (CALLS, "requests", 1))
 
 
