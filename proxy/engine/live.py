@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 from proxy.engine.exchange import Exchange
 from proxy.model import Deny
@@ -28,9 +29,7 @@ class Live:
     def enter(self, ex: Exchange) -> None:
         """Count an exchange in. It runs in the current task."""
         self.inflight += 1
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks[ex] = task
+        self._tasks[ex] = _current()
 
     def settled(self, ex: Exchange) -> None:
         """Let an exchange say its last words undisturbed."""
@@ -66,9 +65,12 @@ class Live:
         return True
 
 
+def _current() -> asyncio.Task[object]:
+    return cast("asyncio.Task[object]", asyncio.current_task())
+
+
 def stopped(ex: Exchange) -> Deny | None:
     """Return why the current task was cancelled where that was a stop, and take the cancellation back; None where the client left too."""
-    task = asyncio.current_task()
-    if ex.stopped is not None and (task is None or task.uncancel() > 0):
+    if ex.stopped is not None and _current().uncancel() > 0:
         ex.stopped = None  # nobody is there to be told
     return ex.stopped

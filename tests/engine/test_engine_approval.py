@@ -9,12 +9,12 @@ import pytest
 from engine_script import ANSWER, ASK, STREAM, Caller, Outcome, Says, Upstream, play
 from gate_cases import CALLING, PROTOCOLS, Look, Part, Text, Use
 
-from proxy.engine.approval import alive, approved, refused
+from proxy.engine.approval import Held, alive, approved, lifted, refused
 from proxy.engine.exchange import Exchange
 from proxy.engine.inspector import PASSES, Inspector, Verdict
 from proxy.engine.ports import Answer, Beat, Question, StoreError
 from proxy.engine.stage import Stage
-from proxy.model import Deny, Reason
+from proxy.model import Approval, Deny, Reason
 from proxy.wire.call import ToolCall
 
 ALLOWED = Answer(True, "ann", "looks right", "q1")
@@ -162,3 +162,57 @@ def test_a_denial_is_a_sentence(why: str) -> None:
     deny = refused(Question("loop", "a", "s", "r", "e", "w", "d", "here"), Answer(False, "bob", why))
     assert deny.message == {"": "An approval is needed, and bob denied it."}.get(why, "An approval is needed, and bob denied it: no.")
     assert (deny.reason, deny.rule, deny.lasting) == (Reason.APPROVAL_DENIED, "here", True)
+
+
+ASKS = Deny(Reason.POLICY_DENIED, "The house asks first.", "x.yaml:3 (ask)", approval=Approval(7.0, "allow"))
+
+
+class Lifted(Stage):
+    """Refuses what a person may lift."""
+
+    name = "lifted"
+
+    def __init__(self, deny: Deny) -> None:
+        self.deny = deny
+
+    async def request(self, ex: Exchange) -> Deny | None:
+        return self.deny
+
+
+def test_a_refusal_that_a_person_lifts() -> None:
+    person = Person(ALLOWED)
+    out = play(ASK, Says([ANSWER]), stages=[Lifted(ASKS)], approver=person)
+    assert (out.record.outcome, out.caller.got) == ("ok", ANSWER)
+    (asked,) = person.asked
+    assert (asked.kind, asked.what, asked.rule, asked.why) == ("request", "x.yaml:3 (ask)", "x.yaml:3 (ask)", "The house asks first.")
+    assert (asked.timeout_s, asked.default, asked.exchange, len(asked.digest)) == (7.0, "allow", out.record.id, 32)
+
+
+def test_the_same_request_is_the_same_question() -> None:
+    person = Person(DENIED)
+    for body in (ASK, STREAM, ASK.replace(b"hi", b"ho")):
+        out = play(body, upstream=Upstream([]), stages=[Lifted(ASKS)], approver=person)
+        assert (out.record.reason, out.upstream.asked) == ("approval_denied", [])
+    first, second, third = (asked.digest for asked in person.asked)
+    assert first == second != third
+
+
+@pytest.mark.parametrize("deny", [Deny(Reason.POLICY_DENIED, "no"), Deny(Reason.POLICY_DENIED, "no", shadow=True, approval=Approval())])
+def test_what_nobody_may_lift_asks_nobody(deny: Deny) -> None:
+    person = Person(ALLOWED)
+
+    class Direct(Stage):
+        name = "direct"
+
+        async def request(self, ex: Exchange) -> Deny | None:
+            assert await lifted(ex, deny, Held("request", "x", "d")) is deny
+            return deny
+
+    out = play(ASK, Says([ANSWER]), stages=[Direct()], approver=person)
+    assert not person.asked
+    assert out.record.outcome == ("ok" if deny.shadow else "denied")
+
+
+def test_where_nobody_can_be_asked_the_refusal_stands() -> None:
+    out = play(ASK, upstream=Upstream([]), stages=[Lifted(ASKS)])
+    assert (out.record.reason, out.record.message, out.upstream.asked) == ("policy_denied", "The house asks first.", [])

@@ -17,6 +17,7 @@ from proxy.control.rules import MAX_KILLS, Kill
 from proxy.engine.ports import Question, StoreError
 from proxy.stores import control, open_store
 from proxy.stores.control import SqliteControl
+from proxy.stores.encoding import decoded, encoded
 
 NOW = 1_800_000_000.0
 T = TypeVar("T")
@@ -178,3 +179,10 @@ def test_a_file_that_does_not_answer_is_a_store_error(tmp_path: Path, monkeypatc
             await store.versions()
 
     run(f"sqlite:{tmp_path / 'store.db'}", work)
+
+
+def test_what_is_no_question_is_a_store_error() -> None:
+    with pytest.raises(StoreError, match="something else"):
+        decoded(b"{}", Case)
+    with pytest.raises(StoreError, match="not UTF-8"):
+        encoded(replace(case(), by="\ud800"))
