@@ -63,7 +63,8 @@ def sim() -> Iterator[Simulator]:
 
 @pytest.fixture(scope="module")
 def proxy(sim: Simulator) -> Iterator[Proxy]:
-    with Proxy(sim, agents=AGENTS, policies={"test.yaml": RULES, "tests/cases.yaml": "cases: []\n"}, keys=("tester", "other")) as proxy:
+    rules = {"test.yaml": RULES, "tests/cases.yaml": "cases: []\n"}
+    with Proxy(sim, agents=AGENTS, policies=rules, keys=("tester", "other"), settings={"approvals": {"timeout_s": 0.2}}) as proxy:
         yield proxy
 
 
