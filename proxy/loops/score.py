@@ -70,17 +70,18 @@ def again(known: Sequence[Step], at: int, reach: int, weights: Weights = WEIGHTS
     """Return how the step `at` of `known`, the newest first, was done before within `reach` steps; None where it was not."""
     step = known[at]
     key, answers, outcome, kind = step.key, step.answers, step.result.digest, step.result.kind
-    loose = kind == ERROR or step.call.long
+    long = step.call.long
+    loose = kind == ERROR or long
     best: Again | None = None
     for place in range(at + 1, min(at + 1 + reach, len(known))):
         old = known[place]
         equal = old.answers == answers or not answers or not old.answers or (old.result.digest == outcome != b"")
-        if not equal and not loose:
+        if not equal and (not loose or old.tools != step.tools or not (long or old.result.kind == ERROR)):
             continue
         if old.key == key:
             if equal:
                 return Again(EXACT, kind, place - at, _exact(step, old, place - at, weights))
-            if not step.call.long:
+            if not long:
                 continue
         found = _near(step, old, place - at, weights, equal)
         if found is not None and (best is None or found.weight > best.weight):
@@ -107,7 +108,7 @@ def _near(step: Step, old: Step, lag: int, weights: Weights, equal: bool) -> Aga
     if not weight:
         return None
     if not equal:
-        if not (step.call.long or old.result.kind == ERROR) or alike(old.result, step.result) < SAME_AT:
+        if alike(old.result, step.result) < SAME_AT:
             return None
         weight *= weights.alike
     if how is NEAR and (old.tools != step.tools or alike(old.call, step.call) < NEAR_AT):

@@ -9,6 +9,7 @@ conversation is long. Pure.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 from zlib import crc32
 
@@ -57,13 +58,8 @@ class Steps:
 
     def upto(self, count: int) -> list[Step]:
         """Return the newest `count` steps, or all where there are fewer; possibly more."""
-        known = self.known
-        while len(known) < count:
-            step = next(self._more, None)
-            if step is None:
-                break
-            known.append(step)
-        return known
+        self.known.extend(islice(self._more, max(0, count - len(self.known))))
+        return self.known
 
     def _read(self) -> Iterator[Step]:
         messages, ids = self._messages, dict[str, int]()
@@ -133,10 +129,11 @@ def _step(held: list[Message], results: tuple[Facts, ...], ids: dict[str, int]) 
     A message that was sent twice counts once, by the ids of its calls; ids that come a third time are no ids, as of servers that number
     every call 0.
     """
-    made = facts(held[0]).calls if len(held) == 1 else tuple([call for message in reversed(held) for call in facts(message).calls])
+    head = facts(held[0])
+    made = head.calls if len(held) == 1 else tuple([call for message in reversed(held) for call in facts(message).calls])
     fresh: Sequence[Made] = made
     for call in made:
-        if ids.get(call.id, 0) == 1:
+        if call.id in ids and ids[call.id] == 1:
             fresh = [call for call in made if not call.id or ids.get(call.id, 0) != 1]
             break
     for call in made:
@@ -148,7 +145,7 @@ def _step(held: list[Message], results: tuple[Facts, ...], ids: dict[str, int]) 
         return answered(acted(fresh), results)._replace(said=_together([facts(message).said for message in held]))
     kept = held[0].seen.get(STEP)
     if kept is None or kept[0] != results:
-        step = answered(acted(fresh), results)._replace(said=facts(held[0]).said)
+        step = answered(acted(fresh), results)._replace(said=head.said)
         kept = held[0].seen[STEP] = (results, step)
     return kept[1]  # type: ignore[no-any-return]  # nobody else writes there
 
