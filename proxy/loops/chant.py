@@ -17,8 +17,9 @@ from proxy.wire.call import Event
 
 STEP, PROBE = 512, 64
 """Characters between two looks, and how many of the last ones are searched for."""
-PERIOD, PLAIN, ODD, TIMES = 512, 3_000, 16_000, 8
+PERIOD, PLAIN, ODD, TIMES = 512, 12_000, 24_000, 8
 """The longest piece, how many characters of repetition are a chant in plain text and where repetition is common, and the fewest repeats."""
+# a word a thousand times is what some people ask for, and the ceiling of most calls ends it; three thousand times is nobody's wish
 KEPT = ODD + PERIOD
 _words = re.compile(r"[^\W\d_]{2,}[^\w\n]+[^\W\d_]{2,}")
 _marked = re.compile(r"^[ \t]*([|>#+*\-=~.]|\d+[.):]|\w+[.)] )|\t|,[^ \n]|[|;{}<>]", re.MULTILINE)

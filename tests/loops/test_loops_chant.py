@@ -26,15 +26,15 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize(
     "text",
     [
-        SAID * 100,
-        "Sure, here is my answer.\n\n" + SAID * 100,
-        "no, no, " * 500,
-        "very " * 700,
-        "\u00c4pfel und B\u00e4ume, " * 200,
-        "Let me think.\nLet me look.\n" * 120,
-        "```python\nx = 1\n```\nNow then. " + SAID * 100,
+        SAID * 400,
+        "Sure, here is my answer.\n\n" + SAID * 400,
+        "no, no, " * 2000,
+        "very " * 2800,
+        "\u00c4pfel und B\u00e4ume, " * 800,
+        "Let me think.\nLet me look.\n" * 500,
+        "```python\nx = 1\n```\nNow then. " + SAID * 400,
         "```\n" + SAID * (ODD // len(SAID) + 20),
-        "- the same item\n" * (ODD // 16 + 60),
+        "- the same item\n" * (ODD // 16 + 90),
         "=" * (ODD + STEP),
     ],
 )
@@ -47,6 +47,7 @@ def test_a_chant(text: str) -> None:
     [
         "",
         SAID * 40,
+        SAID * 300,
         SAID * 80 + "And now for something else, at length. " + "x",
         "```\n" + SAID * 300,
         "- the same item\n" * 300,
@@ -79,7 +80,7 @@ def test_no_text_of_this_repository_is_a_chant() -> None:
 
 def test_it_is_heard_however_the_words_are_cut_and_soon() -> None:
     for size in (1, 3, 7, 100, 511, 513, 5000):
-        chant, said = Chant(), SAID * 200
+        chant, said = Chant(), SAID * 600
         heard = next(i for i in range(0, len(said), size) if chant.hears(said[i : i + size]))
         assert PLAIN - size <= heard <= PLAIN + 2 * STEP + size
 
@@ -103,7 +104,7 @@ def exchange(limits: LoopLimits, **more: Any) -> Exchange:
     return ex
 
 
-def watched(ex: Exchange, kind: Any = "text", times: int = 300) -> list[Deny]:
+def watched(ex: Exchange, kind: Any = "text", times: int = 1000) -> list[Deny]:
     tap = LoopStage().tap(ex)
     assert tap is not None
     return [deny for _ in range(times) if (deny := tap(Event(b"", kind, SAID))) is not None]
@@ -113,8 +114,8 @@ def test_a_stream_is_cut_once() -> None:
     ex = exchange(LoopLimits())
     (deny,) = watched(ex)
     assert (deny.reason, deny.rule, deny.shadow) == (Reason.LOOP_DETECTED, "loops.chant (default)", False)
-    assert deny.message == "the reply repeats one piece of 34 characters 96 times."
-    assert ex.loop.header() == "block;rule=chant;count=96"
+    assert deny.message == "the reply repeats one piece of 34 characters 368 times."
+    assert ex.loop.header() == "block;rule=chant;count=368"
     assert [f.rule for f in ex.findings] == ["loops/chant"]
 
 
@@ -135,7 +136,7 @@ def test_arguments_of_tools_and_json_are_not_looked_at() -> None:
     assert LoopStage().tap(ex) is None
 
 
-@pytest.mark.parametrize(("text", "found"), [(SAID * 100, ["loops/chant"]), ("fine", [])])
+@pytest.mark.parametrize(("text", "found"), [(SAID * 400, ["loops/chant"]), ("fine", [])])
 def test_a_whole_reply_leaves_a_finding(text: str, found: list[str]) -> None:
     for more in ({}, {"response_format": {"type": "json_object"}}):
         ex = exchange(LoopLimits(), **more)
