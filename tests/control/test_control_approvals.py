@@ -291,3 +291,27 @@ def test_a_row_that_others_write_each_time_is_a_fault() -> None:
             await decide(store, ID, YES, NOW, 3600)
 
     run(deciding)
+
+
+def test_two_replicas_never_take_one_use_twice() -> None:
+    class Raced(MemoryControl):
+        """Another replica is faster once, when armed."""
+
+        armed = False
+
+        async def save(self, case: Case, seen: int, entry: Entry | None = None) -> bool:
+            if self.armed and case.uses == 0 and case.status == "approved":
+                self.armed = False
+                await super().save(case, seen)
+            return await super().save(case, seen, entry)
+
+    async def work(desk: Desk) -> None:
+        assert isinstance(desk.store, Raced)
+        await desk.people.ask(replace(QUESTION, timeout_s=0.0))
+        await desk.decide(YES)
+        desk.store.armed = True
+        answer = await desk.people.ask(replace(QUESTION, timeout_s=0.0))
+        assert not answer.allowed, "the other took it, so it is asked anew"
+        assert len(desk.told) == 2
+
+    run(work, Raced())

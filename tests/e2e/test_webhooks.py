@@ -107,3 +107,38 @@ def test_a_budget_nearly_gone_and_a_kill_are_told_once(receiver: Receiver) -> No
         assert [t["kind"] for t in told] == ["budget", "kill"]
         assert told[0]["facts"]["budget"] == "all"
         assert all(b"prompt-text" not in body and proxy.key().encode() not in body for _, body in receiver.got)
+
+
+def test_a_link_from_a_notice_decides_once(receiver: Receiver) -> None:
+    hook = {"url": f"http://127.0.0.1:{receiver.server_port}/hook", "secret": "env:HOOK_SECRET", "events": ["approval"]}
+    rules = "rules:\n  - {id: mail, when: {tool: send_email}, action: require_approval}\n"
+    settings = {"webhooks": [hook], "listen": {"admin_url": "https://admin.example"}}
+    with Simulator() as sim, Proxy(sim, policies={"mail.yaml": rules}, settings=settings, env={"HOOK_SECRET": SECRET}) as proxy:
+        got: list[bytes] = []
+
+        def call() -> None:
+            tool = {"type": "function", "function": {"name": "send_email", "parameters": {"type": "object"}}}
+            words = 'mail [[sim:{"tool_calls": [{"name": "send_email", "arguments": {"to": "<b>ann</b>"}}]}]]'
+            body = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": words}], "tools": [tool]}
+            got.append(post(f"{proxy.url}/v1/chat/completions", body, {"authorization": f"Bearer {proxy.key()}"}).body)
+
+        thread = threading.Thread(target=call)
+        thread.start()
+        assert receiver.came.acquire(timeout=20)
+        told = json.loads(receiver.got[0][1])
+        assert (told["kind"], told["facts"]["what"], told["facts"]["agent"]) == ("approval", "send_email", "tester")
+        link = told["facts"]["link"]
+        assert link.startswith("https://admin.example/approve/")
+        assert link in told["text"]
+        path, _, token = link.removeprefix("https://admin.example").partition("?token=")
+        page = get(f"{proxy.admin_url}{path}?token={token}")[1].decode()
+        assert "&lt;b&gt;ann" in page
+        assert "<b>" not in page
+        assert not got, "looking decides nothing"
+        form = {"content-type": "application/x-www-form-urlencoded", "host": "admin.example"}
+        pressed = [post(f"{proxy.admin_url}{path}", f"token={token}&decision=approve&by=bob".encode(), form).status for _ in range(2)]
+        assert pressed == [200, 403]
+        thread.join(20)
+        assert b"<b>ann</b>" in got[0]
+        assert token not in proxy.log()
+        assert token.encode() not in b"".join(f.read_bytes() for f in proxy.folder.glob("fleetgate.db*"))
