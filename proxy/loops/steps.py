@@ -18,6 +18,8 @@ from proxy.wire.call import Message
 
 STEP = "loops.step"
 """Where the message of a step remembers it, beside the facts of the results that it was made of."""
+WINDOW = 1000
+"""Messages that are read back at most, also where none of them is a step."""
 WIDE = 16
 """Bytes of a key."""
 AGAIN = 2
@@ -66,7 +68,7 @@ class Steps:
         results: list[Facts] = []
         held: list[Message] = []
         automatic: set[bytes] = set()
-        for at in range(len(messages) - 1, -1, -1):
+        for at in range(len(messages) - 1, max(-1, len(messages) - 1 - WINDOW), -1):
             message = messages[at]
             fact: Facts = message.seen[SEEN] if SEEN in message.seen else facts(message)  # type: ignore[assignment]  # ours
             if fact.calls:

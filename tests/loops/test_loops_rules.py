@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.loops.detection import NOTHING, Detection
 from proxy.loops.rules import LONGEST, detect
+from proxy.loops.steps import WINDOW
 from proxy.model import LoopLimits
 from proxy.wire.call import Message
 
@@ -215,6 +216,12 @@ def test_one_message_of_very_many_calls_and_a_very_long_history_cost_a_window() 
     assert not seen
     assert found(long) == ("none", "", 0)
     assert sum(bool(m.seen) for m in long) <= 2 * 21 + 1
+
+
+def test_a_history_without_steps_costs_a_window_too() -> None:
+    words = [Message(b"", "assistant", (f"words {n}",)) for n in range(10_000)]
+    assert found([*steps(*[("ls", "x")] * 5), *words]) == ("none", "", 0)
+    assert sum(bool(m.seen) for m in words) == WINDOW
 
 
 def test_a_run_is_looked_at_up_to_a_length() -> None:
