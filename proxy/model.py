@@ -95,7 +95,7 @@ class Deny:
         lasting: trying again cannot help, although with this reason it mostly may.
         remaining: what is left of the counter that refused, in its own unit, as text (`0.12 USD`).
         resets_at: when that counter starts anew, UTC seconds.
-        approval: a person may allow it; a plain refusal counts before one that has this.
+        approval: a person may allow it, and then the exchange goes on behind the stage that says so: that has done all else it does.
     """
 
     reason: Reason

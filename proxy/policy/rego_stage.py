@@ -115,7 +115,7 @@ class RegoStage(Stage):
         if isinstance(found, Deny):
             return found
         refusal = found.refusal
-        if refusal is not None and not refusal.package.shadow:
+        if refusal is not None and not refusal.package.shadow and refusal.output != APPROVAL:
             return deny_of(refusal, Reason.POLICY_DENIED)
         self._carry_out(ex, found)
         return None if refusal is None else deny_of(refusal, Reason.POLICY_DENIED)

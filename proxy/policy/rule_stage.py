@@ -65,7 +65,7 @@ class RuleStage(Stage):
         for rule in held:
             note(ex, rule)
         deny = refusal(held, Reason.POLICY_DENIED)
-        if deny is not None and not deny.shadow:
+        if deny is not None and not deny.shadow and deny.approval is None:
             return deny
         firm = [rule for rule in strictest(held) if not rule.shadow]
         self._hide(ex, [hit for hit in hits if hit[0].action == "redact" and hit[0] in firm])

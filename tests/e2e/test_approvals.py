@@ -20,6 +20,10 @@ RULES = """rules:
   - id: never
     when: {tool: delete_all}
     action: deny
+  - id: no-codenames
+    when: {direction: request}
+    match: {contains: moonshot}
+    action: redact
   - id: asks-first
     when: {direction: request}
     match: {contains: launch the rocket}
@@ -191,7 +195,7 @@ def test_the_contract_asks_too(proxy: Proxy) -> None:
 
 def test_a_request_that_a_person_must_allow(sim: Simulator, proxy: Proxy) -> None:
     path, body = chat(False)
-    body["messages"] = [{"role": "user", "content": "launch the rocket"}]
+    body["messages"] = [{"role": "user", "content": "launch the rocket moonshot"}]
     headers = {"authorization": f"Bearer {proxy.key()}", "x-fleetgate-session": "rocket"}
     before = len(sim.calls())
     late = post(f"{proxy.url}{path}", body, headers)
@@ -202,6 +206,8 @@ def test_a_request_that_a_person_must_allow(sim: Simulator, proxy: Proxy) -> Non
     assert asked["state"] == "open"
     decide(proxy, asked["id"], True)
     assert post(f"{proxy.url}{path}", body, headers).status == 200, "the next try finds what was decided"
+    sent = json.dumps(sim.calls()[-1])
+    assert ("launch the rocket" in sent, "moonshot" in sent) == (True, False), "what else rules ask for is done all the same"
     assert post(f"{proxy.url}{path}", body, headers).status == 403, "once"
 
 
