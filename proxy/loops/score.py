@@ -108,8 +108,8 @@ def _near(step: Step, old: Step, lag: int, weights: Weights, equal: bool) -> Aga
     if not weight:
         return None
     if not equal:
-        if alike(old.result, step.result) < SAME_AT:
-            return None
+        if how is SHAPE or alike(old.result, step.result) < SAME_AT:
+            return None  # other numbers asked for, other numbers came: so goes a list, or a poll that counts
         weight *= weights.alike
     if how is NEAR and (old.tools != step.tools or alike(old.call, step.call) < NEAR_AT):
         return None

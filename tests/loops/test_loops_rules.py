@@ -63,9 +63,16 @@ def test_no_conversation_is_no_loop() -> None:
     assert detect([human("hello"), Message(b"", "assistant", ("hello",))], LIMITS) == NOTHING
 
 
-def test_a_poll_whose_answers_change_runs_unharmed() -> None:
-    polls = steps(*[("status 17", f'{{"state": "running", "errors": 0, "progress": {n}}}') for n in range(59)])
-    assert all(detect(polls[: 1 + 2 * n], LIMITS) == NOTHING for n in range(60))
+@pytest.mark.parametrize(
+    "answer",
+    ['{{"state": "running", "errors": 0, "progress": {0}}}', "Error: not ready, {0} of 59 done", "12:{0:02}:00 pending", "{0}%"],
+)
+def test_a_poll_whose_answers_change_runs_unharmed(answer: str) -> None:
+    same = steps(*[("status 17", answer.format(n)) for n in range(59)])
+    waits = steps(*[step for n in range(59) for step in (("sleep 5", ""), ("status 17", answer.format(n)))])
+    counted = steps(*[(f'{{"job": 17, "attempt": {n}}}', answer.format(n)) for n in range(59)])
+    for polls in (same, waits, counted):
+        assert all(detect(polls[:n], LIMITS) == NOTHING for n in range(len(polls)))
 
 
 def test_a_poll_is_worth_a_word_in_the_end_and_never_more() -> None:

@@ -91,7 +91,13 @@ def test_how_a_step_is_done_again() -> None:
     assert first(steps(*near)) == (NEAR, 1, w.again[NEAR][ANSWER])
     assert first(told((SURE, *near[0]), (OTHER, *near[1]))) == (NEAR, 1, round(w.again[NEAR][ANSWER] * w.reworded, 2))
     errors = [("get 17", "Error: no such item among those of the shop: 17"), ("get 18", "Error: no such item among those of the shop: 18")]
-    assert first(steps(*errors)) == (SHAPE, 1, round(w.again[SHAPE][ERROR] * w.alike, 2))
+    assert first(steps(*errors)) is None
+    assert first(steps(*[(command, errors[0][1]) for command, _ in errors])) == (SHAPE, 1, w.again[SHAPE][ERROR])
+    names = [
+        ("open Rome", "Error: no such town among those of the map: Rome"),
+        ("open Roma", "Error: no such town among those of the map: Roma"),
+    ]
+    assert first(steps(*names)) == (NEAR, 1, round(w.again[NEAR][ERROR] * w.alike, 2))
     assert first(steps(("get 17", "Error: no"), ("get 18", "Error: everything else went wrong too"))) is None
     assert first(steps(("cat a", "Error: no"), ("a very different command", "Error: no"))) is None
 
