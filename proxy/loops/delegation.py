@@ -4,45 +4,37 @@ Per run it is known which session began which, whom the latest calls were made b
 `judged` and `refused` are pure and decide on that; `Runs` is the memory, of one process and bounded, behind `Memory` so that it can be
 shared. Correlation comes from what clients send, so who hides its parent is seen as a first agent: what must hold whatever headers say is
 a budget over the run, bound to the key. Forgetting widens no permission; it begins a count anew.
-
-Source: for the sketch, A. Broder, "On the resemblance and containment of documents" (1997), bottom-k.
 """
 
 from __future__ import annotations
 
-import re
-import zlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from heapq import nsmallest
-from typing import Protocol
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, Protocol
 
 from proxy.loops.detection import NOTHING, Detection, Level, capped
+from proxy.loops.handed import NOTHING_NEW, Handed, alike
 from proxy.model import Deny, Grant, Limit, LoopLimits, Reason, Source
 
 RUNS, SESSIONS, VISITS = 5_000, 256, 32
 """Runs that are kept, and sessions and changes of speaker of each: at most some 40 KiB a run, mostly far less."""
 STORM_S, FAN_OUT = 60.0, 100
 """The window in which new sub-agents of a run are counted, and how many are a storm where no file says so."""
-SKETCH, SHINGLE, READ, ALIKE = 24, 3, 4096, 0.7
-"""Hashes of a sketch, words of a shingle, characters that are read, and the resemblance from which two texts are near-identical."""
-_word = re.compile(r"\w+")
-Sketch = tuple[int, ...]
 CYCLE_WARN, CYCLE_BLOCK = 2, 3
 """How often an agent stands in the chain of who called whom, neighbours counted once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A call: of `agent` in `session` of `run`, begun by `parent` (a session, empty for none), `handed` the sketch of what is new in it."""
+    """A call: of `agent` in `session` of `run`, begun by `parent` (a session, empty for none), with `handed` as what is new in it."""
 
     run: str
     session: str
     agent: str
     parent: str
     now: float
-    handed: Sketch = ()
+    handed: Handed = NOTHING_NEW
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +43,16 @@ class Seen:
 
     Attributes:
         chain: the agents from the first known one down to this one.
-        rounds: how often the same went back and forth between this agent and `other`.
+        rounds: how often the same went back and forth between this agent and `other`; `near`: only nearly the same; `apart`: no
+            conversation of either goes on, so that nothing shows that one waits for the other.
         born: sub-agents that began within `STORM_S`, this one included; `new` says that it did just now.
     """
 
     chain: tuple[str, ...]
     rounds: int = 0
     other: str = ""
+    near: bool = False
+    apart: bool = False
     born: int = 0
     new: bool = False
 
@@ -69,20 +64,9 @@ class Memory(Protocol):
         """Take a call in and return what its run shows."""
         ...
 
-
-def sketch(texts: Sequence[str]) -> Sketch:
-    """Return the smallest hashes of the shingles of `texts`: near-identical texts share most of them."""
-    words = _word.findall(" ".join(texts)[:READ].casefold())
-    shingles = {" ".join(words[i : i + SHINGLE]) for i in range(max(1, len(words) - SHINGLE + 1))} if words else ()
-    return tuple(nsmallest(SKETCH, {zlib.crc32(shingle.encode("utf-8", "replace")) for shingle in shingles}))
-
-
-def alike(a: Sketch, b: Sketch) -> bool:
-    """Return whether two texts are near-identical by their sketches."""
-    if a == b:
-        return True
-    both = set(nsmallest(SKETCH, {*a, *b}))
-    return bool(both) and len(both.intersection(a, b)) >= ALIKE * len(both)
+    def refuse(self, call: Arrival) -> None:
+        """Take back that `call`, which arrived just now, began its session: it was refused."""
+        ...
 
 
 @dataclass(slots=True)
@@ -91,13 +75,24 @@ class _Visit:
 
     agent: str
     session: str
-    handed: Sketch
+    handed: Handed
 
-    def repeats(self, before: _Visit) -> bool:
-        """Whether the same was handed over as then; to another session exactly the same, since batches are alike and no loop."""
+    def repeats(self, before: _Visit) -> str:
+        """Return `same` or `near` where the same was handed over as then, else nothing.
+
+        A conversation that begins is handed the same only where that is equal: prompts made from one template are alike and no loop. Of
+        those that go on nothing but the same one is compared.
+        """
+        new, old = self.handed, before.handed
+        if not new.digest:
+            return ""
+        if new.fresh:
+            return "same" if old.fresh and new.digest == old.digest else ""
         if self.session != before.session:
-            return bool(self.handed) and self.handed == before.handed
-        return bool(self.handed) and alike(self.handed, before.handed)
+            return ""
+        if new.digest == old.digest:
+            return "same"
+        return "near" if new.sketch and old.sketch and alike(new.sketch, old.sketch) else ""
 
 
 @dataclass(slots=True)
@@ -126,14 +121,22 @@ class Runs:
         new = call.session not in run.sessions
         if new and len(run.sessions) >= SESSIONS:
             run.sessions.popitem(last=False)
-        run.sessions[call.session] = (call.agent, call.parent)
+        parent = call.parent or run.sessions.get(call.session, ("", ""))[1]
+        run.sessions[call.session] = (call.agent, parent)
         if new and call.parent:
             run.births.append(call.now)
-        if not run.visits or run.visits[-1].agent != call.agent:
+        if (not run.visits or run.visits[-1].agent != call.agent) and not _retried(run.visits, call):
             run.visits.append(_Visit(call.agent, call.session, call.handed))
-        rounds, other = _rounds(run.visits)
+        rounds = _rounds(run.visits) if run.visits[-1].agent == call.agent else _Rounds()
         born = sum(1 for at in run.births if at > call.now - STORM_S)
-        return Seen(_chain(run, call), rounds, other, born, new and bool(call.parent))
+        chain = _chain(run, replace(call, parent=parent))
+        return Seen(chain, *rounds, born, new and bool(call.parent))
+
+    def refuse(self, call: Arrival) -> None:
+        """See `Memory`."""
+        run = self._runs.get(call.run)
+        if run is not None and run.sessions.pop(call.session, None) is not None and run.births:
+            run.births.pop()
 
 
 def _chain(run: _Run, call: Arrival) -> tuple[str, ...]:
@@ -148,19 +151,36 @@ def _chain(run: _Run, call: Arrival) -> tuple[str, ...]:
     return tuple(reversed(found))
 
 
-def _rounds(visits: Sequence[_Visit]) -> tuple[int, str]:
-    """Return how many visits of the newest speaker in a row were handed the same, with one other agent in between that was, too."""
+class _Rounds(NamedTuple):
+    rounds: int = 0
+    other: str = ""
+    near: bool = False
+    apart: bool = False
+
+
+def _retried(visits: Sequence[_Visit], call: Arrival) -> bool:
+    """Return whether a conversation that goes on is sent again as it was: clients of two agents may both be trying again."""
+    last = next((visit for visit in reversed(visits) if visit.session == call.session), None)
+    return last is not None and not call.handed.fresh and call.handed.turn == last.handed.turn
+
+
+def _rounds(visits: Sequence[_Visit]) -> _Rounds:
+    """Return how many visits of the newest speaker were handed the same as the newest, with one other agent in between that was, too.
+
+    All are compared with the newest: where each is a little different from the one before, the work goes on.
+    """
     if len(visits) < 2:
-        return 0, ""
-    last, other = visits[-1], visits[-2].agent
-    rounds, place = 1, len(visits) - 1
-    while place >= 2 and visits[place - 2].agent == last.agent and visits[place - 1].agent == other:
-        if not visits[place].repeats(visits[place - 2]):
+        return _Rounds()
+    last, other = visits[-1], visits[-2]
+    count, near, apart, place = 1, False, last.handed.fresh and other.handed.fresh, len(visits) - 1
+    while place >= 2 and visits[place - 2].agent == last.agent and visits[place - 1].agent == other.agent:
+        ways = [last.repeats(visits[place - 2])]
+        if place >= 3 and visits[place - 3].agent == other.agent:
+            ways.append(other.repeats(visits[place - 3]))
+        if not all(ways):
             break
-        if place >= 3 and visits[place - 3].agent == other and not visits[place - 1].repeats(visits[place - 3]):
-            break
-        rounds, place = rounds + 1, place - 2
-    return rounds, other
+        count, near, place = count + 1, near or "near" in ways, place - 2
+    return _Rounds(count, other.agent, near, apart)
 
 
 def judged(seen: Seen, limits: LoopLimits) -> Detection:
@@ -174,8 +194,9 @@ def judged(seen: Seen, limits: LoopLimits) -> Detection:
         return Detection(capped(level, limits), "delegation_cycle", visits, len(single) - 1, (), evidence)
     if seen.rounds < min(limits.warn, limits.block):
         return NOTHING
-    level = "block" if seen.rounds >= limits.block else "nudge" if seen.rounds > limits.warn else "warn"
-    evidence = f"agents {agent} and {seen.other} handed each other nearly the same {seen.rounds} times in a row"
+    block, nudge = (2 * limits.block, limits.block) if seen.near else (limits.block, limits.warn + 1)
+    level = "warn" if seen.apart else "block" if seen.rounds >= block else "nudge" if seen.rounds >= nudge else "warn"
+    evidence = f"agents {agent} and {seen.other} handed each other {'nearly ' if seen.near else ''}the same {seen.rounds} times in a row"
     return Detection(capped(level, limits), "ping_pong", seen.rounds, seen.rounds - 1, (), evidence)
 
 

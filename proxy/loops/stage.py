@@ -21,8 +21,9 @@ from proxy.engine.ports import Question
 from proxy.engine.stage import Stage, Tap
 from proxy.loops import ladder
 from proxy.loops.chant import Watch, looked_at, whole
-from proxy.loops.delegation import Arrival, Memory, Runs, judged, refused, sketch
+from proxy.loops.delegation import Arrival, Memory, Runs, judged, refused
 from proxy.loops.detection import LEVELS, Detection
+from proxy.loops.handed import handed
 from proxy.loops.ladder import GENTLE, Rung
 from proxy.loops.rules import detect
 from proxy.loops.span import Spans
@@ -92,12 +93,14 @@ class LoopStage(Stage):
     def _across(self, ex: Exchange) -> tuple[Deny | None, Detection]:
         """Return what the run that the call belongs to has to say: a refusal, and a loop."""
         parent = ex.parent if not ex.parent or "/" in ex.parent else f"{ex.agent}/{ex.parent}"
-        last = next((message for message in reversed(ex.call.messages) if message.role == "user"), None)
-        handed = sketch(last.texts) if last is not None else ()
-        seen = self._past.runs.arrive(Arrival(ex.run, ex.session, ex.agent, parent, ex.wall, handed))
+        call = Arrival(ex.run, ex.session, ex.agent, parent, ex.wall, handed(ex.call))
+        seen = self._past.runs.arrive(call)
         if set(seen.chain) == {ex.agent}:  # sub-agents of its own, perhaps within one session
             seen = replace(seen, chain=(ex.agent,) * max(len(seen.chain), 1 + ex.depth))
-        return refused(seen, self._grant_of, ex.grant), judged(seen, ex.grant.loops)
+        deny = refused(seen, self._grant_of, ex.grant)
+        if seen.new and deny is not None and not deny.shadow:
+            self._past.runs.refuse(call)
+        return deny, judged(seen, ex.grant.loops)
 
     async def _answered(self, ex: Exchange, limits: LoopLimits, found: Detection) -> Deny | None:
         """Say what was found, and do what the ladder says."""

@@ -10,11 +10,12 @@ import pytest
 from proxy.engine.exchange import Exchange, Runtime
 from proxy.engine.ports import SystemClock
 from proxy.globs import allower
-from proxy.loops.delegation import FAN_OUT, RUNS, SESSIONS, Arrival, Runs, alike, judged, refused, sketch
+from proxy.loops.delegation import FAN_OUT, RUNS, SESSIONS, Arrival, Runs, judged, refused
+from proxy.loops.handed import alike, handed, sketch
 from proxy.loops.span import SILENT_S, Spans
 from proxy.loops.stage import LoopStage
 from proxy.model import Clause, Deny, Grant, Limit, LoopLimits, Reason, Source
-from proxy.wire.call import Call, Message
+from proxy.wire.call import Call, Message, ToolCall, ToolResult
 from proxy.wire.openai_chat import ChatCodec
 
 AT = Source("AGENTS.md", 9, "policy.delegation")
@@ -37,13 +38,13 @@ class Bench:
         self.now = 0.0
 
     def call(
-        self, agent: str, session: str, parent: str = "", text: str = "", depth: int = 0, run: str = "k/r"
+        self, agent: str, session: str, parent: str = "", text: str = "", depth: int = 0, run: str = "k/r", **more: Any
     ) -> tuple[Exchange, Deny | None]:
         missing: Any = None
         ex = Exchange(Runtime("", missing, missing, ()), SystemClock(), missing, "openai")
         ex.agent, ex.codec, ex.session, ex.run = agent, ChatCodec(), f"{agent}/{session}", run or f"{agent}/{session}"
         ex.parent, ex.depth, ex.wall = parent, depth, self.now
-        ex.call = Call("chat", "m", b"{}", messages=(Message(b"", "user", (text or f"{agent} {session}",)),))
+        ex.call = Call("chat", "m", b"{}", messages=more.get("messages") or (Message(b"", "user", (text or f"{agent} {session}",)),))
         ex.grant = self.grants.get(agent) or grant(agent)
         return ex, asyncio.run(self.stage.request(ex))
 
@@ -78,24 +79,138 @@ def test_an_agent_may_be_its_own_sub_agent_and_chains_without_an_end_are_no_trap
     assert Runs().arrive(Arrival("r", "a/1", "a", "nobody", 0.0)).chain == ("a",), "a parent without an agent"
 
 
-def test_two_agents_that_hand_each_other_nearly_the_same() -> None:
-    bench, seen = Bench(), []
-    for i in range(5):
-        seen.append(bench.loop("engineer", "1", text=f"{LONG} Round {i}."))
-        seen.append(bench.loop("tester", "1", text=f"Here is the patch for the parser, attempt {i}. {LONG}"))
-        bench.call("tester", "1", text="a tool's result")
-    levels = [header.partition("count=")[0] + header.partition("count=")[2] for header in seen]
-    warn, nudge, block = ("warn;rule=ping_pong;3", "nudge;rule=ping_pong;4", "block;rule=ping_pong;5")
-    assert levels == ["none"] * 4 + [warn, warn, nudge, nudge, block, block]
+def said(role: str, text: str) -> Message:
+    return Message(text.encode(), role, (text,))
 
 
-def test_a_batch_is_no_ping_pong() -> None:
+class Talk:
+    """A conversation of one agent that goes on."""
+
+    def __init__(self, bench: Bench, agent: str, session: str = "1") -> None:
+        self.bench, self.agent, self.session = bench, agent, session
+        self.messages = [said("system", f"You are {agent}."), said("user", "Begin."), said("assistant", "I am ready.")]
+
+    def hears(self, text: str) -> str:
+        """Hand `text` over, and have it answered in words of its own."""
+        header = self.again(said("user", text))
+        self.messages += [said("user", text), said("assistant", f"My answer number {len(self.messages)}.")]
+        return header
+
+    def again(self, *new: Message) -> str:
+        """Ask with `new` behind what was said."""
+        return self.bench.loop(self.agent, self.session, messages=(*self.messages, *new))
+
+    def uses(self, arguments: str, result: str) -> str:
+        """Call a tool, and hand its result over."""
+        call = ToolCall(f"c{len(self.messages)}", "write", arguments, arguments.encode())
+        self.messages.append(Message(arguments.encode(), "assistant", (arguments,), (call,)))
+        self.messages.append(Message(call.id.encode(), "tool", (result,), (), (ToolResult(call.id, result.encode()),)))
+        return self.again()
+
+
+def rounds(header: str) -> str:
+    return header.replace("rule=ping_pong;count=", "")
+
+
+def test_two_agents_that_hand_each_other_the_same() -> None:
     bench = Bench()
+    engineer, tester = Talk(bench, "engineer"), Talk(bench, "tester")
+    seen = [rounds(talk.hears(LONG)) for _ in range(5) for talk in (engineer, tester)]
+    assert seen == ["none"] * 4 + ["warn;3", "warn;3", "nudge;4", "nudge;4", "block;5", "block;5"]
+
+
+def test_two_agents_that_hand_each_other_nearly_the_same_get_twice_as_long() -> None:
+    bench = Bench()
+    engineer, tester = Talk(bench, "engineer"), Talk(bench, "tester")
+    seen = []
+    for i in range(10):
+        seen.append(rounds(engineer.hears(f"{LONG} Round {i}.")))
+        tester.hears(f"Here is the patch for the parser, attempt {i}. {LONG}")
+    assert seen == ["none"] * 2 + ["warn;3", "warn;4"] + [f"nudge;{n}" for n in range(5, 10)] + ["block;10"]
+
+
+def test_a_pair_whose_reports_change_bit_by_bit_makes_progress() -> None:
+    bench = Bench()
+    engineer, tester = Talk(bench, "engineer"), Talk(bench, "tester")
+    names = [f"test_{word} in module {word}" for word in "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu".split()]
     for i in range(12):
-        assert bench.loop("extract", f"{i}", text=f"{LONG} Invoice {i}.") == "none"
-        assert bench.loop("check", f"{i}", text=f"Check this. {LONG} Invoice {i}.") == "none"
-    same = [bench.loop(agent, f"x{i}", text=LONG) for i in range(3) for agent in ("extract", "check")]
-    assert same[-1] == "warn;rule=ping_pong;count=3", "exactly the same is, whatever the session"
+        assert "block" not in engineer.hears(f"Still failing: {'; '.join(names[i:])}.")
+        assert "block" not in tester.hears("I fixed one more of them. Please run all of the tests again and send me the list.")
+
+
+def test_an_orchestrator_that_asks_one_thing_of_a_worker_again_and_again() -> None:
+    bench = Bench()
+    lead = Talk(bench, "lead")
+    levels = []
+    for i in range(5):
+        levels.append(rounds(lead.uses("{}", "it failed")))
+        levels.append(rounds(bench.loop("worker", f"{i}", text=LONG)))
+    assert levels[-2:] == ["block;rule=identical;count=5", "block;5"]
+
+
+@pytest.mark.parametrize("one_session", [False, True])
+@pytest.mark.parametrize(
+    "template", [LONG + " Invoice {}.", "Invoice {}. " + LONG * 40, LONG * 40 + " Invoice {}.", LONG * 40 + "{}" + LONG * 40]
+)
+def test_a_prompt_that_is_mapped_over_many_items_is_no_ping_pong(template: str, one_session: bool) -> None:
+    bench = Bench()
+    lead, told, alone = Talk(bench, "lead"), Talk(bench, "told"), Talk(bench, "alone")
+    for i in range(20):
+        assert alone.uses(f'{{"item": {i}}}', f"item {i} is worth {i * i}") == "none"
+        assert bench.loop("extract", "1" if one_session else f"{i}", "alone/1", text=template.format(i)) == "none"
+    for i in range(20):
+        session = "1" if one_session else f"{i}"
+        assert lead.uses(f'{{"item": {i}}}', "done") == "none"
+        assert bench.loop("extract", session, "lead/1", text=template.format(i)) == "none"
+        assert bench.loop("check", session, "lead/1", text=f"Check. {template.format(i)}") == "none"
+    for i in range(20):
+        assert told.hears(f"The worker said: item {i} is worth {i * i}, and it took her {i + 3} lines to say so.") == "none"
+        assert bench.loop("extract", f"x{i}", text=template.format(i)) == "none"
+
+
+def test_equal_prompts_that_nobody_waits_for_are_worth_a_word_at_most() -> None:
+    bench = Bench()
+    seen = [bench.loop(agent, f"x{i}", text=LONG) for i in range(12) for agent in ("extract", "check")]
+    assert {header.partition(";")[0] for header in seen} == {"none", "warn"}
+    for i in range(12):
+        for agent in ("one", "two"):
+            talk = Talk(bench, agent, f"{i}")
+            assert talk.hears("Now sum it up in one line, please.") == "none", "the second prompt of each item"
+
+
+def test_two_agents_at_work_at_the_same_time_are_no_ping_pong() -> None:
+    bench = Bench()
+    one, two = Talk(bench, "one"), Talk(bench, "two")
+    for i in range(20):
+        assert "ping_pong" not in one.uses(f'{{"file": {i}}}', "ok")
+        assert "ping_pong" not in two.uses(f'{{"page": {i}}}', "ok")
+    for i in range(20):
+        assert one.uses('{"status": "?"}', f"still running, {i} % of all of the work is done by now") == "none"
+        assert two.uses('{"status": "?"}', f"still running, {i} % of all of the other work is done by now") == "none"
+    for i in range(20):
+        for talk in (one, two):
+            talk.messages.append(said("assistant", f"Action: look[{i}]"))
+            assert talk.again(said("user", "Observation: OK")) == "none"
+            talk.messages.append(said("user", "Observation: OK"))
+
+
+def test_two_clients_that_try_again_are_no_ping_pong() -> None:
+    bench = Bench()
+    one, two = Talk(bench, "one"), Talk(bench, "two")
+    for _ in range(10):
+        assert one.again(said("user", LONG)) == two.again(said("user", LONG)) == "none"
+
+
+def test_what_is_new_in_a_call() -> None:
+    words = "Please do it."
+    asked = Call("chat", "m", b"{}", messages=(said("system", "x"), said("user", words)))
+    kept = Call("chat", "m", b"{}", messages=asked.messages, thread="resp_1")
+    prefilled = Call("chat", "m", b"{}", messages=(*asked.messages, said("assistant", "{")))
+    went_on = Call("chat", "m", b"{}", messages=(*prefilled.messages, said("user", words)))
+    assert [handed(call).fresh for call in (asked, kept, prefilled, went_on)] == [True, False, True, False]
+    assert len({handed(call).digest for call in (asked, kept, prefilled, went_on)}) == 1
+    assert len({handed(call).turn for call in (asked, kept, prefilled, went_on)}) == 4
+    assert handed(Call("chat", "m", b"{}")).digest == handed(Call("chat", "m", b"{}", messages=(said("user", ""),))).digest == b""
 
 
 def test_work_that_goes_on_and_a_third_agent_are_no_ping_pong() -> None:
@@ -143,12 +258,21 @@ def test_sub_agents_within_one_session_count_by_their_depth() -> None:
     assert reason(bench.call("a", "1", parent="1", depth=2)[1]) == "policy_denied: delegation.max_depth (AGENTS.md:9)"
 
 
+def test_a_parent_that_is_named_once_is_kept() -> None:
+    bench = Bench(grant("a", max_depth=(Limit(1, AT),)))
+    bench.call("a", "1")
+    assert bench.call("b", "1", "a/1")[1] is None
+    assert bench.call("b", "1")[1] is None, "a later call of the same session leaves it out"
+    assert reason(bench.call("c", "1", "b/1")[1]) == "policy_denied: delegation.max_depth (AGENTS.md:9)"
+
+
 def test_a_storm_of_sub_agents_is_stopped_and_those_at_work_go_on() -> None:
     bench = Bench(grant("b", fan_out=(Limit(3, AT),)))
     denies = [bench.call("b", f"{i}", "a/1")[1] for i in range(4)]
     assert [reason(deny) for deny in denies] == ["", "", "", "loop_detected: delegation.fan_out (AGENTS.md:9)"]
     assert bench.call("b", "1", "a/1")[1] is None
     assert bench.call("b", "x")[1] is None, "nobody began it"
+    assert bench.call("b", "3", "a/1")[1] is not None, "who was refused did not begin, and may not begin by asking again"
     bench.now = 61.0
     assert bench.call("b", "5", "a/1")[1] is None
     many = Bench()
