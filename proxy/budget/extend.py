@@ -126,11 +126,12 @@ class Steps:
         if meter is None or target is None:
             return None
         self._count(meter, target)
-        if self._left() <= 0:
+        found: Deny | None = None
+        while found is None and self._left() <= 0:
             found = await self._extend(ex, self._wanted())
-            if found is not None and self._last:
+            last, self._last = self._last, found is not None
+            if found is not None and (last or self._left() <= 0):
                 return found
-            self._last = found is not None
             if self.held >= self.most:
                 self._retire(ex)
                 return None
@@ -147,9 +148,12 @@ class Steps:
         return answer
 
     def _wanted(self) -> int:
-        """Return how much to hold next: twice as much while the balances last seen were ample, else a step more."""
+        """Return how much to hold next: twice as much while the balances last seen were ample, else a step more.
+
+        Where more than that has passed already, as with a call that comes in one piece, all of it and a step.
+        """
         ample = self._fits(self.balances) >= AMPLE * self.held
-        return min(self.most, 2 * self.held if ample else self.held + self.step)
+        return min(self.most, max(2 * self.held if ample else self.held + self.step, self._seen + self.step))
 
     def _fits(self, balances: Sequence[Balance]) -> int:
         """Return how many output tokens the hold could cover in all, with `balances` that it is part of."""

@@ -1,9 +1,9 @@
 """How far the bound of a prompt is above what its provider counts, learned from the usage that comes back.
 
-Changes what is held for a prompt, never what is charged for one. For each model, size of prompt and whether it has tools, a decaying
-histogram of (counted by the provider / our bound) is kept in the process; once there are enough, a high quantile with a margin makes the
-hold smaller, and one that is above the bound makes it larger at once. What it learns can be wrong for the next prompt, so it is never
-trusted below `LEAST` of the bound.
+Changes what is held for a prompt, never what is charged for one. For each agent (whose prompts say nothing of another's, and must not make
+its holds too small), model, size of prompt and whether it has tools, a decaying histogram of (counted by the provider / our bound) is kept
+in the process; once there are enough, a high quantile with a margin makes the hold smaller, and one that is above the bound makes it larger
+at once. What it learns can be wrong for the next prompt, so it is never trusted below `LEAST` of the bound.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ class Kind(NamedTuple):
     model: str
     size: int
     tools: bool
+    agent: str = ""
 
 
-def kind_of(provider: str, model: str, bound: int, tools: bool) -> Kind:
-    """Return the kind of a prompt of at most `bound` tokens; sizes are powers of four."""
-    return Kind(provider, model, bound.bit_length() // 2, tools)
+def kind_of(provider: str, model: str, bound: int, tools: bool, agent: str = "") -> Kind:
+    """Return the kind of a prompt of at most `bound` tokens that `agent` sends; sizes are powers of four."""
+    return Kind(provider, model, bound.bit_length() // 2, tools, agent)
 
 
 class _Histogram:

@@ -51,7 +51,7 @@ async def need_of(ex: Exchange, bounds: Bounds, ratios: Ratios) -> Need:
             tokens = (await measure(call, (name,)))[name]
         bound = tokens + stored(ex, target)
         if _learnable(call, name, ex.history):
-            kind = kind_of(target.provider, target.upstream_model, bound, bool(call.tools.text))
+            kind = kind_of(target.provider, target.upstream_model, bound, bool(call.tools.text), ex.agent)
         held = bound if kind is None else math.ceil(bound * ratios.factor(kind))
         cost = Cost(((held, bounding(target.price or FREE, call)),))
     else:

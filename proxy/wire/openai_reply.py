@@ -17,6 +17,7 @@ from proxy.model import Deny, Reason, Usage
 from proxy.wire import jsonio, refusals
 from proxy.wire.base import Meter
 from proxy.wire.call import Event, ToolCall
+from proxy.wire.reading import thoughts
 from proxy.wire.sse import data_of
 
 _NOTHING = msgspec.Raw(b"")
@@ -67,6 +68,7 @@ class _Output(msgspec.Struct):
     refusal: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    reasoning_details: Any = None
     tool_calls: list[_Call] | None = None
     function_call: _Function | None = None
     audio: _Audio | None = None
@@ -277,8 +279,7 @@ class ChatMeter(Meter):
         """Keep one choice's output; return its text and the names of the tools whose calls start in it."""
         content = output.content
         pieces = [
-            output.reasoning_content or "",
-            output.reasoning or "",
+            thoughts(output.reasoning_content or "", output.reasoning or "", output.reasoning_details),
             content if isinstance(content, str) else jsonio.readable(content) if content else "",
             output.refusal or "",
             (output.audio and output.audio.transcript) or "",

@@ -88,3 +88,17 @@ def plain(raw: bytes) -> Message | None:
 
 
 _PLAIN = {role[:4].encode(): (b'{"role":"%b","content":"' % role.encode(), role) for role in ("user", "assistant", "system")}
+
+
+def thoughts(older: str, newer: str, details: object) -> str:
+    """Return what a model thought, once, where a server says it under two names, or three, for the sake of older clients.
+
+    Source: vLLM, `DeltaMessage` (`reasoning`, and `reasoning_content` with the same text); OpenRouter, "Reasoning tokens"
+    (`reasoning_details`, of which MiniMax sends nothing else); 2026-11.
+    """
+    if older or newer:
+        return older if newer == older else older + newer
+    if not isinstance(details, list):
+        return ""
+    parts = [part.get("text") or part.get("summary") for part in details if isinstance(part, dict)]
+    return "".join([part for part in parts if isinstance(part, str)])

@@ -93,6 +93,22 @@ def test_a_hold_shrinks_by_what_came_back_and_a_charge_does_not() -> None:
     run(body)
 
 
+def test_what_one_agent_sends_makes_no_hold_of_another_smaller() -> None:
+    async def body() -> None:
+        bench = Bench(rule(limit=1.0))
+        for _ in range(SAMPLES):
+            ex = call(bench)
+            await bench.stage.request(ex)
+            ex.served = True
+            await bench.close(ex, Usage(input=10, output=1), 1)
+        ex = call(bench)
+        ex.agent = "another"
+        await bench.stage.request(ex)
+        assert ex.held_input == bound(ex.call, "claude")
+
+    run(body)
+
+
 @pytest.mark.parametrize(
     "more",
     [

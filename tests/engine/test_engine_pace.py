@@ -152,6 +152,20 @@ def test_near_the_end_of_a_budget_the_stream_is_cut_as_length_within_it() -> Non
     assert (out.record.reason, out.record.rule, out.record.usage_exact) == ("budget_exceeded", "budgets/a.yaml:2 (cap)", False)
 
 
+def test_what_comes_in_one_piece_is_covered_before_anything_follows_it() -> None:
+    store = Counted()
+    out = ask(Pay(1_000_000, store), stream(says(" word" * 900), says(" word"), STOP + DONE))
+    assert (len(store.extended), out.record.outcome) == (1, "ok")
+    assert store.extended[0] >= 900
+
+
+def test_a_piece_that_uses_up_the_budget_is_the_last() -> None:
+    pay = Full(1000, left=700)
+    out = ask(pay, stream(says(" word" * 290), says(" more"), STOP + DONE))
+    assert (out.record.reason, b" more" in out.caller.got) == ("budget_exceeded", False)
+    assert out.caller.got.endswith(DONE)
+
+
 def test_two_streams_share_what_the_first_would_have_taken() -> None:
     store = MemoryBudget()
     first, second = Pay(600, store), Pay(600, store)

@@ -50,6 +50,22 @@ def test_the_golden_stream() -> None:
     assert (meter.pieces, meter.finish, meter.model, meter.ended) == (5, "tool_calls", "gpt-4o-2024-08-06", True)
 
 
+def test_thoughts_that_are_said_under_several_names_count_once() -> None:
+    detail = {"type": "reasoning.text", "text": "hm", "index": 0}
+    meter, events = run(
+        delta(reasoning="hm", reasoning_content="hm"),
+        delta(reasoning="hm", reasoning_details=[detail]),
+        delta(reasoning_details=[detail, {"type": "reasoning.summary", "summary": "so"}, {"type": "reasoning.encrypted", "data": "x"}, 7]),
+        delta(reasoning="a", reasoning_content="b"),
+        delta(reasoning_details={"text": "no list"}),
+    )
+    assert meter.texts == ["hm", "hm", "hmso", "ba"]
+    assert (meter.pieces, meter.odd, [event.text for event in events][-1]) == (4, False, "")
+    meter = ChatMeter()
+    meter.buffered(json.dumps({"choices": [{"message": {"reasoning": "hm", "reasoning_content": "hm", "content": "!"}}]}).encode())
+    assert meter.texts == ["hm!"]
+
+
 @pytest.mark.parametrize(
     ("usage", "expected"),
     [
