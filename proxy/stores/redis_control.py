@@ -12,8 +12,7 @@ from proxy.control.port import FORGOTTEN_S, Entry, Versions
 from proxy.control.questions import Case
 from proxy.control.rules import MAX_KILLS, Kill, clean
 from proxy.stores.encoding import decoded, encoded, newest
-from proxy.stores.redis_link import RedisLink, Script
-from proxy.stores.redis_wire import Word
+from proxy.stores.redis_link import RedisLink, Script, Word
 
 MOST_ENTRIES = 100_000
 """Lines of the log that the server keeps."""

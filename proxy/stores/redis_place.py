@@ -20,6 +20,9 @@ TENANT = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?")
 _PORT, _SENTINEL_PORT = 6379, 26379
 
+Address = tuple[str, int]
+"""Host and port."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -36,7 +39,7 @@ class Place:
     """
 
     kind: str
-    hosts: tuple[tuple[str, int], ...] = ()
+    hosts: tuple[Address, ...] = ()
     path: str = ""
     db: int = 0
     tls: bool = False

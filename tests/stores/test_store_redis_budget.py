@@ -282,9 +282,6 @@ def test_a_user_who_may_do_no_more_than_the_documentation_says() -> None:
             assert await stores.budget.sweep(1) == []
             link = stores.link
             assert link is not None
-            said = link.listen(link.key("kill"))
-            assert await anext(said) is None
-            await said.aclose()  # type: ignore[attr-defined]
             with pytest.raises(Unreachable, match="may not do that"):
                 await link.call("SET", "another", 1)
 

@@ -118,22 +118,6 @@ def test_it_runs_on_the_loop_that_servers_use() -> None:
 
 
 @needs_redis
-def test_who_listens_is_told_when_to_read_anew_and_what_is_said() -> None:
-    async def body(link: RedisLink) -> None:
-        said = link.listen(link.key("kill"))
-        assert await anext(said) is None
-        await link.call("PUBLISH", link.key("kill"), "one")
-        assert await anext(said) == b"one"
-        await link.call("CLIENT", "KILL", "TYPE", "pubsub")
-        assert await anext(said) is None
-        await link.call("PUBLISH", link.key("kill"), "two")
-        assert await anext(said) == b"two"
-        await said.aclose()  # type: ignore[attr-defined]
-
-    run(place_of(shared_url()), body)
-
-
-@needs_redis
 def test_the_blocking_link_works_with_and_without_a_loop() -> None:
     link = BlockingLink(place_of(shared_url()))
     assert link.call("SET", link.key("a"), "1") == b"OK"

@@ -1,0 +1,120 @@
+"""How a connection to a Redis store is made, by redis-py: to the one server there is, through sentinels, or to the one that has our keys.
+
+Decides which server may be written to: a replica is refused. It fails with `Unreachable`, in words that name the place and the cause and
+never the password.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, UnixDomainSocketConnection
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, BusyLoadingError, MovedError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as NoConnection
+from redis.exceptions import TimeoutError as Overdue
+
+from proxy.engine.ports import StoreError
+from proxy.stores.faults import Unreachable, fault
+from proxy.stores.redis_place import Address, Place
+
+
+async def dialled(place: Place, first: Address | None) -> AbstractConnection:
+    """Return a connection to `place` that is ready for commands; where `first` is one, that address is tried first.
+
+    Raises:
+        Unreachable: there is none within `connect_s`, or it leads to a server that must not be written to.
+    """
+    try:
+        async with asyncio.timeout(place.connect_s):
+            if place.kind == "sentinel":
+                return await _greeted(place, await _primary(place))
+            hosts: Sequence[Address | None] = place.hosts if first is None else (first, *place.hosts)
+            why: StoreError | None = None
+            for host in hosts or (None,):
+                try:
+                    return await _greeted(place, host)
+                except StoreError as e:
+                    why = why or e
+            raise why or Unreachable("the Redis store has no address")
+    except TimeoutError:
+        raise Unreachable(f"the Redis store at {place} did not answer within {place.connect_s:g} s") from None
+
+
+async def _greeted(place: Place, host: Address | None) -> AbstractConnection:
+    connection = _made(place, host)
+    try:
+        await connection.connect()  # type: ignore[no-untyped-call]
+        if place.kind != "cluster" and await _role(connection) == b"slave":
+            raise Unreachable(f"the Redis store cannot be used: it is a read-only replica ({place})")
+    except BaseException as e:
+        await connection.disconnect(nowait=True)
+        if isinstance(e, ResponseError | AuthenticationError | BusyLoadingError):
+            raise Unreachable(f"{fault(said(e))} ({place})") from None
+        if isinstance(e, RedisError | OSError) and not isinstance(e, TimeoutError):
+            raise Unreachable(f"the Redis store at {place} cannot be reached: {_why(e)}") from None
+        raise
+    return connection
+
+
+def _made(place: Place, host: Address | None) -> AbstractConnection:
+    common: dict[str, Any] = {
+        "db": place.db,
+        "username": place.username or None,
+        "password": place.password or None,
+        "socket_timeout": place.command_s,
+        "socket_connect_timeout": place.connect_s,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+        "driver_info": None,
+    }
+    if host is None:
+        return UnixDomainSocketConnection(path=place.path, **common)
+    if place.tls:
+        ca = None if place.ca is None else str(place.ca)
+        return SSLConnection(host=host[0], port=host[1], ssl_ca_certs=ca, ssl_check_hostname=True, **common)
+    return Connection(host=host[0], port=host[1], **common)
+
+
+async def _primary(place: Place) -> Address:
+    """Return where the sentinels say that the primary is."""
+    how = {"socket_timeout": place.command_s, "socket_connect_timeout": place.connect_s, "retry": Retry(NoBackoff(), 0)}
+    sentinels = Sentinel([*place.hosts], sentinel_kwargs={**how, "protocol": 2})  # type: ignore[no-untyped-call]
+    try:
+        found: Address = await sentinels.discover_master(place.master)
+    except (RedisError, OSError) as e:
+        silent = str(e).count(" - network:") >= len(place.hosts)  # redis-py lists why each of them could not be asked
+        why = "no sentinel answers" if silent else f"no sentinel knows {place.master}"
+        raise Unreachable(f"the Redis store at {place} cannot be reached: {why}") from None
+    finally:
+        for sentinel in sentinels.sentinels:
+            await sentinel.aclose()
+    return found
+
+
+async def _role(connection: AbstractConnection) -> Any:
+    await connection.send_command("ROLE", check_health=False)
+    try:
+        return (await connection.read_response())[0]
+    except ResponseError:  # a user who may not ask, or an old server: its first write will say so
+        return None
+
+
+def said(error: Exception) -> str:
+    """Return what the server said, with the word in front that redis-py takes off."""
+    word, text = getattr(error, "status_code", None), str(error)
+    if isinstance(error, MovedError):
+        return f"MOVED {text}"
+    return f"{word} {text}" if word else text
+
+
+def _why(error: Exception) -> str:
+    """Return in short why there is no connection: redis-py's own words name the place once more."""
+    cause = error.__cause__ or error.__context__ or error
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    return "no answer" if isinstance(error, Overdue) else "it ended the connection" if isinstance(error, NoConnection) else str(error)
