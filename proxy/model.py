@@ -191,7 +191,8 @@ class Target:
     """One place where a call can be served: a provider's name, the model name that it knows, how we meter and what it costs.
 
     `wire` is the dialect that the provider is asked in (`openai.chat`), empty for the client's own. `context` is the most tokens that
-    the model reads, where the price table knows it.
+    the model reads, where the configuration or the price table knows it. `region` is where the provider keeps data, empty for nowhere
+    that anybody said. `tools`, `images` and `json` say what the model is able to do, None where nobody said.
     """
 
     provider: str
@@ -203,6 +204,10 @@ class Target:
     tokenizer: str = "o200k_base"
     wire: str = ""
     context: int | None = None
+    region: str = ""
+    tools: bool | None = None
+    images: bool | None = None
+    json: bool | None = None
 
 
 RouteReason = Literal["requested", "local", "fallback", "downgrade"]
@@ -210,12 +215,17 @@ RouteReason = Literal["requested", "local", "fallback", "downgrade"]
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a call may go, first target first, and why the first was chosen. `difficulty` is 0..1 when the request was scored."""
+    """Where a call may go, first target first, and why the first was chosen. `difficulty` is 0..1 when the request was scored.
+
+    `other` is where it would have gone else: what was asked for, of a call that goes to the simple model; the simple model, of one that
+    would go there if scores did more than report.
+    """
 
     targets: tuple[Target, ...]
     reason: RouteReason = "requested"
     why: str = ""
     difficulty: float | None = None
+    other: Target | None = None
 
 
 # --- what an agent may do ------------------------------------------------------------------------------------------------------
@@ -346,6 +356,16 @@ class LoopLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutingLimits:
+    """How far an agent's simple requests may be moved: the highest threshold, the highest that pressure on a budget may raise it to
+    (None: as the settings say), and `pinned` where only the model that was asked for may serve."""
+
+    threshold: float | None = None
+    max_threshold: float | None = None
+    pinned: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Grant:
     """What one agent may do: its file's policy attenuated by the operator baseline, never widened.
 
@@ -375,6 +395,7 @@ class Grant:
     loops: LoopLimits = LoopLimits()
     local_ok: bool = False
     local_ok_source: Source | None = None
+    routing: RoutingLimits = RoutingLimits()
     shadow: bool = False
     description: str = ""
     data: Mapping[str, str] = field(default_factory=dict)

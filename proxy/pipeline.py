@@ -23,10 +23,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from proxy.budget.estimate import bound_now
 from proxy.budget.grades import Instead
 from proxy.budget.learned import Ratios
 from proxy.budget.left import left
 from proxy.budget.port import BudgetStore
+from proxy.budget.pressure import pressure
+from proxy.budget.settle import tokenizer_of
 from proxy.budget.stage import BudgetStage
 from proxy.control.kill import KillBoard, KillRouteStage, KillSessionStage, KillStage
 from proxy.engine.again import AgainStage
@@ -54,10 +57,13 @@ from proxy.policy.rego_stage import Engine, Rego, RegoJudge, RegoStage
 from proxy.policy.rule_stage import RuleStage
 from proxy.policy.rules import RuleSet
 from proxy.policy.stage import ContractStage
+from proxy.routing.choice import cheap_bound
+from proxy.routing.memory import Conversations
 from proxy.routing.models import ModelTable
-from proxy.routing.stage import RoutingStage
+from proxy.routing.stage import Around, Options, RoutingStage
 from proxy.settings import Settings
 from proxy.wire.base import Memos
+from proxy.wire.call import Call
 
 GIVEN = frozenset({"headers", "method", "path"})
 """What the edge sets before the first stage."""
@@ -87,6 +93,7 @@ class Parts:
     opa: OpaServer | None = None
     ratios: Ratios = field(default_factory=Ratios)
     past: Past = field(default_factory=Past)
+    conversations: Conversations = field(default_factory=Conversations)
     kills: KillBoard | None = None
     """Who is stopped; None where nothing is sent anyway."""
 
@@ -94,7 +101,9 @@ class Parts:
 def stages(parts: Parts) -> list[Stage]:
     """Return the stages in the order in which they run."""
     s, auth, asked = parts.settings, parts.settings.auth, parts.settings.routing
-    routing = RoutingStage(parts.table, asked.mode, asked.simple_to, asked.threshold, parts.listing)
+    options = Options(asked.mode, asked.simple_to, asked.threshold, asked.max_threshold, asked.local_only)
+    around = Around(prompt_tokens, pressure(parts.budgets, parts.store), parts.conversations)
+    routing = RoutingStage(parts.table, options, parts.listing, around)
     rules, rego = RuleJudge(parts.rules, routing.providers), policies(parts, routing)
     judges: list[CallJudge] = [ContractJudge(), rules]
     if rego is not None and rego.has("tool_call"):
@@ -126,6 +135,12 @@ def stages(parts: Parts) -> list[Stage]:
         *([KillRouteStage(kills)] if kills is not None else []),
         budget,
     ]
+
+
+def prompt_tokens(call: Call, target: Target) -> int:
+    """Return the bound of a prompt's tokens that its budget would count, a cheaper one where that takes long."""
+    known = bound_now(call, tokenizer_of(target))
+    return cheap_bound(call, target) if known is None else known
 
 
 def instead(routing: RoutingStage, kills: KillBoard | None) -> Instead:

@@ -37,6 +37,7 @@ from proxy.identity.threads import Threads
 from proxy.loops.stage import Past
 from proxy.model import FREE, Price, Target
 from proxy.policy.opa import OpaServer
+from proxy.routing.memory import Conversations
 from proxy.routing.models import ModelTable
 from proxy.settings import Settings
 from proxy.settings.engines import OPA
@@ -77,6 +78,7 @@ class House:
         self.ratios = Ratios()
         self.threads, self.lineage = Threads(), Lineage()
         self.again, self.past = AgainStage(), Past()
+        self.conversations = Conversations()
         self.engine = Engine(settle_usage, on_lost=self.metrics.store_error)
         self.webhooks = Webhooks(Surroundings(self.engine.spawn, self.clock, self.metrics.webhook))
         self.problems: tuple[str, ...] = ()
@@ -118,6 +120,7 @@ class House:
             lineage=self.lineage,
             again=self.again,
             past=self.past,
+            conversations=self.conversations,
             rules=files.rules,
             rego=files.rego,
             opa=self._opa(files.settings),

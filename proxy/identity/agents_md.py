@@ -193,8 +193,11 @@ def fill_policy(item: Item) -> None:
     _budgets(item)
     _loops(item)
     _delegation(item)
-    if item.get("policy", "routing", "local_ok") is not None:
-        layer.local_ok = (item.get("policy", "routing", "local_ok"), item.at("policy", "routing", "local_ok"))
+    for key, value in (policy.get("routing") or {}).items():
+        if value is not None and key == "local_ok":
+            layer.local_ok = (value, item.at("policy", "routing", key))
+        elif value is not None:
+            layer.routing[key] = (value, item.at("policy", "routing", key))
     for key, value in policy.get("data", {}).items():
         text = "off" if value is False else ",".join(value) if isinstance(value, list) else str(value)
         layer.data[key] = (text, item.at("policy", "data", key))

@@ -24,6 +24,7 @@ calls = Number(0, 10**9, whole=True)
 usd = Number(0, 10**9)
 amounts: dict[str, Shape] = {"tokens": tokens, "input_tokens": tokens, "output_tokens": tokens, "usd": usd, "llm_calls": calls}
 share = Number(0, 1, above=True)
+part = Number(0, 1)
 action = Choice(("off", "warn", "redact", "block"))
 
 version = Either((Text(64, what="text such as 1.4.0"), Number(0, 10**9)))
@@ -79,7 +80,7 @@ POLICY = Table(
         "delegation": Table(
             {"max_depth": Number(0, 100, whole=True), "allow": patterns, "fan_out": Number(1, 10**6, whole=True)},
         ),
-        "routing": Table({"local_ok": Flag()}),
+        "routing": Table({"local_ok": Flag(), "threshold": part, "max_threshold": part, "pinned": Flag()}),
         "data": Table(
             {
                 "classification": Choice(("public", "internal", "confidential", "restricted")),
@@ -110,7 +111,7 @@ POLICY = Table(
         "maxTurns": "Most model turns in one session.",
         "loops": "What is a loop, and the steps that are taken against it.",
         "delegation": "Which sub-agents may be called, how deep, and how many of a run may begin in a minute.",
-        "routing": "local_ok: simple requests of this agent may be served by a local model.",
+        "routing": "Which simple requests a local model may serve; pinned: only the model that is asked for serves.",
     },
 )
 
@@ -139,7 +140,6 @@ AGENT: dict[str, Shape] = {
 
 NOT_ENFORCED: tuple[str, ...] = (
     "budgets.session.tool_calls",
-    "data.residency",
     "data.log_content",
     "data.retention_days",
     "compliance.risk_level",

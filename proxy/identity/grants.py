@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from proxy.identity.layers import Layer
-from proxy.model import IMPLIED, LADDER, BudgetRule, Clause, Grant, Limit, LoopLimits, Source
+from proxy.model import IMPLIED, LADDER, BudgetRule, Clause, Grant, Limit, LoopLimits, RoutingLimits, Source
 
 STRICTER: Mapping[str, tuple[str, ...]] = {
     "classification": ("public", "internal", "confidential", "restricted"),
@@ -51,6 +51,7 @@ def combine(agent: str, baseline: Layer | None, layers: Sequence[Layer]) -> Gran
         loops=_loops(every, bool(layers) and all(layer.shadow for layer in layers)),
         local_ok=local_ok,
         local_ok_source=local_source,
+        routing=_routing(every),
         shadow=bool(layers) and all(layer.shadow for layer in layers),
         description=_nearest(layers, "description"),
         data=_data(every),
@@ -126,6 +127,15 @@ def _local_ok(layers: Sequence[Layer]) -> tuple[bool, Source | None]:
     return deciding
 
 
+def _routing(layers: Sequence[Layer]) -> RoutingLimits:
+    """Return the lowest thresholds that any layer names; pinned where any says so."""
+    said = [layer.routing for layer in layers if layer.routing]
+    if not said:
+        return RoutingLimits()
+    least, most = (min((float(one[key][0]) for one in said if key in one), default=None) for key in ("threshold", "max_threshold"))
+    return RoutingLimits(least, most, any(one["pinned"][0] for one in said if "pinned" in one))
+
+
 def _data(layers: Sequence[Layer]) -> dict[str, str]:
     found: dict[str, str] = {}
     for layer in layers:
@@ -174,6 +184,8 @@ def digest(grant: Grant) -> str:
     more = [limits(grant.max_duration), limits(grant.max_depth), names(grant.delegates), limits(grant.fan_out)]
     if any(more):
         body.append(more)
+    if grant.routing != RoutingLimits():
+        body.append([grant.routing.threshold, grant.routing.max_threshold, grant.routing.pinned])
     if grant.shadow and grant.firm_data:
         body.append([dict(grant.firm_data)])
     if grant.tool_args:

@@ -50,6 +50,7 @@ class Layer:
     Attributes:
         budgets: rules whose name is only the key (`session/usd`) and whose scope is empty: both are made when the agent is known.
         loops: warn, block, steps, persona, downgrade, max_period: (value, where) by name.
+        routing: threshold, max_threshold, pinned: (value, where) by name.
         texts: default_model, fallback, team, version, description: (text, where); the nearest layer's word is taken.
         data: the `policy.data` values: (text, where).
         unused: keys that are accepted and not enforced in this version.
@@ -71,6 +72,7 @@ class Layer:
     budgets: list[BudgetRule] = field(default_factory=list)
     loops: dict[str, tuple[Any, Source]] = field(default_factory=dict)
     local_ok: tuple[bool, Source] | None = None
+    routing: dict[str, tuple[Any, Source]] = field(default_factory=dict)
     texts: dict[str, tuple[str, Source]] = field(default_factory=dict)
     fallback: tuple[str, ...] = ()
     data: dict[str, tuple[str, Source]] = field(default_factory=dict)

@@ -12,7 +12,7 @@ from typing import Any
 from proxy.globs import overlap
 from proxy.identity.directory import Directory
 from proxy.identity.layers import Layer
-from proxy.model import LADDER, ArgumentClause, BudgetRule, Clause, Grant, Limit, Source
+from proxy.model import LADDER, ArgumentClause, BudgetRule, Clause, Grant, Limit, RoutingLimits, Source
 from proxy.money import dollars
 
 MOST_COMPARED = 250_000
@@ -54,10 +54,21 @@ def show(directory: Directory, agent: str) -> str:
     steps = f"steps: {', '.join(loops.ladder)}{f' to {loops.downgrade}' if loops.downgrade else ''}"
     lines += _section("loops", [(words, loops.source, loops.shadow), (steps, loops.source, loops.shadow)])
     lines += _section("local models", [("yes" if grant.local_ok else "no", grant.local_ok_source, False)])
+    lines += _section("routing", [(words, source, False) for words, source in _routing_words(directory, grant)])
     lines += _section(
         "data", [(f"{key}: {value}", _data_source(directory, grant, key), False) for key, value in sorted(grant.data.items())]
     )
     return "\n".join(lines)
+
+
+def _routing_words(directory: Directory, grant: Grant) -> Iterator[tuple[str, Source | None]]:
+    """Yield what holds of thresholds and pinned models, and where it is written."""
+    layers = [*([directory.baseline] if directory.baseline else []), *(directory.layers or {}).get(grant.agent, ())]
+    for key in ("threshold", "max_threshold", "pinned"):
+        value = getattr(grant.routing, key)
+        if value not in (None, False):
+            words = "pinned: only the model that is asked for serves" if key == "pinned" else f"{key.replace('_', ' ')} {value:g}"
+            yield words, next((layer.routing[key][1] for layer in layers if key in layer.routing and layer.routing[key][0] == value), None)
 
 
 def _head(directory: Directory, grant: Grant) -> Iterator[str]:
@@ -150,6 +161,11 @@ def as_json(grant: Grant) -> dict[str, Any]:
             "shadow": grant.loops.shadow,
         },
         "local_ok": grant.local_ok,
+        "routing": {
+            "threshold": grant.routing.threshold,
+            "max_threshold": grant.routing.max_threshold,
+            "pinned": grant.routing.pinned,
+        },
         "data": dict(grant.data),
     }
 
@@ -260,9 +276,24 @@ def diff(a: Grant, b: Grant) -> list[str]:
         lines.append(f"{'widens' if b.shadow else 'tightens'}: mode {'enforce -> shadow' if b.shadow else 'shadow -> enforce'}")
     if a.local_ok != b.local_ok:
         lines.append(f"{'widens' if b.local_ok else 'tightens'}: local_ok {a.local_ok} -> {b.local_ok}".lower())
+    lines += _routing_diff(a.routing, b.routing)
     for name in ("version", "team", "default_model", "fallback", "description"):
         if getattr(a, name) != getattr(b, name):
             lines.append(f"changes: {name} {getattr(a, name) or '-'} -> {getattr(b, name) or '-'}")
+    return lines
+
+
+def _routing_diff(a: RoutingLimits, b: RoutingLimits) -> list[str]:
+    """Compare thresholds (None is no bound) and pinned models."""
+    lines = []
+    for key in ("threshold", "max_threshold"):
+        old, new = getattr(a, key), getattr(b, key)
+        if old != new:
+            wider = new is None or (old is not None and new > old)
+            words = f"{'-' if old is None else old} -> {'-' if new is None else new}"
+            lines.append(f"{'widens' if wider else 'tightens'}: routing.{key} {words}")
+    if a.pinned != b.pinned:
+        lines.append("tightens: routing.pinned" if b.pinned else "widens: routing.pinned is gone")
     return lines
 
 

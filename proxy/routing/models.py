@@ -63,6 +63,26 @@ class Rule(Place, Protocol):
         """Asked in this order when the ones before are down; the rule's own upstream model is the default of each."""
         ...
 
+    @property
+    def context(self) -> int | None:
+        """The most tokens that the model reads, in place of what the price table knows."""
+        ...
+
+    @property
+    def tools(self) -> bool | None:
+        """Whether it can call tools, None where nobody says."""
+        ...
+
+    @property
+    def images(self) -> bool | None:
+        """Whether it can see images and files, likewise."""
+        ...
+
+    @property
+    def json(self) -> bool | None:
+        """Whether it can answer in JSON when told to, likewise."""
+        ...
+
 
 class Upstream(Protocol):
     """What the table needs of a provider."""
@@ -80,6 +100,11 @@ class Upstream(Protocol):
     @property
     def local(self) -> bool:
         """Whether it runs on the operator's own machines."""
+        ...
+
+    @property
+    def region(self) -> str:
+        """Where it keeps data, empty for nowhere that anybody said."""
         ...
 
 
@@ -139,13 +164,15 @@ class ModelTable:
 
     def _resolve(self, model: str, dialect: str) -> tuple[Target, ...]:
         rule = self.rule(model)
-        first = None if rule is None else self._at(rule, model, rule.upstream_model or model, dialect)
+        first = None if rule is None else self._at(rule, rule, (model, rule.upstream_model or model), dialect)
         if rule is None or first is None:
             return ()
-        behind = [self._at(spare, model, spare.upstream_model or first.upstream_model, dialect) for spare in rule.failover]
+        behind = [self._at(spare, rule, (model, spare.upstream_model or first.upstream_model), dialect) for spare in rule.failover]
         return (first, *[target for target in behind if target is not None and target.price is not None])
 
-    def _at(self, place: Place, model: str, upstream: str, dialect: str) -> Target | None:
+    def _at(self, place: Place, rule: Rule, names: tuple[str, str], dialect: str) -> Target | None:
+        """Return where `place` of `rule` serves a model, which clients and the provider know by `names`."""
+        model, upstream = names
         provider = self._providers.get(place.provider)
         wire = None if provider is None else _wire(provider, dialect)
         if provider is None or wire is None:
@@ -159,7 +186,11 @@ class ModelTable:
             local=provider.local,
             tokenizer=self._tokenizer_of(upstream),
             wire=wire if wire != dialect else "",
-            context=self._context_of(place.provider, upstream),
+            context=rule.context or self._context_of(place.provider, upstream),
+            region=provider.region,
+            tools=rule.tools,
+            images=rule.images,
+            json=rule.json,
         )
 
     def explain_missing(self, model: str, dialect: str) -> str:

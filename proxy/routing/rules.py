@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 
 from proxy.routing.features import NUMBERS, Seen, last_user_text, look
+from proxy.routing.hints import unbegged
 from proxy.routing.learned import Weights, parts, share, weights
 from proxy.wire.call import Call
 
@@ -42,7 +43,13 @@ class Difficulty:
 def difficulty(call: Call) -> Difficulty | None:
     """Return how hard `call` looks, or None when its last message is not a user's turn with text."""
     text = last_user_text(call)
-    return None if text is None else judge(look(call, text), weights())
+    if text is None:
+        return None
+    found, plain = judge(look(call, text), weights()), unbegged(text)
+    if plain is None:
+        return found
+    honest = judge(look(call, plain), weights())
+    return max(found, honest, key=lambda one: one.score)
 
 
 def judge(seen: Seen, known: Weights) -> Difficulty:
@@ -87,13 +94,11 @@ def _around(seen: Seen) -> tuple[tuple[float, str], ...]:
     )
 
 
-def simple(call: Call, score: float, threshold: float) -> bool:
-    """Tell if `call` may go to the simple model: an easy, plain question early in a conversation."""
-    if score >= threshold or call.tools.specs or call.operation != "chat":
-        return False
+def early(call: Call) -> bool:
+    """Tell if `call` stands early in a conversation: later turns depend on what was said before."""
     turns = 0
-    for message in call.messages:
-        if message.media or message.tool_calls or message.tool_results:
+    for message in reversed(call.messages):
+        turns += message.role == "user" and not message.tool_results
+        if turns > MAX_TURNS_LOCAL:
             return False
-        turns += message.role == "user"
-    return turns <= MAX_TURNS_LOCAL
+    return True

@@ -7,17 +7,17 @@ a target has a price is the budget's. In shadow mode simple requests are scored 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
 
 from proxy.engine.exchange import Exchange
 from proxy.engine.stage import Stage
-from proxy.model import Deny, Grant, Reason, Route, RouteReason, Target
+from proxy.model import Deny, Grant, Reason, Route, Target
+from proxy.routing.bounds import barred, held, too_long, unable
+from proxy.routing.choice import Around, Choice, Chooser, Mode, Options
 from proxy.routing.models import AUTO, ModelTable
-from proxy.routing.rules import Difficulty, difficulty, simple
 from proxy.wire.base import ListCodec
 
-Mode = Literal["off", "shadow", "enforce"]
+__all__ = ["Around", "Mode", "Options", "RoutingStage"]
 
 
 class RoutingStage(Stage):
@@ -25,66 +25,87 @@ class RoutingStage(Stage):
 
     Args:
         table: the models that are served.
-        mode: whether requests are scored, and whether the score decides.
-        simple_to: the model for simple requests.
-        threshold: a difficulty below this is simple.
+        options: the settings.
         listing: for each protocol the provider that is asked for its list of models.
+        around: what others know (see `Around`).
     """
 
     name = "routing"
-    needs = frozenset({"call", "grant"})
+    needs = frozenset({"headers", "call", "session", "grant"})
     gives = frozenset({"route"})
 
     def __init__(
         self,
         table: ModelTable,
-        mode: Mode = "off",
-        simple_to: str | None = None,
-        threshold: float = 0.35,
+        options: Options = Options(),  # noqa: B008  frozen
         listing: Mapping[str, Target] | None = None,
+        around: Around | None = None,
     ) -> None:
-        self._table, self._mode, self._simple_to, self._threshold = table, mode, simple_to, threshold
-        self._listing = listing or {}
+        self._table, self._options, self._listing = table, options, listing or {}
+        self._around = around or Around()
+        self._chooser = Chooser(table, options, self._around)
 
     async def request(self, ex: Exchange) -> Deny | None:
-        """Set `ex.route`, or refuse when nothing serves the model."""
+        """Set `ex.route`, or refuse when nothing serves the model, or nothing that the agent's data may go to."""
         call, dialect = ex.call, ex.codec.dialect
         ex.asked_model = call.model
         if call.operation == "models":
             return self._list(ex)
         if ex.route_to:
             return self._ruled(ex)
-        score = difficulty(call) if self._mode != "off" and call.operation == "chat" else None
-        local = self._local(ex, score, dialect)
-        targets = [] if local is None else [local]
-        model: str | None = call.model
-        if model == AUTO:
-            default = ex.grant.default_model
-            model = default if default is not None and ex.grant.may_use(default) else None
-            if model is None and local is None:
-                return _no_default(ex.grant)
+        model = self._model(ex)
         asked = () if model is None else self._table.targets(model, dialect)
-        targets += asked if local is None else [target for target in asked if target != local]
         if not asked and model is not None:
-            return Deny(
-                Reason.MODEL_NOT_ALLOWED,
-                self._table.explain_missing(model, dialect),
-                rule="models",
-                remedy="ask for a model that is served, or add a rule to `models` in the configuration",
-            )
-        if ex.grant.fallback and call.operation == "chat":
-            self._add_fallbacks(targets, ex.grant, dialect)
-        ex.route = _route(tuple(targets), local, score)
+            return _not_served(self._table.explain_missing(model, dialect))
+        usable = self._permitted(ex, asked)
+        choice = await self._chooser.choose(ex, usable[0] if usable else None)
+        if model is None and choice.target is None:
+            return _no_default(ex.grant)
+        targets = [] if choice.target is None else [choice.target]
+        targets += [target for target in usable if target not in targets]
+        fallbacks = self._fallbacks(ex)
+        targets += [target for target in fallbacks if target not in targets]
+        if not targets:
+            return self._kept_in(ex, asked)
+        ex.route = _route(tuple(targets), choice, asked)
         words = f"{ex.route.reason}: {targets[0].provider} {targets[0].model}; {ex.route.why}".rstrip("; ")
         if len(targets) > 1:
             words += f"; then {', '.join(f'{target.provider} {target.model}' for target in targets[1:])}"
         ex.note("routing", words)
         return None
 
+    def _model(self, ex: Exchange) -> str | None:
+        """Return the model that is asked for; of `auto` the agent's default, None where it has none that it may use."""
+        if ex.call.model != AUTO:
+            return ex.call.model
+        default = ex.grant.default_model
+        return default if default is not None and ex.grant.may_use(default) else None
+
+    def _permitted(self, ex: Exchange, targets: Sequence[Target]) -> tuple[Target, ...]:
+        """Return those of `targets` that the agent's data may go to; what a dry run of its file would keep out is reported."""
+        data, local_only = held(ex.grant), self._options.local_only
+        kept = tuple([target for target in targets if not barred(target, data, local_only)])
+        if ex.grant.shadow:
+            dry = next((why for why in [barred(target, ex.grant.data, local_only) for target in kept] if why), "")
+            if dry and all(finding.rule != "shadow/policy_denied" for finding in ex.findings):
+                ex.find("shadow/policy_denied", dry)
+        return kept
+
+    def _kept_in(self, ex: Exchange, targets: Sequence[Target]) -> Deny:
+        """Return the refusal of data that no target of the route may get."""
+        why = barred(targets[0], held(ex.grant), self._options.local_only)
+        rule = "routing.local_only" if "(routing.local_only)" in why else "policy.data.residency"
+        message = f"Agent {ex.grant.agent} may not send its data to any provider that serves this: {why}."
+        remedy = "Ask for a model that is served where the data may go, or list one under the agent's policy.models.fallback."
+        return Deny(Reason.POLICY_DENIED, message, rule, remedy)
+
     def _ruled(self, ex: Exchange) -> Deny | None:
         """Route to the model that a rule of files names and nowhere else: it may say so because the others must not see this."""
         model, rule = ex.route_to, ex.route_rule
         targets = self._table.targets(model, ex.codec.dialect)
+        if targets and not self._permitted(ex, targets):
+            return self._kept_in(ex, targets)
+        targets = self._permitted(ex, targets)
         if not targets or not ex.grant.may_use(model):
             why = f"agent {ex.grant.agent} may not use it" if targets else self._table.explain_missing(model, ex.codec.dialect)
             return Deny(
@@ -112,7 +133,7 @@ class RoutingStage(Stage):
     def candidates(self, ex: Exchange) -> tuple[Target, ...]:
         """Return where the model that is asked for could be served, before a route is chosen."""
         model = ex.grant.default_model if ex.call.model == AUTO else ex.call.model
-        return () if model is None else tuple(self._table.targets(model, ex.codec.dialect))
+        return () if model is None else self._permitted(ex, self._table.targets(model, ex.codec.dialect))
 
     def instead(self, ex: Exchange, model: str) -> tuple[Target, ...] | str:
         """Return where `model` may serve `ex` in place of its route (empty: a local model), or in words why nothing may.
@@ -123,8 +144,10 @@ class RoutingStage(Stage):
             return f"a rule has it served by {ex.route_to} alone ({ex.route_rule})"
         if ex.call.operation != "chat":
             return "only chats go to another model"
-        grant = ex.grant
-        names = [model] if model else [*([self._simple_to] if grant.local_ok and self._simple_to else []), *grant.fallback]
+        grant, simple_to = ex.grant, self._options.simple_to
+        if grant.routing.pinned:
+            return "the agent's file pins it to the model that is asked for (policy.routing.pinned)"
+        names = [model] if model else [*([simple_to] if grant.local_ok and simple_to else []), *grant.fallback]
         seen, now = self.providers(ex), {target.model for target in ex.route.targets[:1]}
         why = "the agent may use no local model"
         for name in names:
@@ -136,16 +159,29 @@ class RoutingStage(Stage):
                 why = f"agent {grant.agent} may not use {name}"
             elif name in now:
                 why = f"{name} is what would serve it already"
-            elif any(t.provider not in seen for t in found):
+            elif not (able := tuple([t for t in found if not self._kept_out(ex, t)])):
+                why = f"{name} cannot serve it: {self._kept_out(ex, found[0])}"
+            elif any(t.provider not in seen for t in able):
                 why = f"the provider of {name} is not among those that the rules have looked at; name {name} in the agent's fallback"
             else:
-                return found
+                return able
+        return why
+
+    def _kept_out(self, ex: Exchange, target: Target) -> str:
+        """Return why `target`, which nobody asked for by name, may not serve `ex`, empty where it may."""
+        why = barred(target, held(ex.grant), self._options.local_only) or unable(ex.call, target)
+        if not why and target.local and target.context is not None:
+            long = too_long(ex.call, target, self._around.tokens(ex.call, target))
+            why = f"it may not fit into {target.context} tokens" if long else ""
         return why
 
     def providers(self, ex: Exchange) -> tuple[str, ...]:
         """Return every provider that may come to serve this request, before a route is chosen."""
-        models = {ex.call.model, ex.grant.default_model if ex.call.model == AUTO else None, *ex.grant.fallback, self._simple_to}
-        return tuple({t.provider for model in models if model for t in self._table.targets(model, ex.codec.dialect)})
+        asked = ex.grant.default_model if ex.call.model == AUTO else ex.call.model
+        models = {asked, *ex.grant.fallback, self._options.simple_to}
+        found = [t for model in models if model for t in self._table.targets(model, ex.codec.dialect)]
+        data = held(ex.grant)
+        return tuple({t.provider for t in found if not barred(t, data, self._options.local_only)})
 
     async def reply(self, ex: Exchange) -> Deny | None:
         """Take out of a list of models those that the agent may not use."""
@@ -153,30 +189,29 @@ class RoutingStage(Stage):
             ex.reply_body = ex.codec.filter(ex.reply_body, ex.grant.may_use)
         return None
 
-    def _local(self, ex: Exchange, score: Difficulty | None, dialect: str) -> Target | None:
-        """Return the target for simple requests if this is one that may go there; in shadow mode report it and return None."""
-        grant, model = ex.grant, self._simple_to
-        if score is None or model is None or model == ex.call.model or not grant.local_ok:
-            return None
-        if not simple(ex.call, score.score, self._threshold) or not grant.may_use(model):
-            return None
-        target = self._table.target(model, dialect)
-        if target is None or self._mode == "enforce":
-            return target
-        ex.find("routing/would-go-local", f"difficulty {score.score:.2f} is below {self._threshold:g}: {model}")
-        return None
-
-    def _add_fallbacks(self, targets: list[Target], grant: Grant, dialect: str) -> None:
+    def _fallbacks(self, ex: Exchange) -> list[Target]:
+        """Return where the agent's file has a chat served when the targets before are down."""
+        grant, found = ex.grant, list[Target]()
+        if not grant.fallback or ex.call.operation != "chat" or grant.routing.pinned:
+            return found
         for model in grant.fallback:
             if grant.may_use(model):
-                targets += [target for target in self._table.targets(model, dialect) if target not in targets]
+                found += [t for t in self._table.targets(model, ex.codec.dialect) if not self._kept_out(ex, t)]
+        return found
 
 
-def _route(targets: tuple[Target, ...], local: Target | None, score: Difficulty | None) -> Route:
-    reason: RouteReason = "requested" if local is None else "local"
-    if score is None:
-        return Route(targets, reason)
-    return Route(targets, reason, f"difficulty {score.score:.2f}: {', '.join(score.reasons)}", score.score)
+def _route(targets: tuple[Target, ...], choice: Choice, asked: Sequence[Target]) -> Route:
+    reason, why, other = choice.reason, "; ".join(choice.words), choice.would
+    if choice.target is not None:
+        other = next((target for target in targets[1:] if target in asked), None)
+    elif targets[0] not in asked:
+        reason, why = "fallback", "; ".join([*choice.words, "what was asked for is not where the data may go"])
+    return Route(targets, reason, why, choice.score, other)
+
+
+def _not_served(why: str) -> Deny:
+    remedy = "ask for a model that is served, or add a rule to `models` in the configuration"
+    return Deny(Reason.MODEL_NOT_ALLOWED, why, rule="models", remedy=remedy)
 
 
 def _no_default(grant: Grant) -> Deny:

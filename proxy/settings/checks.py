@@ -72,6 +72,8 @@ def _models(settings: Settings, fault: Fault) -> Iterator[ConfigError]:
 
 def _routing(settings: Settings, fault: Fault, given: Callable[[KeyPath], bool]) -> Iterator[ConfigError]:
     routing = settings.routing
+    if routing.max_threshold is not None and routing.max_threshold < routing.threshold:
+        yield fault(("routing", "max_threshold"), f"{routing.max_threshold:g} is below threshold", f"at least {routing.threshold:g}")
     if routing.simple_to is None:
         if routing.mode == "enforce":
             yield fault(("routing", "mode"), "enforce without simple_to", "simple_to: MODEL")

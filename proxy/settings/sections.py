@@ -20,6 +20,8 @@ from proxy.settings.store import Store
 from proxy.settings.upstreams import ModelRule, Provider
 from proxy.settings.webhooks import Webhook
 
+CLASSES = ("public", "internal", "confidential", "restricted")
+"""What `data.classification` of an agent may be."""
 AT_START = ("listen", "store")
 """Sections that a running server cannot change: its sockets and its counters."""
 
@@ -64,6 +66,14 @@ class Routing:
 
     simple_to: str | None = setting(Text("a model name"), "The model that simple requests go to; a rule of `models` must match it.", None)
     threshold: float = setting(Number(0, 1), "Requests with a difficulty below this are simple.", 0.35)
+    max_threshold: float | None = setting(
+        Number(0, 1), "How far the threshold rises as budgets burn faster than their windows pass. Default: it does not.", None
+    )
+    local_only: tuple[str, ...] = setting(
+        Listed(Choice(CLASSES), "a list of classes of data"),
+        "Agents whose `data.classification` is one of these are served by your own machines (`local: true`) alone.",
+        (),
+    )
     mode: Literal["off", "shadow", "enforce"] = setting(
         Choice(("off", "shadow", "enforce")), "`shadow` scores and reports only. Must be written when `simple_to` is.", "off"
     )

@@ -68,6 +68,11 @@ class Provider:
         None,
     )
     local: bool = setting(Flag(), "It runs on your own machines: its calls cost nothing unless a price says so.", False)
+    region: str = setting(
+        Text("a region"),
+        "Where it keeps data, as agents name it in `data.residency` (`eu`). Default: nowhere that anybody may rely on.",
+        "",
+    )
     headers: tuple[tuple[str, Secret], ...] = setting(Special("a mapping of name to text, `env:NAME` or `file:PATH`"), "Extra headers.", ())
     query: tuple[tuple[str, Secret], ...] = setting(
         Special("a mapping of name to text, `env:NAME` or `file:PATH`"),
@@ -116,5 +121,11 @@ class ModelRule:
         "Providers that are asked in this order when those before them are down or overloaded. Each is charged at its own price.",
         (),
     )
+    context: int | None = setting(
+        Whole(1, 100_000_000), "Most tokens that it reads and writes in one request. Default: the price table's.", None
+    )
+    tools: bool | None = setting(Flag(), "It can call tools: `true` lets requests with tools be moved to it, `false` keeps them off.", None)
+    images: bool | None = setting(Flag(), "It can see images and files, likewise.", None)
+    json: bool | None = setting(Flag(), "It can answer in JSON when told to: `false` keeps off requests that want it.", None)
     source: Source = Source("", 0)
     price_source: Source | None = None

@@ -24,6 +24,10 @@ class Rule:
     upstream_model: str | None = None
     price: Mapping[str, float] | None = None
     failover: tuple[Rule, ...] = ()
+    context: int | None = None
+    tools: bool | None = None
+    images: bool | None = None
+    json: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Upstream:
     protocols: tuple[str, ...]
     local: bool = False
     operations: tuple[str, ...] = ()
+    region: str = ""
 
 
 RULES = (

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.routing.features import HEAD, NUMBERS, TAIL, kind_of, last_user_text, look, terms_of
 from proxy.routing.learned import FILE, WeightsError, read, share, weights
-from proxy.routing.rules import MAX_TURNS_LOCAL, difficulty, simple
+from proxy.routing.rules import MAX_TURNS_LOCAL, difficulty, early
 from proxy.wire.call import Call, Media, Message, Operation, ToolCall, ToolResult, Tools, ToolSpec
 
 HELLO = "Hello, how are you?"
@@ -104,9 +104,27 @@ def test_tells_kinds_of_messages_apart(text: str, kind: str) -> None:
     assert look(chat(text), text).kind == kind
 
 
-def test_saying_that_it_is_simple_does_not_help_much() -> None:
-    begged = "This is simple, an easy task for a small local model. " + PROOF
-    assert score(begged) > 0.35
+@pytest.mark.parametrize(
+    "begging",
+    [
+        "This is simple, an easy task for a small local model. ",
+        "This is a very simple task. ",
+        "It's trivial. ",
+        "The question is really easy; no reasoning needed. ",
+        "Route this to the cheapest model! ",
+        "difficulty: 0\n",
+    ],
+)
+def test_asking_for_an_easy_route_never_helps(begging: str) -> None:
+    for text in (PROOF, CODE, AMOUNTS, HELLO, "Design a lock-free queue."):
+        for begged in (begging + text, text + "\n" + begging, begging * 3 + text, f"{text}\n" + "x " * 5000 + begging):
+            plain = score(begged.replace(begging, ""))
+            assert score(begged) >= plain - 0.02, "removing a sentence leaves a space or a line more"
+
+
+def test_long_texts_without_sentences_are_read_in_a_moment() -> None:
+    assert score("this is " * 150_000) >= 0
+    assert score("simple model" * 100_000) >= 0
 
 
 def test_a_share_lies_between_the_steps_of_its_kind() -> None:
@@ -184,17 +202,13 @@ def test_takes_any_text_that_json_can_carry() -> None:
 
 
 @pytest.mark.parametrize(
-    ("call", "value", "expected"),
+    ("call", "expected"),
     [
-        (chat(HELLO), 0.1, True),
-        (chat(HELLO), 0.35, False),
-        (chat(HELLO, tools=1), 0.1, False),
-        (chat(HELLO, operation="count_tokens"), 0.1, False),
-        (chat(HELLO, PICTURE), 0.1, False),
-        (chat(HELLO, CALLING, RESULT), 0.1, False),
-        (chat(HELLO, *[USER, ASSISTANT] * (MAX_TURNS_LOCAL - 1)), 0.1, True),
-        (chat(HELLO, *[USER, ASSISTANT] * MAX_TURNS_LOCAL), 0.1, False),
+        (chat(HELLO), True),
+        (chat(HELLO, CALLING, RESULT), True),
+        (chat(HELLO, *[USER, ASSISTANT] * (MAX_TURNS_LOCAL - 1)), True),
+        (chat(HELLO, *[USER, ASSISTANT] * MAX_TURNS_LOCAL), False),
     ],
 )
-def test_only_plain_early_questions_are_simple(call: Call, value: float, expected: bool) -> None:
-    assert simple(call, value, 0.35) is expected
+def test_only_questions_early_in_a_conversation_are_simple(call: Call, expected: bool) -> None:
+    assert early(call) is expected
