@@ -105,11 +105,22 @@ def _loops(layers: Sequence[Layer], shadow: bool) -> LoopLimits:
     warn = min((loops["warn"][0] for loops in said if "warn" in loops), default=standard.warn)
     block = min((loops["block"][0] for loops in said if "block" in loops), default=standard.block)
     period = max((loops["max_period"][0] for loops in said if "max_period" in loops), default=standard.max_period)
-    named = {step for loops in said if "steps" in loops for step in loops["steps"][0]}
-    steps = tuple(step for step in LADDER if step in named) or standard.ladder
+    steps = _ladder(said) or standard.ladder
     persona, downgrade = (next((loops[key][0] for loops in reversed(said) if key in loops), None) for key in ("persona", "downgrade"))
     source = next(iter(said[-1].values()))[1]
     return LoopLimits(min(warn, block), block, _strongest(steps), source, dry, steps, persona, downgrade or "", period)
+
+
+def _ladder(said: Sequence[Mapping[str, tuple[Any, Source]]]) -> tuple[str, ...]:
+    """Return the steps that any of the files takes. Who says at how many a loop is blocked and no steps means the usual ones.
+
+    Where one of them refuses, no other can have a person asked instead.
+    """
+    ladders = [loops["steps"][0] if "steps" in loops else IMPLIED["block"] for loops in said if "steps" in loops or "block" in loops]
+    named = {step for steps in ladders for step in steps}
+    if any("block" in steps and "escalate" not in steps for steps in ladders):
+        named.discard("escalate")
+    return tuple(step for step in LADDER if step in named)
 
 
 def _strongest(steps: Sequence[str]) -> str:

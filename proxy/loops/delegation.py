@@ -17,8 +17,10 @@ from proxy.loops.detection import NOTHING, Detection, Level, capped
 from proxy.loops.handed import NOTHING_NEW, Handed, alike
 from proxy.model import Deny, Grant, Limit, LoopLimits, Reason, Source
 
-RUNS, SESSIONS, VISITS = 5_000, 256, 32
-"""Runs that are kept, and sessions and changes of speaker of each: at most some 40 KiB a run, mostly far less."""
+RUNS, SESSIONS, VISITS, BIRTHS = 5_000, 256, 32, 10_000
+"""Runs that are kept, and sessions, changes of speaker and births of a minute of each."""
+ENTRIES = 100_000
+"""What all runs keep together, in sessions: a change of speaker is as large as four, and eight births are as large as one. 40 MB."""
 STORM_S, FAN_OUT = 60.0, 100
 """The window in which new sub-agents of a run are counted, and how many are a storm where no file says so."""
 CYCLE_WARN, CYCLE_BLOCK = 2, 3
@@ -99,38 +101,47 @@ class _Visit:
 class _Run:
     sessions: OrderedDict[str, tuple[str, str]] = field(default_factory=OrderedDict)
     visits: deque[_Visit] = field(default_factory=lambda: deque(maxlen=VISITS))
-    births: deque[float] = field(default_factory=lambda: deque(maxlen=1024))
+    births: deque[float] = field(default_factory=lambda: deque(maxlen=BIRTHS))
+    size: int = 0
+
+    def grown(self) -> int:
+        """Return by how much this has grown since it was asked last, as `ENTRIES` counts."""
+        before, self.size = self.size, len(self.sessions) + 4 * len(self.visits) + len(self.births) // 8
+        return self.size - before
 
 
 class Runs:
     """Implements `Memory` in this process. One loop's."""
 
-    def __init__(self, most: int = RUNS) -> None:
+    def __init__(self, most: int = RUNS, entries: int = ENTRIES) -> None:
         self._runs: OrderedDict[str, _Run] = OrderedDict()
-        self._most = most
+        self._most, self._entries, self.size = most, entries, 0
 
     def arrive(self, call: Arrival) -> Seen:
         """See `Memory`."""
-        run = self._runs.get(call.run)
-        if run is None:
-            if len(self._runs) >= self._most:
-                self._runs.popitem(last=False)
-            run = self._runs[call.run] = _Run()
-        else:
-            self._runs.move_to_end(call.run)
+        run = self._runs.setdefault(call.run, _Run())
+        self._runs.move_to_end(call.run)
         new = call.session not in run.sessions
         if new and len(run.sessions) >= SESSIONS:
             run.sessions.popitem(last=False)
         parent = call.parent or run.sessions.get(call.session, ("", ""))[1]
         run.sessions[call.session] = (call.agent, parent)
+        run.sessions.move_to_end(call.session)
+        while run.births and run.births[0] <= call.now - STORM_S:
+            run.births.popleft()
         if new and call.parent:
             run.births.append(call.now)
         if (not run.visits or run.visits[-1].agent != call.agent) and not _retried(run.visits, call):
             run.visits.append(_Visit(call.agent, call.session, call.handed))
         rounds = _rounds(run.visits) if run.visits[-1].agent == call.agent else _Rounds()
-        born = sum(1 for at in run.births if at > call.now - STORM_S)
-        chain = _chain(run, replace(call, parent=parent))
-        return Seen(chain, *rounds, born, new and bool(call.parent))
+        self._forget(run)
+        return Seen(_chain(run, replace(call, parent=parent)), *rounds, len(run.births), new and bool(call.parent))
+
+    def _forget(self, run: _Run) -> None:
+        """Forget the runs that were silent for longest, but not `run`, until what is kept is within bounds."""
+        self.size += run.grown()
+        while len(self._runs) > self._most or (self.size > self._entries and len(self._runs) > 1):
+            self.size -= self._runs.popitem(last=False)[1].size
 
     def refuse(self, call: Arrival) -> None:
         """See `Memory`."""

@@ -97,7 +97,7 @@ class Facts(NamedTuple):
 
     Attributes:
         calls: its calls' ids and facts. results: digests of the results that it brings. said: what it says beside its calls.
-        role, item: as of the message. human: a person may have said it.
+        role, item: as of the message, `NOBODY` where it says nothing. human: a person may have said it.
     """
 
     calls: tuple[Made, ...]
@@ -118,6 +118,8 @@ class Made(NamedTuple):
     text: Text
 
 
+NOBODY = ""
+"""The role of a message in the human's role that says nothing: a client that adds one is not heard."""
 NO_TEXT = Text(b"", 0, 0, False, EMPTY)
 
 
@@ -138,8 +140,16 @@ def read(message: Message) -> Facts:
         own = {text for call in message.tool_calls for text in (call.name, call.arguments)}
         texts = tuple([text for text in texts if text not in own])
     said = text_of(texts, any(result.error for result in results))
-    human = message.role == "user" and not results and not (texts and _OBSERVED.match(texts[0]))
-    return Facts(tuple([made(call) for call in calls]), tuple([r.digest for r in results]), said, message.role, message.item, human)
+    role = message.role
+    if role == "user" and not (results or message.media or message.refers) and not any(map(_says, texts)):
+        role = NOBODY
+    human = role == "user" and not results and not (texts and _OBSERVED.match(texts[0]))
+    return Facts(tuple([made(call) for call in calls]), tuple([r.digest for r in results]), said, role, message.item, human)
+
+
+def _says(text: str) -> bool:
+    """Return whether there is anything to see in a text."""
+    return any(c.isprintable() and not c.isspace() for c in text)
 
 
 def made(call: ToolCall) -> Made:

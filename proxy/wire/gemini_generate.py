@@ -195,7 +195,8 @@ def model_changes(body: bytes, members: Mapping[str, tuple[int, int]], model: st
 
 
 def _steered(call: Call, steer: Steer) -> dict[str, bytes]:
-    """Return what `steer` changes. Beside a cached content there may be neither a system prompt nor a tool configuration.
+    """Return what `steer` changes. Beside a cached content there may be neither a system prompt nor a tool configuration, and without
+    declared functions no configuration of their calls.
 
     Source: Gemini API, "Context caching"; "Function calling", mode `NONE`.
     """
@@ -206,7 +207,7 @@ def _steered(call: Call, steer: Steer) -> dict[str, bytes]:
         return found
     if steer.system is not None:
         found[_name(call, "systemInstruction")] = jsonio.dumps({"parts": [{"text": steer.system}]})
-    if steer.no_tools and steering.value(call, "tools").strip(b"[] \t\r\n"):
+    if steer.no_tools and any(spec.kind == "function" for spec in call.tools.specs):
         key = _name(call, "toolConfig")
         config = steering.value(call, key)
         inner = "function_calling_config" if config and snake("functionCallingConfig") in jsonio.members(config, PROTOCOL) else ""

@@ -118,7 +118,7 @@ def test_budgets_are_rules_of_the_agent() -> None:
     [
         (("{}",), (3, 5, "block", False)),
         (("{}", "{mode: shadow}"), (3, 5, "block", True)),
-        (("{loops: {identical: {block: 4}}}", "{loops: {identical: {warn: 2, block: 9}, on_detect: warn}}"), (2, 4, "warn", False)),
+        (("{loops: {identical: {block: 4}}}", "{loops: {identical: {warn: 2, block: 9}, on_detect: warn}}"), (2, 4, "block", False)),
         (("{loops: {on_detect: block}}", "{loops: {on_detect: warn}}"), (3, 5, "block", False)),
         (("{loops: {identical: {block: 4}}}", "{mode: shadow, loops: {identical: {block: 2}}}"), (3, 4, "block", False)),
         (("{}", "{mode: shadow, loops: {identical: {block: 2}}}"), (2, 2, "block", True)),

@@ -35,6 +35,11 @@ def grant(*policies: str) -> Grant:
         (["{loops: {on_detect: block}}", "{loops: {on_detect: warn}}"], IMPLIED["block"], "block"),
         (["{loops: {on_detect: warn}}", "{loops: {on_detect: [persona, downgrade]}}"], ("warn", "persona", "downgrade"), "nudge"),
         (["{loops: {identical: {warn: 2}}}"], IMPLIED["block"], "block"),
+        (["{loops: {identical: {block: 4}}}", "{loops: {on_detect: warn}}"], IMPLIED["block"], "block"),
+        (["{loops: {on_detect: block}}", "{loops: {on_detect: [escalate]}}"], IMPLIED["block"], "block"),
+        (["{loops: {on_detect: [block, escalate]}}", "{loops: {on_detect: [escalate]}}"], ("block", "escalate"), "block"),
+        (["{loops: {on_detect: [escalate]}}", "{loops: {on_detect: [block]}}"], ("block",), "block"),
+        (["{loops: {on_detect: nudge}}", "{loops: {on_detect: [escalate]}}"], ("warn", "nudge", "escalate"), "block"),
         (["{loops: {on_detect: []}}"], IMPLIED["block"], "block"),
     ],
 )

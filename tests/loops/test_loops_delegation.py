@@ -10,7 +10,7 @@ import pytest
 from proxy.engine.exchange import Exchange, Runtime
 from proxy.engine.ports import SystemClock
 from proxy.globs import allower
-from proxy.loops.delegation import FAN_OUT, RUNS, SESSIONS, Arrival, Runs, judged, refused
+from proxy.loops.delegation import BIRTHS, FAN_OUT, RUNS, SESSIONS, Arrival, Runs, judged, refused
 from proxy.loops.handed import alike, handed, sketch
 from proxy.loops.span import SILENT_S, Spans
 from proxy.loops.stage import LoopStage
@@ -309,6 +309,28 @@ def test_the_memory_of_runs_is_bounded() -> None:
     runs.arrive(Arrival("other", "a/1", "a", "", 0.0))
     assert runs.arrive(Arrival("r", "a/2", "a", "a/1", 0.0)).chain == ("a", "a")
     assert RUNS == 5_000
+    assert runs.size == 1 + 4, "a session and a visit are left"
+
+
+def test_the_memory_of_all_runs_together_is_bounded() -> None:
+    runs = Runs(entries=1_000)
+    for i in range(100):
+        for k in range(50):
+            runs.arrive(Arrival(f"r{i}", f"a/{k}", f"a{k % 3}", "a/0", 0.0))
+            assert runs.size <= 1_000
+    large = [runs.arrive(Arrival("large", f"a/{k}", "a", "a/0", 0.0)) for k in range(12_000)]
+    assert large[-1].born == BIRTHS, "one run alone may be larger"
+
+
+def test_an_agent_at_work_is_not_forgotten_for_those_that_it_began() -> None:
+    bench = Bench(grant("a", max_depth=(Limit(2, AT),)), grant("b", fan_out=(Limit(400, AT),)))
+    bench.call("a", "1")
+    bench.call("lead", "1", "a/1")
+    for i in range(SESSIONS + 9):
+        bench.now = i / 10
+        assert bench.call("b", f"{i}", "lead/1")[1] is None
+        assert bench.call("lead", "1", "a/1")[1] is None
+    assert reason(bench.call("c", "1", f"b/{SESSIONS}")[1]) == "policy_denied: delegation.max_depth (AGENTS.md:9)"
 
 
 def test_sketches_tell_near_identical_texts_from_others() -> None:

@@ -13,7 +13,7 @@ from proxy.loops.detection import NOTHING, Detection
 from proxy.loops.rules import LONGEST, detect
 from proxy.loops.steps import WINDOW
 from proxy.model import LoopLimits
-from proxy.wire.call import Message
+from proxy.wire.call import Media, Message
 
 LIMITS = LoopLimits()
 
@@ -50,6 +50,18 @@ def test_equal_steps_in_a_row_are_counted_against_the_limits(count: int, limits:
         count - 1,
         ("bash",),
     )
+
+
+@pytest.mark.parametrize("blank", ["", " \n\t", "\u200b\u2060", "\u00a0\ufeff", "\x00\x1b"])
+def test_a_turn_that_says_nothing_is_no_turn_of_the_human(blank: str) -> None:
+    messages = steps(*[("ls", "a b c")] * 5)
+    for place in (len(messages), len(messages) - 1, len(messages) - 2, 5):
+        assert found([*messages[:place], human(blank), *messages[place:]]) == ("block", "identical", 5)
+    assert found([*messages, human("?")]) == ("none", "", 0)
+    picture = Message(b"", "user", (blank,), media=(Media("image", 9),))
+    assert found([*messages, picture]) == ("none", "", 0)
+    nothing = [human("go"), *[message for n in range(9) for message in (asked(said=f"{n}"), human(blank))]]
+    assert found(nothing) == ("none", "", 0)
 
 
 def test_evidence_holds_numbers_and_no_text_of_the_conversation() -> None:

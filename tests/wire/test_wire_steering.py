@@ -313,6 +313,7 @@ def test_what_a_steer_leaves_alone_in_another_dialect() -> None:
             '{"contents":[{"parts":[{"text":"a"}]}],"tools":[{"functionDeclarations":[{"name":"f"}]}]}',
             '"toolConfig":{"functionCallingConfig":{"mode":"NONE"}},',
         ),
+        (GEMINI, '{"contents":[{"parts":[{"text":"a"}]}],"tools":[{"googleSearch":{}},{"functionDeclarations":[]}]}', ""),
         (COMPLETIONS, '{"model":"m","prompt":"x"}', ""),
         (GENERATE, '{"model":"m","prompt":"x"}', ""),
     ],
