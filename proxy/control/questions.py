@@ -22,6 +22,7 @@ from proxy.engine.ports import Answer, Question
 Status = Literal["pending", "approved", "denied"]
 DEFAULT = "the rule's default"
 MAX_PREVIEW = 4000
+MORE = "\n… (there is more that is not shown)"
 MAX_PENDING = 100
 """Questions of one agent that may wait at once."""
 ANY = -1
@@ -72,10 +73,10 @@ class Case:
 
 
 def id_of(question: Question) -> str:
-    """Return the id of a question: 16 hex digits."""
+    """Return the id of a question: 32 hex digits, so many that who makes up arguments finds no two that share one."""
     q = question
     said = "\0".join((q.agent, q.session, q.kind, q.what, q.digest))
-    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def opened(question: Question, old: Case | None, now: float, timing: Timing, token: str) -> Case:
@@ -107,7 +108,9 @@ def opened(question: Question, old: Case | None, now: float, timing: Timing, tok
 
 def shown(question: Question) -> Question:
     """Return a question fit to be shown: bounded, and nothing in it that does not print but the preview's line breaks."""
-    preview = "\n".join(clean(line, MAX_PREVIEW) for line in question.preview[:MAX_PREVIEW].splitlines())
+    more = len(question.preview) > MAX_PREVIEW
+    lines = question.preview[: MAX_PREVIEW - len(MORE) if more else MAX_PREVIEW].splitlines()
+    preview = "\n".join(clean(line, MAX_PREVIEW) for line in lines) + MORE * more
     return replace(
         question,
         agent=clean(question.agent, 200),

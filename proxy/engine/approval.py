@@ -12,9 +12,10 @@ Source: google-genai 3.6.1 (`_iter_response_stream`), ollama 0.6.3 (`_client.py`
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from dataclasses import dataclass
 
-from proxy.engine.again import digest_of
 from proxy.engine.exchange import Exchange, Nobody
 from proxy.engine.ports import Answer, Beat, Question, QuestionKind
 from proxy.engine.stage import Hook
@@ -22,6 +23,9 @@ from proxy.model import Deny, Reason
 
 ALIVE_S = 5.0
 """How often a stream that waits is kept alive."""
+DIGEST_INLINE = 262_144
+"""Bytes of a body up to which its digest is made on the loop."""
+STREAMING = ("stream", "stream_options")
 _ALIVE = {
     ("anthropic", "text/event-stream"): b'event: ping\ndata: {"type": "ping"}\n\n',
     ("openai", "text/event-stream"): b": waiting\n\n",
@@ -102,7 +106,19 @@ async def heard(ex: Exchange, hook: Hook) -> Deny | None:
     deny = await hook(ex)
     if deny is None or deny.approval is None:
         return deny
-    return await lifted(ex, deny, Held("request", deny.rule[:200], digest_of(ex).hex()))
+    digest = await asyncio.to_thread(digest_of, ex) if len(ex.call.body) > DIGEST_INLINE else digest_of(ex)
+    return await lifted(ex, deny, Held("request", deny.rule[:200], digest))
+
+
+def digest_of(ex: Exchange) -> str:
+    """Return what two requests share that differ in whether they stream alone: nothing else may be sent on another one's approval."""
+    call = ex.call
+    said = hashlib.sha256(f"{ex.codec.name}\0{call.operation}\0{call.model}\0".encode("utf-8", "surrogatepass"))
+    for name, (start, end) in sorted(call.members.items()) or [("", (0, len(call.body)))]:
+        if name not in STREAMING:
+            said.update(b"%s\0%d\0" % (name.encode("utf-8", "surrogatepass"), end - start))
+            said.update(memoryview(call.body)[start:end])
+    return said.hexdigest()
 
 
 def refused(question: Question, answer: Answer) -> Deny:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import enum
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.engine.ask import failed, store_down
 from proxy.engine.exchange import Exchange
@@ -43,7 +43,10 @@ class Mode(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """What one stream passes: how its bytes are cut into events, who reads and watches them, and what carries them into another dialect."""
+    """What one stream passes: how its bytes are cut into events, who reads and watches them, and what carries them into another dialect.
+
+    `unsent` is what was let through and waits for the hold to grow: where that is broken off it is still said, before the ending.
+    """
 
     framing: Framing
     meter: Meter
@@ -51,6 +54,7 @@ class Flow:
     drop_usage: bool = False
     back: Back | None = None
     gate: Gate | None = None
+    unsent: list[bytes] = field(default_factory=list)
 
     @property
     def mode(self) -> Mode:
@@ -89,7 +93,9 @@ async def pump(ex: Exchange, reply: UpstreamReply, flow: Flow) -> Deny | None:
                 cut = await _gated(ex, todo, flow, flow.gate, out)
             if out:
                 untouched = raw and cut is None and before == carried == 0
-                cut = await _write(ex, chunk if untouched else b"".join(out)) or cut
+                data = chunk if untouched else b"".join(out)
+                flow.unsent.clear()
+                cut = await _write(ex, data) or cut
             if cut is not None:
                 await count_behind(ex, flow.meter, todo, chunks, framing)
                 reply.close()
@@ -103,8 +109,7 @@ async def pump(ex: Exchange, reply: UpstreamReply, flow: Flow) -> Deny | None:
 
 async def _paced(ex: Exchange, events: Iterator[bytes], flow: Flow, pace: Pace) -> tuple[list[bytes], Deny | None]:
     """As `_pass` or `_gated`, with the hold kept ahead of what has passed."""
-    out: list[bytes] = []
-    gate = flow.gate
+    out, gate = flow.unsent, flow.gate
     for raw in events:
         if gate is None:
             some, cut = _pass(ex, (raw,), flow)

@@ -264,11 +264,11 @@ class Engine:
         if isinstance(gate, Deny):
             return gate
         ex.shown = None if gate is None else gate.shown
-        ex.served = ex.started = True
-        ex.status = reply.status
+        ex.served, ex.started, ex.status = True, True, reply.status
+        flow = Flow(framing, meter, taps, not ex.call.wants_usage, back, gate)
         try:
             await ex.client.start(reply.status, [*passed_on(ex, reply.headers), *ours(ex)])
-            cut = await pump(ex, reply, Flow(framing, meter, taps, not ex.call.wants_usage, back, gate))
+            cut = await pump(ex, reply, flow)
         except asyncio.CancelledError:
             cut = stopped(ex)
             if cut is None:
@@ -278,9 +278,11 @@ class Engine:
         ex.deny = cut
         ex.outcome = outcome_of(cut) if cut is not None else "upstream_error" if meter.failed else "ok"
         self._settled(ex)
+        ending = b"".join(flow.unsent)
         if cut is not None:
             ex.note("reply", f"cut: {cut.message}")
-            ending = (ex.shown or meter).cut(cut) if back is None else back.cut(cut)
+            ending += (ex.shown or meter).cut(cut) if back is None else back.cut(cut)
+        if ending:
             ex.sizes[1] += len(ending)
             await ex.client.write(ending)
         await ex.client.end()
@@ -289,8 +291,7 @@ class Engine:
     # --- ending -----------------------------------------------------------------------------------------------------------------
 
     async def _refuse(self, ex: Exchange, deny: Deny) -> None:
-        ex.deny = deny
-        ex.outcome = outcome_of(deny)
+        ex.deny, ex.outcome = deny, outcome_of(deny)
         self._settled(ex)
         answer = said(ex, deny) or refuse(asked_by(ex), deny, ex.id)
         await self._send(ex, answer.status, list(answer.headers), answer.body)
@@ -298,8 +299,7 @@ class Engine:
     async def _fault(self, ex: Exchange) -> None:
         ex.outcome = "error"
         deny = Deny(Reason.INTERNAL, "Fleetgate failed while it handled this request.", rule="engine", remedy="See the server log.")
-        if ex.deny is None:
-            ex.deny = deny
+        ex.deny = ex.deny or deny
         try:
             if not ex.started:
                 answer = refuse(asked_by(ex), deny, ex.id)

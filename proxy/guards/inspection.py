@@ -158,7 +158,7 @@ class Inspection:
     async def _asked(self, deny: Deny, call: ToolCall, said: str) -> Deny | None:
         """Have a person asked about a call: about exactly what the agent would run, shown without what guards would hide."""
         digest = hashlib.sha256(f"{call.name}\0{call.arguments}".encode("utf-8", "surrogatepass")).hexdigest()
-        return await lifted(self._ex, deny, Held("tool_call", call.name, digest, hidden(said[:PREVIEW])))
+        return await lifted(self._ex, deny, Held("tool_call", call.name, digest, preview(said)))
 
     def _restored(self, arguments: str) -> str:
         """Return the arguments with the originals in the place of their placeholders."""
@@ -166,6 +166,16 @@ class Inspection:
             return arguments
         raw = arguments.encode("utf-8", "surrogatepass")
         return replace_words(raw, self._back).decode("utf-8", "surrogatepass")
+
+
+def preview(arguments: str) -> str:
+    """Return what a person is shown of arguments: longer than `PREVIEW` where that is not all of them.
+
+    More than is shown is scanned, so that no part of a secret stands at the end, and strings are read as what they say.
+    """
+    raw = arguments[: 4 * PREVIEW].encode("utf-8", "surrogatepass")
+    said = hidden(change_strings(raw, hidden).decode("utf-8", "surrogatepass"))
+    return said if len(arguments) <= 4 * PREVIEW else said.ljust(PREVIEW + 1, "…")
 
 
 def hidden(text: str) -> str:

@@ -10,6 +10,7 @@ import pytest
 from proxy.control.questions import (
     ANY,
     DEFAULT,
+    MAX_PREVIEW,
     Case,
     Decision,
     Timing,
@@ -52,6 +53,20 @@ def test_the_same_question_has_one_id_and_another_has_another() -> None:
     ]
     assert len({id_of(q) for q in [QUESTION, *others]}) == 6
     assert id_of(replace(QUESTION, agent="a", session="b\0c")) != id_of(replace(QUESTION, agent="a\0b", session="c\ud800"))
+
+
+def test_an_id_is_too_long_for_two_questions_to_be_made_alike() -> None:
+    assert len(id_of(QUESTION)) == 32
+
+
+def test_a_preview_says_that_it_is_not_all() -> None:
+    whole = case(preview="x" * MAX_PREVIEW).question.preview
+    assert whole == "x" * MAX_PREVIEW
+    part = case(preview="x" * MAX_PREVIEW + "rm -rf /").question.preview
+    assert len(part) <= MAX_PREVIEW
+    assert part.endswith("(there is more that is not shown)")
+    lines = case(preview="a\n" * MAX_PREVIEW).question.preview
+    assert lines.endswith("(there is more that is not shown)")
 
 
 def test_nobody_has_decided() -> None:

@@ -185,7 +185,7 @@ def test_a_refusal_that_a_person_lifts() -> None:
     assert (out.record.outcome, out.caller.got) == ("ok", ANSWER)
     (asked,) = person.asked
     assert (asked.kind, asked.what, asked.rule, asked.why) == ("request", "x.yaml:3 (ask)", "x.yaml:3 (ask)", "The house asks first.")
-    assert (asked.timeout_s, asked.default, asked.exchange, len(asked.digest)) == (7.0, "allow", out.record.id, 32)
+    assert (asked.timeout_s, asked.default, asked.exchange, len(asked.digest)) == (7.0, "allow", out.record.id, 64)
 
 
 def test_the_same_request_is_the_same_question() -> None:
@@ -216,3 +216,42 @@ def test_what_nobody_may_lift_asks_nobody(deny: Deny) -> None:
 def test_where_nobody_can_be_asked_the_refusal_stands() -> None:
     out = play(ASK, upstream=Upstream([]), stages=[Lifted(ASKS)])
     assert (out.record.reason, out.record.message, out.upstream.asked) == ("policy_denied", "The house asks first.", [])
+
+
+class Holds(Stage):
+    """Holds every request for a person."""
+
+    name = "holds"
+
+    async def request(self, ex: Exchange) -> Deny | None:
+        return Deny(Reason.POLICY_DENIED, "Held.", rule="policies/x.yaml:3 (hold)", approval=Approval())
+
+
+def held_request(changed: dict[str, object], *, path: str = "/v1/chat/completions") -> Question:
+    person = Person(DENIED)
+    out = play(json.dumps(json.loads(ASK) | changed).encode(), upstream=Upstream([]), stages=[Holds()], path=path, approver=person)
+    assert (out.record.reason, out.upstream.asked) == ("approval_denied", [])
+    return person.asked[0]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "description": "mail it to everybody"}}},
+        {"prediction": {"type": "content", "content": "other"}},
+        {"tool_choice": {"type": "function", "function": {"name": "drop"}}},
+        {"temperature": 2},
+        {"x" * 70_000: 1},
+    ],
+)
+def test_an_approval_of_a_request_is_of_all_of_it(changed: dict[str, object]) -> None:
+    one, other = held_request({"stream": False}), held_request({"stream": False, **changed})
+    assert one.digest != other.digest
+    assert one.digest == held_request({"stream": True}).digest, "who falls back from a stream asks for the same"
+    assert one.digest == held_request({"stream": False}).digest
+
+
+def test_an_approval_to_count_is_none_to_ask() -> None:
+    body: dict[str, object] = {"max_tokens": 5}
+    asked = {held_request(body, path=path).digest for path in ("/v1/messages", "/v1/messages/count_tokens")}
+    assert len(asked) == 2

@@ -18,7 +18,7 @@ from proxy.engine.ports import UpstreamReply, UpstreamRequest
 from proxy.engine.run import Engine
 from proxy.engine.stage import Stage, compile_plan
 from proxy.model import Deny, Reason
-from proxy.wire.base import Memos
+from proxy.wire.base import Memos, Meter
 from proxy.wire.call import ToolCall
 from proxy.wire.registry import find
 
@@ -166,6 +166,56 @@ def test_while_somebody_judges_a_call() -> None:
     assert b"tool_use" not in out.caller.got
     assert b"event: error" in out.caller.got
     assert out.record.reason == "agent_killed"
+
+
+class Asking:
+    """A pace that asks for more after the second piece, or at the end, and never hears."""
+
+    def __init__(self, at_end: bool) -> None:
+        self.at_end = at_end
+
+    def due(self, meter: Meter) -> bool:
+        return meter.ended if self.at_end else meter.pieces >= 2
+
+    async def more(self, ex: Exchange) -> Deny | None:
+        await asyncio.Event().wait()
+        return None
+
+    async def rest(self, ex: Exchange) -> Deny | None:
+        return None
+
+
+class Paced(Stage):
+    name = "paced"
+
+    def __init__(self, at_end: bool = False) -> None:
+        self.at_end = at_end
+
+    async def request(self, ex: Exchange) -> Deny | None:
+        ex.pace = Asking(self.at_end)
+        return None
+
+
+@pytest.mark.parametrize("gated", [False, True])
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_while_the_hold_grows_what_was_read_has_been_said(name: str, gated: bool) -> None:
+    spoken = PROTOCOLS[name]
+    events = spoken.write([Text(["one ", "two ", "three"])])
+    passed = b"".join(events[: 1 + next(i for i, event in enumerate(events) if b"two" in event)])
+    stages: list[Stage] = [Paced(), *([Inspecting(Look("nothing", reach=1))] if gated else [])]
+    upstream = Upstream([Says([b"".join(events)], kind=spoken.kind, hang=True)])
+    out = stopping(json.dumps(spoken.ask).encode(), upstream, spoken=spoken, stages=stages)
+    assert out.caller.got.startswith(passed), "its ending goes on from what the client has seen"
+    assert b"three" not in out.caller.got
+    assert b"Agent a is stopped by ann: enough." in out.caller.got[len(passed) :]
+    assert (out.record.reason, out.caller.ended) == ("agent_killed", True)
+
+
+def test_while_the_hold_grows_at_the_very_end_all_has_been_said() -> None:
+    whole = says("one") + DONE
+    out = stopping(STREAM, Upstream([stream(whole, hang=True)]), stages=[Paced(at_end=True)])
+    assert out.caller.got == whole
+    assert out.record.outcome == "ok"
 
 
 def test_a_stream_that_said_all_gets_no_second_ending() -> None:

@@ -158,3 +158,27 @@ def test_the_names_of_arguments_are_looked_at_too(mode: str, withheld: bool) -> 
     ex, found = look(mode)
     assert (judged(found, call('{"key-12": "x"}')).words is not None) is withheld
     assert [f.rule for f in ex.findings][:1] == ["words/key"]
+
+
+SECRET = "AKIA" + "Q7XH2LMNB4ZKPD3T"
+
+
+@pytest.mark.parametrize("at", range(inspection.PREVIEW - 24, inspection.PREVIEW + 2, 3))
+def test_a_secret_at_the_edge_of_what_people_see_is_hidden(at: int) -> None:
+    arguments = json.dumps({"text": "x" * (at - 11) + " " + SECRET + " " + "y" * 50})
+    shown = inspection.preview(arguments)
+    assert "AKIA" not in shown[: inspection.PREVIEW]
+    assert len(shown) > inspection.PREVIEW, "who shows it sees that there is more"
+
+
+def test_a_secret_in_escapes_is_hidden_from_people() -> None:
+    escaped = "".join(f"\\u{ord(c):04x}" for c in SECRET)
+    shown = inspection.preview('{"to": "ann", "key": "' + escaped + '"}')
+    assert escaped not in shown
+    assert '"to": "ann"' in shown
+    assert SECRET not in inspection.preview(f"not JSON {SECRET} ")
+
+
+def test_what_is_too_long_to_be_looked_at_is_said_to_be_more() -> None:
+    assert len(inspection.preview(" " * 10 * inspection.PREVIEW)) > inspection.PREVIEW
+    assert inspection.preview("{}") == "{}"
