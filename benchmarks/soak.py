@@ -33,6 +33,7 @@ from typing import Any
 import aiohttp
 
 from benchmarks.process import Process, free_port, start, wait_ready
+from proxy.budget.port import RECORD_S
 
 DRAIN_S = 20.0
 """The longest a call of this load may take: holds live a little longer (`limits.total_s` below and the margin of holds)."""
@@ -267,9 +268,10 @@ def main() -> int:
 
 
 def _audit(replica: Replica, options: argparse.Namespace) -> subprocess.CompletedProcess[str]:
-    """Wait until holds of killed replicas have expired and were swept, then audit."""
-    print(f"waiting up to {DRAIN_S + 150:.0f} s for holds of killed replicas to expire", file=sys.stderr)
-    deadline = time.time() + DRAIN_S + 150
+    """Wait until holds of killed replicas have expired and their lost records were made up for, then audit."""
+    longest = DRAIN_S + RECORD_S + 60
+    print(f"waiting up to {longest:.0f} s for the holds and the records of killed replicas", file=sys.stderr)
+    deadline = time.time() + longest
     found = replica.run("budgets", "--json")
     while time.time() < deadline and not options.no_faults:
         if all(float(row["held"]) == 0 for row in json.loads(found.stdout or "[]")):
@@ -277,7 +279,11 @@ def _audit(replica: Replica, options: argparse.Namespace) -> subprocess.Complete
         time.sleep(5)
         found = replica.run("budgets", "--json")
     print(replica.run("budgets", "--name", "fleet-hour").stdout)
-    return replica.run("budgets", "--audit")
+    audit = replica.run("budgets", "--audit")
+    while audit.returncode and time.time() < deadline and not options.no_faults:
+        time.sleep(5)
+        audit = replica.run("budgets", "--audit")
+    return audit
 
 
 if __name__ == "__main__":

@@ -62,6 +62,8 @@ async def cost(url: str, rules: RuleSet, pairs: int, at_once: int) -> tuple[floa
     async def worker() -> None:
         for i in numbers:
             await pair(store, *works[i])
+            if i % 100 == 99:  # as the ledger says it, without the records
+                await store.recorded([work[0] for work in works[max(0, i - 99 - at_once) : i + 1]])
             if i % 1000 == 999:
                 await store.sweep(works[i][2])
 

@@ -1,7 +1,8 @@
 """Whether the counters say what the records say, and the records of holds that nobody settled.
 
 Every record holds what its settle charged to each counter, so the ledger alone can recompute every counter. A hold that a sweep ended
-(its process died) has no exchange that could leave a record: it gets one here, with what the sweep charged.
+(its process died) has no exchange that could leave a record, nor has one whose process died between the settle and the record: they get
+one here, with what was charged. The store keeps that until a record is durable, and the sweep returns it again until then.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy.app.balances import AT_ONCE, Board
 from proxy.app.drift import Difference, Sums, differences, windows
 from proxy.budget.port import Balance, BudgetStore, Ended
 from proxy.engine.ports import StoreError
-from proxy.engine.record import Record
+from proxy.engine.record import EXPIRED, LOST, Record
 from proxy.money import NANOS
 from proxy.telemetry.charges import Charges
 from proxy.telemetry.query import Journal
@@ -31,43 +32,68 @@ EVERY_S = 60.0
 WAIT_S = 2.0
 """How long records and settles that are under way have to arrive."""
 PAUSE_S = 0.01
-EXPIRED = "expired"
-"""The outcome of a hold that a sweep ended."""
+MOST_SECONDS = 4
+"""Most records of one hold that are looked for."""
 _ABOUT = {"agent": "agent", "key": "key_id", "session": "session", "run": "run", "model": "model", "provider": "provider"}
 """What a hold says of itself, and the field of the record that it is."""
 
 
-def swept(ended: Sequence[Ended], journal: Journal, now: float) -> list[Record]:
-    """Return the records of holds that a sweep ended at `now`. Reads the ledger, so call it in a thread.
+class Swept(NamedTuple):
+    """What is to be recorded, and the holds whose charges the ledger tells already."""
 
-    Where the exchange lived and has its record (only its settle was lost), the new one holds what was charged beyond that.
+    records: list[Record]
+    known: list[str]
+
+
+def swept(ended: Sequence[Ended], journal: Journal, now: float) -> Swept:
+    """Return what a sweep at `now` leaves to do. Reads the ledger, so call it in a thread.
+
+    Where the exchange lived and has its record (its settle was lost, or came later), the new one holds what was charged beyond that. A
+    hold of which the ledger cannot tell is left out: the store returns it again.
     """
-    return [_expired(hold, _known(journal, hold.hold_id), now) for hold in ended]
+    found = Swept([], [])
+    for hold in ended:
+        try:
+            record = _record(hold, _known(journal, hold.hold_id), now)
+        except StoreError as e:
+            log.error("hold %s was charged, and the ledger cannot say whether it has a record: %s", hold.hold_id, e)
+            continue
+        if record is None:
+            found.known.append(hold.hold_id)
+        else:
+            found.records.append(record)
+    return found
 
 
-def _known(journal: Journal, hold_id: str) -> Record | None:
-    try:
-        return journal.one(hold_id)
-    except StoreError as e:
-        log.error("hold %s expired, and the ledger cannot say whether it has a record: %s", hold_id, e)
-        return None
+def _known(journal: Journal, hold_id: str) -> dict[str, Record | None]:
+    """Return the records of a hold, by each id that one may have. Raises StoreError."""
+    return {name: journal.one(name) for name in (hold_id + SECOND * n for n in range(MOST_SECONDS))}
 
 
-def _expired(hold: Ended, known: Record | None, now: float) -> Record:
-    said = () if known is None else known.charges
+def _record(hold: Ended, known: Mapping[str, Record | None], now: float) -> Record | None:
+    """Return the record that the ledger lacks, or None if it lacks nothing."""
     charges = dict[tuple[str, str], int]()
-    for counter, unit, amount in (*hold.charged, *((c, u, -a) for c, u, a in said)):
+    told = [part for record in known.values() if record is not None for part in record.charges]
+    for counter, unit, amount in (*hold.charged, *((c, u, -a) for c, u, a in told)):
         charges[counter, unit] = charges.get((counter, unit), 0) + amount
+    owed = tuple([(counter, unit, amount) for (counter, unit), amount in charges.items() if amount])
+    free = next((name for name, record in known.items() if record is None), "")
+    if not free or (not owed and free != hold.hold_id):
+        return None
     return Record(
-        id=hold.hold_id if known is None else hold.hold_id + SECOND,
+        id=free,
         time=now,
         **_facts(hold.about),
-        outcome=EXPIRED,
-        message="The process that held this died, or could not settle it: all that was held is charged.",
+        outcome=LOST if hold.settled else EXPIRED,
+        message=(
+            "The process that served this died, or could not write, before its record was kept: this is what it was charged."
+            if hold.settled
+            else "The process that held this died, or could not settle it: all that was held is charged."
+        ),
         remedy="See the server's log of that time.",
         usage_exact=False,
-        cost=max([amount for (_, unit), amount in charges.items() if unit == "usd"], default=0),
-        charges=tuple([(counter, unit, amount) for (counter, unit), amount in charges.items() if amount]),
+        cost=max([0, *(amount for _, unit, amount in owed if unit == "usd")]),
+        charges=owed,
     )
 
 

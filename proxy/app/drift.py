@@ -18,6 +18,7 @@ from proxy.budget.forecast import length_of
 from proxy.budget.port import Balance
 from proxy.budget.rules import GRACE_S, SESSION_S
 from proxy.budget.windows import CALENDAR, calendar
+from proxy.engine.record import SWEPT
 from proxy.telemetry.charges import STEP, Charges, Part
 
 SURE_S = SESSION_S - 4 * 3600
@@ -134,15 +135,15 @@ def parting(difference: Difference, parts: Iterable[Part]) -> Parting:
     """Return what is the first that is odd among the records that charged a counter."""
     likely: Parting | None = None
     for part in parts:
-        if part.unit == "usd" and part.amount != part.cost and part.outcome != "expired":
+        if part.unit == "usd" and part.amount != part.cost and part.outcome not in SWEPT:
             return Parting(part.id, f"this record charges it {part.amount} and cost {part.cost} (nano-dollars)")
-        if part.id.endswith("+"):
+        if part.id.endswith("+") and part.outcome not in SWEPT:
             return Parting(part.id, "there are two records of this hold")
         if likely is None and part.amount == abs(difference.over):
             why = (
                 "the store has not what this record charged: its settle was lost"
                 if difference.over < 0
-                else "as if this were charged twice"
+                else "this is just as much as this record charged: a record of the same amount was lost, or this one was charged twice"
             )
             likely = Parting(part.id, why)
     if likely is not None:

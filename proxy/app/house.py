@@ -226,10 +226,13 @@ class House:
         return {} if self._transport is None else self._transport.circuits()
 
     async def keep(self, ended: Sequence[Ended]) -> None:
-        """Leave a record of each hold that a sweep ended."""
-        for record in await asyncio.to_thread(swept, ended, self.journal, self.clock.now()):
+        """Leave a record of each hold that a sweep found without one. Raises StoreError; what is not done then comes again."""
+        found = await asyncio.to_thread(swept, ended, self.journal, self.clock.now())
+        for record in found.records:
             for sink in self.sinks:
                 sink.record(record)
+        if found.known:
+            await self.stores.budget.recorded(found.known)
 
     def drain(self) -> None:
         """Prepare to stop: not ready any more, and nothing is sent to a provider again."""

@@ -164,17 +164,25 @@ async def _control(house: House) -> None:
         await house.refresh_control()
 
 
+async def sweep(house: House) -> None:
+    """End what expired and leave the records that are missing. Raises StoreError."""
+    found = await house.stores.budget.sweep(house.clock.now())
+    lost = sum(hold.settled for hold in found)
+    if len(found) > lost:
+        log.warning("%d holds expired and were charged in full", len(found) - lost)
+    if lost:
+        log.warning("%d holds were settled and are without a record; those that the ledger lacks are recorded now", lost)
+    if found:
+        await house.keep(found)
+
+
 async def _sweep(house: House) -> None:
     while True:
         await asyncio.sleep(SWEEP_S)
         try:
-            expired = await house.stores.budget.sweep(house.clock.now())
+            await sweep(house)
         except StoreError as e:
             log.error("expired holds cannot be swept: %s", e)
-        else:
-            if expired:
-                log.warning("%d holds expired and were charged in full", len(expired))
-                await house.keep(expired)
 
 
 async def _simulate(stack: AsyncExitStack) -> str:

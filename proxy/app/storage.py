@@ -17,6 +17,7 @@ from proxy.stores.outage import Outage
 from proxy.stores.redis_control import RedisControl
 from proxy.stores.redis_keys import RedisKeys
 from proxy.stores.redis_link import RedisLink
+from proxy.stores.schema import RECORDED
 from proxy.telemetry import charges, query
 from proxy.telemetry.charges import Recent
 from proxy.telemetry.ledger import Ledger, MemoryLedger
@@ -42,7 +43,7 @@ def open_ledger(store: Store, stores: Stores) -> AnyLedger:
     """Return where records go; raises StoreError when they cannot."""
     if stores.blocking is not None:
         return RedisLedger(stores.blocking, store.records)
-    return MemoryLedger() if store.path is None else Ledger(store.path)
+    return MemoryLedger() if store.path is None else Ledger(store.path, first=RECORDED)
 
 
 @contextmanager

@@ -42,11 +42,24 @@ class Book:
     """Counters by key, holds by id, and until when each settled hold is remembered, in the order in which they were settled.
 
     Args:
-        watched: keep what changed in the dirty sets, and no order of what expires: whoever saves it sweeps.
+        watched: keep what changed in the dirty sets and what settles charged in `charged`, as (about, [counter, unit, amount]), and no
+            order of what expires: whoever saves it sweeps.
         most: see the module; for a book that is not watched.
     """
 
-    __slots__ = ("_due", "_most", "_over", "_sessions", "_watched", "counters", "dirty_counters", "dirty_holds", "holds", "settled")
+    __slots__ = (
+        "_due",
+        "_most",
+        "_over",
+        "_sessions",
+        "_watched",
+        "charged",
+        "counters",
+        "dirty_counters",
+        "dirty_holds",
+        "holds",
+        "settled",
+    )
 
     def __init__(self, *, watched: bool = True, most: int = MOST_COUNTERS) -> None:
         self._watched, self._most = watched, most
@@ -55,6 +68,7 @@ class Book:
         self.counters: dict[str, Counter] = {}
         self.holds: dict[str, Hold] = {}
         self.settled: dict[str, float] = {}
+        self.charged: dict[str, tuple[str, list[tuple[str, str, int]]]] = {}
         self.dirty_counters: set[str] = set()
         self.dirty_holds: set[str] = set()
 
@@ -200,6 +214,9 @@ class Book:
                 _settle_rolling(counter, part, charged, (hold.begun, now))
         if self._watched:
             self.dirty_counters.update([part[0] for part in hold.parts if part[0] not in same])
+            bill = _bill(hold, amounts, refund)
+            if bill or amounts is None:
+                self.charged[hold_id] = hold.about, bill
         return True
 
     def _missing(self, part: Claim) -> Counter:
@@ -257,6 +274,14 @@ def _settle_rolling(counter: Rolling, part: Claim, charged: int, times: tuple[fl
     counter.held -= part.amount
     counter.roll(now)
     counter.spend(now, charged)
+
+
+def _bill(hold: Hold, amounts: Mapping[str, int] | None, refund: Collection[str]) -> list[tuple[str, str, int]]:
+    """Return what a settle of `hold` charges, by counter and unit."""
+    if amounts is None:
+        return [(part[0], part[1], part[3]) for part in hold.parts if part[1] != "concurrency"]
+    charged = [(part[0], part[1], amounts.get(part[1], 0)) for part in hold.parts if part[1] != "concurrency" and part[0] not in refund]
+    return [part for part in charged if part[2]]
 
 
 def ended(hold_id: str, hold: Hold) -> Ended:

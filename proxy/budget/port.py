@@ -17,6 +17,14 @@ Unit = Literal["usd", "tokens", "input_tokens", "output_tokens", "requests", "co
 
 TOMBSTONE_S = 120.0
 """How long a settled hold is remembered, so that a doubled reserve cannot stand up again. Later settles find nothing to change."""
+RECORD_S = TOMBSTONE_S
+"""How long the record of a settled hold may take to become durable; after that a sweep takes it for lost and returns the hold, and
+again as long after, since who was told may have died too. The hold is remembered as settled as long.
+"""
+OWED = ("unrecorded", "charged")
+"""The keys of a Redis store where what settled holds were charged waits for their records; the ledger's script removes it from both."""
+MOST_LATE = 1000
+"""Most settled holds without a record that one sweep returns."""
 
 
 class Claim(NamedTuple):
@@ -97,11 +105,15 @@ class Exceeded:
 
 @dataclass(slots=True)
 class Ended:
-    """A hold that a sweep settled in full: what it charged, as (counter, unit, amount), and what the reserve said that it was about."""
+    """A hold whose record is missing: what it was charged, as (counter, unit, amount), and what the reserve said that it was about.
+
+    `settled` if its process settled it, and its record has not come since; else the sweep settled it in full.
+    """
 
     hold_id: str
     charged: tuple[tuple[str, Unit, int], ...]
     about: str = ""
+    settled: bool = False
 
 
 class BudgetStore(Protocol):
@@ -112,6 +124,10 @@ class BudgetStore(Protocol):
 
     In a rolling window, what a settle charges is spent at the settle's `now`: it was held until then. Clocks of replicas may differ, and
     may step back: what was spent is forgotten early, or late, by that difference at most.
+
+    What a hold was charged is kept, in the same atomic step, until its record is durable, so that no death of a process can lose one
+    without the other: `sweep` returns those whose record has not come. The ledger that shares the store's file or server clears it together
+    with what it writes; who finds that there is nothing to write says `recorded`. A store that dies with its process keeps nothing.
 
     A verb that raises, or is cancelled, was done in full or not at all; the same verb again finds out.
     """
@@ -152,10 +168,15 @@ class BudgetStore(Protocol):
         ...
 
     async def sweep(self, now: float) -> list[Ended]:
-        """Settle in full every hold whose time is over (its process died), forget what expired, return the holds that it ended.
+        """Settle in full every hold whose time is over (its process died), forget what expired, and return those holds and the settled
+        ones that are without a record after `RECORD_S` (`MOST_LATE` at most).
 
-        Of several that sweep at once, one alone returns a hold.
+        Of several that sweep at once, one alone returns a hold, and none again within `RECORD_S`, nor once its record is durable.
         """
+        ...
+
+    async def recorded(self, hold_ids: Sequence[str]) -> None:
+        """Forget what these holds were charged: the ledger has it. What is unknown, or still stands, stays as it is."""
         ...
 
     async def close(self) -> None:

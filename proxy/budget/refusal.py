@@ -12,7 +12,8 @@ from proxy.money import dollars
 
 _UNKNOWN = BudgetRule("budget", (), "usd", 0, "total", Source("", 0))
 KEY_LIMIT = "key:limit"
-"""The budget that a key brings with it; with the colon no file can have another of this name."""
+SESSION_LIMIT = "header:x-fleetgate-limit-usd"
+"""The budgets that a key brings with it, and that a header asks for; with the colon no file can have another of this name."""
 RUNNING_RETRY_S = 5.0
 """When to come back if running calls hold what this one needs: most of it is freed when they end."""
 MAX_RETRY_S = 30.0

@@ -22,7 +22,7 @@ from proxy.budget.hold import Hold, about
 from proxy.budget.learned import Ratios
 from proxy.budget.need import MOST_OUTPUT, Bounds, Need, need_of, useful
 from proxy.budget.port import Balance, BudgetStore, Claim, Held
-from proxy.budget.refusal import KEY_LIMIT, bad_limit, dearer, exceeded, short, too_much_input, unpriced
+from proxy.budget.refusal import KEY_LIMIT, SESSION_LIMIT, bad_limit, dearer, exceeded, short, too_much_input, unpriced
 from proxy.budget.rules import Facts, Plan, RuleSet, held_by, talks
 from proxy.budget.settle import DEFAULT_MAX_OUTPUT, paid
 from proxy.budget.watch import Watch
@@ -258,7 +258,7 @@ def header_rule(value: str) -> BudgetRule | None:
         limit = nanos(value)
     except ValueError:
         return None
-    return BudgetRule(LIMIT_HEADER, (("agent", "*"), ("session", "*")), "usd", limit, "session", Source("", 0))
+    return BudgetRule(SESSION_LIMIT, (("agent", "*"), ("session", "*")), "usd", limit, "session", Source("", 0))
 
 
 def key_rules(principal: Principal) -> tuple[BudgetRule, ...]:

@@ -10,6 +10,10 @@ from proxy.model import Usage
 if TYPE_CHECKING:
     from proxy.engine.exchange import Exchange
 
+EXPIRED, LOST = "expired", "lost"
+"""The outcomes of records that a sweep leaves behind; see `Record.outcome`."""
+SWEPT = frozenset((EXPIRED, LOST))
+
 
 @dataclass(slots=True)
 class Record:
@@ -25,7 +29,8 @@ class Record:
         route, route_why, difficulty: where it went and why.
         status: the HTTP status that the client got (0: it was gone before any).
         upstream_status: the provider's, 0 when none came.
-        outcome: `ok`, `denied`, `upstream_error`, `client_gone`, `error`, or `expired`: its process died, and its hold was charged in full.
+        outcome: `ok`, `denied`, `upstream_error`, `client_gone`, `error`, or of a process that died: `expired` when its hold was charged in
+            full, `lost` when it was settled and its record never came.
         reason, rule, message, remedy: of the refusal or the cut, else empty.
         input_tokens .. reasoning_tokens: as in `model.Usage`; usage_exact false when they are a bound.
         media: (kind, tokens) pairs, as in `model.Usage`.

@@ -41,5 +41,8 @@ class MemoryBudget:
         """See `BudgetStore.sweep`."""
         return self._book.sweep(now)
 
+    async def recorded(self, hold_ids: Sequence[str]) -> None:
+        """See `BudgetStore.recorded`: the ledger dies with this store, so neither can lack what the other has."""
+
     async def close(self) -> None:
         """Nothing to let go of."""

@@ -155,6 +155,10 @@ class Outage:
             self._holds.pop(hold.hold_id, None)
         return ended
 
+    async def recorded(self, hold_ids: Sequence[str]) -> None:
+        """See `BudgetStore.recorded`."""
+        await self._store.recorded(hold_ids)
+
     async def close(self) -> None:
         """See `BudgetStore.close`. What is kept is tried a last time."""
         try:

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from proxy.budget.port import Balance, Claim, Ended, Exceeded, Held
+from proxy.budget.port import OWED, Balance, Claim, Ended, Exceeded, Held
 from proxy.engine.ports import StoreError
 from proxy.stores.redis_link import RedisLink, Script
 
@@ -34,7 +34,7 @@ class RedisBudget:
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
-        self._keys = [link.key("holds"), link.key("settled"), link.key("counters")]
+        self._keys = [link.key(name) for name in ("holds", "settled", "counters", *OWED)]
         self._prefix = link.key("")
 
     async def reserve(self, hold_id: str, claims: Sequence[Claim], now: float, hold_expires: float, about: str = "") -> Held | Exceeded:
@@ -76,11 +76,17 @@ class RedisBudget:
     async def sweep(self, now: float) -> list[Ended]:
         """See `BudgetStore.sweep`."""
         ended: list[Ended] = []
-        more = 1
+        more, first = 1, 1
         while more:
-            more, *found = await self._run("sweep", now, AT_ONCE)
+            more, *found = await self._run("sweep", now, AT_ONCE, first)
+            first = 0
             ended += [_ended(found[i], found[i + 1]) for i in range(0, len(found), 2)]
         return ended
+
+    async def recorded(self, hold_ids: Sequence[str]) -> None:
+        """See `BudgetStore.recorded`."""
+        for start in range(0, len(hold_ids), AT_ONCE):
+            await self._run("recorded", 0.0, *hold_ids[start : start + AT_ONCE])
 
     async def close(self) -> None:
         """See `BudgetStore.close`."""
@@ -118,7 +124,7 @@ def _answer(found: Sequence[Any]) -> Held | Exceeded:
     return Exceeded(found[0] - 1, balances, float(found[1]) if found[1] else None)
 
 
-def _ended(hold_id: bytes, hold: bytes) -> Ended:
-    about, parts, _ = msgspec.json.decode(hold)
-    charged = tuple([(part[0], part[1], int(part[3])) for part in parts if part[1] != "concurrency"])
-    return Ended(hold_id.decode(), charged, about)
+def _ended(hold_id: bytes, text: bytes) -> Ended:
+    about, parts = msgspec.json.decode(text[1:])
+    charged = tuple([(counter, unit, int(amount)) for counter, unit, amount in parts])
+    return Ended(hold_id.decode(), charged, about, settled=not text.startswith(b"u"))

@@ -20,7 +20,7 @@ import msgspec
 
 from proxy.budget.book import Book, Hold, ended
 from proxy.budget.counter import Counter, Rolling
-from proxy.budget.port import Claim, Ended, Exceeded, Unit
+from proxy.budget.port import MOST_LATE, RECORD_S, Claim, Ended, Exceeded, Unit
 from proxy.engine.ports import StoreError
 
 MOST_COUNTERS = 20_000
@@ -37,11 +37,11 @@ CREATE TEMP TRIGGER budget_write INSTEAD OF INSERT ON budget_batch BEGIN
     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each(NEW.counters) WHERE true
     ON CONFLICT(counter) DO UPDATE
     SET spent = excluded.spent, held = excluded.held, expires = excluded.expires, span = excluded.span, slices = excluded.slices;
-  INSERT INTO budget_holds(id, parts, expires, about, begun)
-    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(NEW.made);
-  INSERT INTO budget_holds(id, parts, expires, about, begun)
-    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each(NEW.changed) WHERE true
-    ON CONFLICT(id) DO UPDATE SET parts = excluded.parts, expires = excluded.expires;
+  INSERT INTO budget_holds(id, parts, expires, about, begun, charged)
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, 's' || (value ->> 5) FROM json_each(NEW.made);
+  INSERT INTO budget_holds(id, parts, expires, about, begun, charged)
+    SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, 's' || (value ->> 5) FROM json_each(NEW.changed) WHERE true
+    ON CONFLICT(id) DO UPDATE SET parts = excluded.parts, expires = excluded.expires, charged = excluded.charged;
 END
 """
 _WRITE = "INSERT INTO budget_batch(version, begun, counters, made, changed) VALUES (?, ?, ?, ?, ?)"
@@ -53,6 +53,13 @@ SELECT json_array((SELECT value FROM counters WHERE name = 'budget'),
   (SELECT json_group_array(json_array(id, parts, expires, about, begun)) FROM budget_holds WHERE id IN (SELECT value FROM json_each(?2))))
 """
 _OVER = "SELECT json_group_array(id) FROM budget_holds WHERE expires <= ? AND parts IS NOT NULL"
+_LATE = "SELECT id, charged, about FROM budget_holds WHERE expires <= ? AND parts IS NULL AND charged IS NOT NULL LIMIT ?"
+_TAKE = """
+UPDATE budget_holds SET charged = max(substr(charged, 1, 1), ?) || substr(charged, 2), expires = ?
+WHERE id IN (SELECT value FROM json_each(?))
+"""
+_TAKEN, _SWEPT = "t", "u"
+"""See `schema.RECORDED`."""
 
 Run = Callable[[Book], Any]
 T = TypeVar("T")
@@ -128,18 +135,30 @@ class Rows:
             self.forget()
             over = msgspec.json.decode(self._db.execute(_OVER, (now,)).fetchone()[0])
             self._load((), over)
-            found = [ended(hold_id, self.book.holds[hold_id]) for hold_id in over]
+            found = self._late(now) + [ended(hold_id, self.book.holds[hold_id]) for hold_id in over]
             for hold_id in over:
                 self.book.settle(hold_id, None, now)
             if over:
                 self._write()
-            self._db.execute("DELETE FROM budget_holds WHERE expires <= ? AND parts IS NULL", (now,))
+                self._db.execute(_TAKE, (_SWEPT, now + RECORD_S, _json(over)))
+            self._db.execute("DELETE FROM budget_holds WHERE expires <= ? AND parts IS NULL AND charged IS NULL", (now,))
             self._db.execute("DELETE FROM budget_counters WHERE expires <= ? AND held = 0", (now,))
             self._db.execute("UPDATE counters SET value = value + 1 WHERE name = 'budget'")
             self.forget()
             return found
 
         return self._locked(work)
+
+    def _late(self, now: float) -> list[Ended]:
+        """Return the settled holds that are without a record for too long, not to be found again soon."""
+        late = self._db.execute(_LATE, (now, MOST_LATE)).fetchall()
+        if late:
+            self._db.execute(_TAKE, (_TAKEN, now + RECORD_S, _json([row[0] for row in late])))
+        return [_owed(*row) for row in late]
+
+    def recorded(self, hold_ids: Sequence[str]) -> None:
+        """Forget what these were charged."""
+        self._db.execute("UPDATE budget_holds SET charged = NULL WHERE id IN (SELECT value FROM json_each(?))", (_json(hold_ids),))
 
     def _locked(self, work: Callable[[], T]) -> T:
         """Run `work` in a transaction that no other process can come between."""
@@ -248,21 +267,27 @@ class Rows:
         for key in self._guessed:
             book.counters.pop(key, None)
         self._stored.difference_update(book.settled)
-        for clear in (self._guessed, book.dirty_counters, book.dirty_holds, book.settled):
+        for clear in (self._guessed, book.dirty_counters, book.dirty_holds, book.settled, book.charged):
             clear.clear()
 
-    def _row(self, hold_id: str) -> tuple[str, list[Any] | None, float, str, float]:
+    def _row(self, hold_id: str) -> tuple[Any, ...]:
         settled = self.book.settled.get(hold_id)
         if settled is not None:
-            return hold_id, None, settled, "", 0.0
+            about, charged = self.book.charged.get(hold_id, ("", None))
+            return hold_id, None, settled, about, 0.0, charged
         hold = self.book.holds[hold_id]
         parts = [(key, unit, amount, limit, span) for key, unit, limit, amount, _, _, _, _, span in hold.parts]
-        return hold_id, parts, hold.expires, hold.about, hold.begun
+        return hold_id, parts, hold.expires, hold.about, hold.begun, None
 
 
 def _claim(counter: str, unit: Unit, amount: int, limit: int | None, span: float = 0.0) -> Claim:
     """Return what is known of a claim that was written; the oldest files have no span."""
     return Claim(counter, unit, limit, amount, 0.0, span=span)
+
+
+def _owed(hold_id: str, charged: str, about: str) -> Ended:
+    parts: list[tuple[str, Unit, int]] = msgspec.json.decode(charged[1:], type=list[tuple[str, Unit, int]])
+    return Ended(hold_id, tuple(parts), about, settled=not charged.startswith(_SWEPT))
 
 
 def _counter(spent: int, held: int, expires: float, span: float, slices: str | None) -> Counter:

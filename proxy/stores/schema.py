@@ -28,9 +28,29 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE budget_holds ADD COLUMN about TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE budget_holds ADD COLUMN begun REAL NOT NULL DEFAULT 0",
     ),
+    ("ALTER TABLE budget_holds ADD COLUMN charged TEXT",),
 )
 """What brings a file from version n to n + 1. Never change a step that was released; add one."""
 
+
+RECORDED = (
+    """CREATE TEMP TRIGGER IF NOT EXISTS budget_swept BEFORE INSERT ON records WHEN NEW.outcome IN ('expired', 'lost') BEGIN
+  SELECT RAISE(IGNORE) WHERE NOT EXISTS (SELECT 1 FROM budget_holds WHERE id = rtrim(NEW.id, '+') AND charged IS NOT NULL);
+END""",
+    """CREATE TEMP TRIGGER IF NOT EXISTS budget_late BEFORE INSERT ON records WHEN NEW.outcome NOT IN ('expired', 'lost') BEGIN
+  SELECT RAISE(ABORT, 'a sweep has taken this for lost') FROM budget_holds WHERE id = NEW.id AND charged >= 't';
+END""",
+    """CREATE TEMP TRIGGER IF NOT EXISTS budget_recorded AFTER INSERT ON records BEGIN
+  UPDATE budget_holds SET charged = NULL
+    WHERE id = rtrim(NEW.id, '+') AND charged IS NOT NULL AND (charged < 't' OR NEW.outcome IN ('expired', 'lost'));
+END""",
+)
+"""What a connection that writes records into this file says first: a record and what its hold was charged change places in one step.
+
+`budget_holds.charged` is `s` (settled), `t` (settled, and taken for lost by a sweep) or `u` (settled by a sweep), then counter, unit and
+amount of each charge as JSON; empty once there is a record. What a sweep found is recorded while it is owed, so once. A record that comes
+after a sweep took it for lost is refused here; whoever writes it sets it aside without charges, because the sweep's record has them.
+"""
 
 OLDEST = (3, 38, 0)
 """The first SQLite whose JSON operators our statements may use."""

@@ -32,8 +32,8 @@ LAZY_S = 0.01
 """How long a settle waits at most for a verb that somebody waits for."""
 
 Future = asyncio.Future[Any]
-Waiting = tuple[Verb | float, Future]
-"""A verb, or the time of a sweep, and who waits for its result."""
+Waiting = tuple[Verb | float | Sequence[str], Future]
+"""A verb, or the time of a sweep, or the holds that have a record, and who waits for the result."""
 
 
 class SqliteBudget:
@@ -93,6 +93,10 @@ class SqliteBudget:
         ended: list[Ended] = await self._submit(now)
         return ended
 
+    async def recorded(self, hold_ids: Sequence[str]) -> None:
+        """See `BudgetStore.recorded`."""
+        await self._submit(list(hold_ids))
+
     async def close(self) -> None:
         """See `BudgetStore.close`."""
         if not self._closed:
@@ -105,7 +109,7 @@ class SqliteBudget:
 
     # --- on the loop ------------------------------------------------------------------------------------------------------------
 
-    def _submit(self, verb: Verb | float, *, urgent: bool = True) -> Future:
+    def _submit(self, verb: Verb | float | Sequence[str], *, urgent: bool = True) -> Future:
         """Queue `verb` in its place and return its result to come; a verb that somebody waits for goes to the writer soon."""
         if self._closed:
             raise StoreError("the budget store is closed")
@@ -186,6 +190,9 @@ class SqliteBudget:
             first = part[0][0]
             if isinstance(first, float | int):
                 return [self._rows.sweep(first)]
+            if not isinstance(first, Verb):
+                self._rows.recorded(first)
+                return [None]
             return self._rows.commit([verb for verb, _ in part if isinstance(verb, Verb)])
         except StoreError as e:
             fault = e
@@ -198,7 +205,7 @@ class SqliteBudget:
 
 
 def _parts(batch: Sequence[Waiting]) -> list[Sequence[Waiting]]:
-    """Return `batch` in pieces of one transaction each: a sweep by itself, other verbs up to `BATCH` together."""
+    """Return `batch` in pieces of one transaction each: what is no verb by itself, verbs up to `BATCH` together."""
     parts: list[list[Waiting]] = []
     alone = True
     for item in batch:

@@ -25,8 +25,9 @@ _OUTCOME = {
     "client_gone": "the client went away",
     "error": "Fleetgate failed",
     "expired": "left behind by a process that died",
+    "lost": "charged, by a process that died before it kept the record",
 }
-_COLOUR = {"ok": "32", "denied": "31", "upstream_error": "33", "client_gone": "33", "error": "31", "expired": "31"}
+_COLOUR = {"ok": "32", "denied": "31", "upstream_error": "33", "client_gone": "33", "error": "31", "expired": "31", "lost": "31"}
 
 
 _PLACE = {"routing": "route"}

@@ -7,7 +7,8 @@ on the file nor the interpreter is held while the other is waited for.
 How it fails: a file that cannot be opened, or was written by a newer release, stops the start (`StoreError`). A write that fails is
 tried again until it works; meanwhile the queue grows to its bound, and from there on new records are lost, loudly: a log line a minute
 and the metric `fleetgate_ledger_lost_total`. A record that SQLite refuses for what is in it is lost alone. `close` writes what is queued.
-A process that is killed loses what was queued, at most the last twentieth of a second while writes work; a machine that loses power may
+A process that is killed loses what was queued, at most the last twentieth of a second while writes work; of those that cost something
+the store still knows what (`first`, see `proxy.stores.schema.RECORDED`), so that a sweep makes up for them. A machine that loses power may
 lose the last transactions too (`synchronous=NORMAL`). What was written before stays whole in both cases.
 """
 
@@ -20,6 +21,7 @@ import sqlite3
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,15 +52,15 @@ class Ledger(charges.ChargesFile):
 
     name = "ledger"
 
-    def __init__(self, path: str | Path, max_queue: int = 20_000, close_timeout_s: float = 10.0) -> None:
-        """Open or create the ledger at `path` and start its writer.
+    def __init__(self, path: str | Path, max_queue: int = 20_000, close_timeout_s: float = 10.0, *, first: Sequence[str] = ()) -> None:
+        """Open or create the ledger at `path` and start its writer. `first` is what each connection that writes says first.
 
         Raises:
             StoreError: the file cannot be opened, or its ledger is newer than this release.
         """
         super().__init__(path)
         self.path = Path(path)
-        self._max, self._close_timeout_s = max_queue, close_timeout_s
+        self._max, self._close_timeout_s, self._first = max_queue, close_timeout_s, tuple(first)
         self._queue: deque[Record] = deque()
         self._wake, self._closing, self._idle = threading.Event(), threading.Event(), False
         self._dropped = self._refused = self._told = 0
@@ -136,6 +138,16 @@ class Ledger(charges.ChargesFile):
         connection.execute("PRAGMA synchronous=NORMAL")
         return connection
 
+    def _writing(self) -> sqlite3.Connection:
+        connection = self._connect()
+        try:
+            for statement in self._first:
+                connection.execute(statement)
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return connection
+
     def _run(self) -> None:
         connection: sqlite3.Connection | None = None
         give_up = 0.0
@@ -146,7 +158,7 @@ class Ledger(charges.ChargesFile):
                 if not self._queue or time.monotonic() > give_up:
                     break
             try:
-                connection = connection or self._connect()
+                connection = connection or self._writing()
                 self._drain(connection)
                 self._problem = ""
             except sqlite3.Error as e:
@@ -203,7 +215,7 @@ class Ledger(charges.ChargesFile):
 
 
 def _insert(connection: sqlite3.Connection, row: list[Any]) -> None:
-    """Append one row. Of two with one id (a hold that a sweep ended while its exchange still ran) the later one stays apart."""
+    """Append one row. Of two with one id (a sweep ended the hold, or took it for lost, while its exchange lived) one stays apart."""
     try:
         connection.execute(_SQL[1], row)
     except sqlite3.IntegrityError:

@@ -27,8 +27,9 @@ from typing import Any, Protocol
 
 import msgspec
 
+from proxy.budget.port import OWED
 from proxy.engine.ports import StoreError
-from proxy.engine.record import Record
+from proxy.engine.record import SWEPT, Record
 from proxy.telemetry import charges, query, schema
 from proxy.telemetry.charges import Recent
 from proxy.telemetry.query import ALL, By, Filter, Group
@@ -42,8 +43,8 @@ _GATHER_S, _RETRY_S = 0.05, 0.5
 _COLUMNS = {name: i for i, name in enumerate(schema.COLUMNS)}
 _INSERT = f"{schema.insert_sql(1).replace(' VALUES ', ' SELECT ').replace('(?', '?').removesuffix(')')} WHERE NOT EXISTS (SELECT 1 FROM records WHERE id = ?)"  # noqa: E501, S608
 
-Entry = tuple[bytes, bytes]
-"""One entry of the stream: its id, and the record."""
+Entry = tuple[bytes, bytes, bool]
+"""One entry of the stream: its id, the record, and whether it is set aside."""
 
 
 class Link(Protocol):
@@ -58,9 +59,25 @@ class Link(Protocol):
         ...
 
 
-# Adds records, then cuts the stream to its bound. Returns how many that dropped which no shipment had taken.
+# Adds records and removes what the store keeps of their holds until then, then cuts the stream to its bound. Returns how many that dropped
+# which no shipment had taken. KEYS: the stream, and where the store keeps that (see `stores/lua/budget.lua`). ARGV: the bound, then of each
+# record its hold, whether a sweep made it, and the record. What a sweep found is recorded while it is owed, so once; a record that comes
+# after a sweep took it for lost is set aside ('l'), because the sweep's record has its charges.
 _ADD = """
-for i = 2, #ARGV do redis.call('XADD', KEYS[1], '*', 'r', ARGV[i]) end
+for i = 2, #ARGV, 3 do
+  local id, swept = ARGV[i], ARGV[i + 1] == '1'
+  local owed = redis.call('HGET', KEYS[3], id)
+  local late = owed and not swept and string.sub(owed, 1, 1) ~= 's'
+  if late then
+    redis.call('XADD', KEYS[1], '*', 'r', ARGV[i + 2], 'l', '1')
+  elseif owed or not swept then
+    redis.call('XADD', KEYS[1], '*', 'r', ARGV[i + 2])
+  end
+  if owed and not late then
+    redis.call('HDEL', KEYS[3], id)
+    redis.call('ZREM', KEYS[2], id)
+  end
+end
 local over = redis.call('XLEN', KEYS[1]) - tonumber(ARGV[1])
 if over <= 0 then return 0 end
 local shipped = false
@@ -91,6 +108,7 @@ class RedisLedger:
 
     def __init__(self, link: Link, records: int, max_queue: int = 20_000, close_timeout_s: float = 10.0) -> None:
         self._link, self._records = link, records
+        self._keys = [link.key(name) for name in ("ledger", *OWED)]
         self._max, self._close_timeout_s = max_queue, close_timeout_s
         self._queue: deque[Record] = deque()
         self._wake, self._closing = threading.Event(), threading.Event()
@@ -180,8 +198,9 @@ class RedisLedger:
                 return
 
     def _send(self) -> None:
-        batch = [packed(self._queue[i]) for i in range(min(BATCH, len(self._queue)))]
-        dropped = self._link.call("EVAL", _ADD, 1, self._link.key("ledger"), self._records, *batch)
+        batch = [self._queue[i] for i in range(min(BATCH, len(self._queue)))]
+        words = [word for r in batch for word in (schema.clean([r.id.rstrip(schema.SECOND)])[0], int(r.outcome in SWEPT), packed(r))]
+        dropped = self._link.call("EVAL", _ADD, 3, *self._keys, self._records, *words)
         for _ in batch:
             self._queue.popleft()
         if dropped:
@@ -257,7 +276,12 @@ class Index:
 
     def _next(self) -> list[Entry]:
         found = self._link.call("XRANGE", self._link.key("ledger"), self._last, "+", "COUNT", _READ, again=True)
-        return [(entry[0], entry[1][1]) for entry in found]
+        return entries_of(found)
+
+
+def entries_of(found: Any) -> list[Entry]:
+    """Return the entries of the stream in an answer, without those that are gone."""
+    return [(entry[0], entry[1][1], len(entry[1]) > 2) for entry in found or () if entry and entry[1]]
 
 
 def packed(record: Record) -> bytes:
@@ -274,11 +298,12 @@ def insert(db: sqlite3.Connection, entries: Sequence[Entry]) -> int:
     before = db.total_changes
     db.execute("BEGIN IMMEDIATE")
     try:
-        for _, text in entries:
+        for _, text, aside in entries:
             row = list(empty)
             for name, value in msgspec.json.decode(text).items():
                 if name in _COLUMNS:
                     row[_COLUMNS[name]] = value
+            row = schema.second(row) if aside else row
             db.execute(_INSERT, (*row, row[0]))
     except BaseException:
         db.execute("ROLLBACK")

@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from proxy.engine.ports import StoreError
-from proxy.engine.record import Record
+from proxy.engine.record import SWEPT, Record
 
 VERSION = 2
 CHARGES_VERSION = 2
@@ -129,7 +129,7 @@ def second(row: list[Any]) -> list[Any]:
     """
     changed = list(row)
     changed[COLUMNS.index("id")] += SECOND
-    if row[COLUMNS.index("outcome")] != "expired":
+    if row[COLUMNS.index("outcome")] not in SWEPT:
         changed[COLUMNS.index("charges")] = "[]"
     return changed
 

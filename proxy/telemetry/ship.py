@@ -11,11 +11,10 @@ import os
 import socket
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 from proxy.engine.ports import StoreError
 from proxy.telemetry import schema
-from proxy.telemetry.ledger_redis import Entry, Link, insert
+from proxy.telemetry.ledger_redis import Entry, Link, entries_of, insert
 
 GROUP = "ship"
 IDLE_MS = 60_000
@@ -91,12 +90,8 @@ class Shipment:
 
     def _taken_over(self) -> list[Entry]:
         answer = self._link.call("XAUTOCLAIM", self._stream, GROUP, self._consumer, IDLE_MS, "0", "COUNT", _COUNT)
-        return _entries(answer[1])
+        return entries_of(answer[1])
 
     def _fresh(self) -> list[Entry]:
         answer = self._link.call("XREADGROUP", "GROUP", GROUP, self._consumer, "COUNT", _COUNT, "STREAMS", self._stream, ">")
-        return _entries(answer[0][1]) if answer else []
-
-
-def _entries(found: Any) -> list[Entry]:
-    return [(entry[0], entry[1][1]) for entry in found or () if entry and entry[1]]
+        return entries_of(answer[0][1]) if answer else []

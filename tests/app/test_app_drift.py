@@ -161,8 +161,14 @@ GOOD = Part("r1", NOW, "ok", "usd", 5, 5)
     ("over", "parts", "found"),
     [
         (3, [GOOD, Part("r2", NOW, "ok", "usd", 5, 2), Part("r3", NOW, "ok", "usd", 3, 3)], Parting("r2", "this record charges it 5")),
-        (3, [GOOD, Part("r2+", NOW, "expired", "usd", 1, 1)], Parting("r2+", "two records of this hold")),
-        (3, [GOOD, Part("r2", NOW, "ok", "usd", 3, 3)], Parting("r2", "charged twice")),
+        (3, [GOOD, Part("r2+", NOW, "ok", "usd", 1, 1)], Parting("r2+", "two records of this hold")),
+        (3, [GOOD, Part("r2+", NOW, "expired", "usd", 1, 1)], Parting("", "left no record")),
+        (3, [GOOD, Part("r2", NOW, "lost", "usd", 9, 4)], Parting("", "left no record")),
+        (
+            3,
+            [GOOD, Part("r2", NOW, "ok", "usd", 3, 3)],
+            Parting("r2", "was lost, or this one was charged twice"),
+        ),
         (-3, [GOOD, Part("r2", NOW, "ok", "usd", 3, 3)], Parting("r2", "its settle was lost")),
         (3, [GOOD, Part("r2", NOW, "expired", "usd", 9, 4)], Parting("", "left no record")),
         (-4, [GOOD], Parting("", "the store has lost")),

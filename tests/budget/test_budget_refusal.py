@@ -205,7 +205,7 @@ def test_a_header_tightens_the_session_and_never_widens() -> None:
         bench = Bench(rule(limit=0.02))
         ex = exchange(headers={"x-fleetgate-limit-usd": "0.01"})
         await bench.stage.request(ex)
-        assert await bench.balance("x-fleetgate-limit-usd|usd|agent=triage,session=s1|session") == await bench.balance(CAP)
+        assert await bench.balance("header:x-fleetgate-limit-usd|usd|agent=triage,session=s1|session") == await bench.balance(CAP)
         assert (await bench.balance(CAP))[1] <= 10_000_000
         await bench.close(ex, Usage(), 0, sent=False)
         await bench.stage.request(exchange(headers={"x-fleetgate-limit-usd": "50"}))

@@ -175,6 +175,9 @@ class Watched:
     async def sweep(self, now: float) -> list[Ended]:
         return await self.inner.sweep(now)
 
+    async def recorded(self, hold_ids: Sequence[str]) -> None:
+        await self.inner.recorded(hold_ids)
+
     async def close(self) -> None:
         await self.inner.close()
 

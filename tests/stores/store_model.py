@@ -35,8 +35,11 @@ def counted(claim: Claim) -> bool:
 
 
 class Model:
-    def __init__(self, kinds: Mapping[str, Claim]) -> None:
-        self.kinds = kinds
+    """`lasting`: what settles charged is kept until it is recorded."""
+
+    def __init__(self, kinds: Mapping[str, Claim], *, lasting: bool = False) -> None:
+        self.kinds, self.lasting = kinds, lasting
+        self.owed: dict[str, Ended] = {}
         self.spent: dict[str, list[Spent]] = {key: [] for key in kinds}
         self.expires = dict.fromkeys(kinds, 0.0)
         self.holds: dict[str, Standing] = {}
@@ -108,6 +111,11 @@ class Model:
             return False
         self.settled[hold_id] = now + TOMBSTONE_S
         hold = self.holds.pop(hold_id, None)
+        if hold is not None and self.lasting:
+            bill = [(c.counter, c.unit, c.amount if amounts is None else amounts.get(c.unit, 0)) for c in hold.claims]
+            kept = [b for b in bill if b[1] != "concurrency" and (amounts is None or (b[2] and b[0] not in refund))]
+            if kept or amounts is None:
+                self.owed[hold_id] = Ended(hold_id, tuple(kept), hold.about, settled=amounts is not None)
         for claim in hold.claims if hold else ():
             free = claim.unit == "concurrency" or claim.counter in refund
             charged = 0 if free else claim.amount if amounts is None else amounts.get(claim.unit, 0)
@@ -118,6 +126,8 @@ class Model:
         return hold is not None
 
     def sweep(self, now: float) -> list[Ended]:
+        late = [ended for hold_id, ended in self.owed.items() if self.settled[hold_id] <= now]
+        self.settled |= {ended.hold_id: now + TOMBSTONE_S for ended in late}
         over = [(hold_id, hold) for hold_id, hold in self.holds.items() if hold.expires <= now]
         for hold_id, _ in over:
             self.settle(hold_id, None, now)
@@ -125,7 +135,11 @@ class Model:
         for key, expires in self.expires.items():
             if expires <= now and not self.held(key) and not self.kinds[key].span:
                 self.spent[key], self.expires[key] = [], 0.0
-        return sorted([ended(hold_id, hold) for hold_id, hold in over], key=lambda e: e.hold_id)
+        return sorted([*late, *(ended(hold_id, hold) for hold_id, hold in over)], key=lambda e: e.hold_id)
+
+    def recorded(self, hold_ids: Sequence[str]) -> None:
+        for hold_id in hold_ids:
+            self.owed.pop(hold_id, None)
 
 
 def ended(hold_id: str, hold: Standing) -> Ended:

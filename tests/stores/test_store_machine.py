@@ -103,7 +103,7 @@ class Machine(RuleBasedStateMachine):
         self.place = Place(self.url)
         self.stores = self.loop.run_until_complete(self._open())
         self.skews = (0.0, skew / 4)
-        self.model = Model(KINDS)
+        self.model = Model(KINDS, lasting=self.url != "memory:")
         self.now, self.turn = start + 100.0, 0
 
     async def _open(self) -> list[BudgetStore]:
@@ -232,6 +232,12 @@ class Machine(RuleBasedStateMachine):
             assert all(ended in expected for ended in found)
         else:
             assert found == expected, "each once"
+
+    @rule(hold_ids=st.sets(HOLDS, min_size=1), mode=MODES)
+    def recorded(self, hold_ids: set[str], mode: str) -> None:
+        """The ledger has them."""
+        self.play(mode, lambda store, now: store.recorded(sorted(hold_ids)))
+        self.model.recorded(sorted(hold_ids))
 
     @rule(seconds=st.sampled_from([0.25, 1, 7, 30, 61, 130, 3700]))
     def wait(self, seconds: float) -> None:

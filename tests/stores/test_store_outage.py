@@ -57,6 +57,9 @@ class Flaky:
         found: list[Ended] = await self._do(self.store.sweep(now))
         return found
 
+    async def recorded(self, hold_ids: Sequence[str]) -> None:
+        await self._do(self.store.recorded(hold_ids))
+
     async def close(self) -> None:
         await self.store.close()
 

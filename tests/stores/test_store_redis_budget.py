@@ -328,6 +328,7 @@ def test_a_sweep_of_many_is_done_in_parts() -> None:
         assert {e.charged[0][2] for e in ended} == {2}
         found = await store.balances([f"c{i}" for i in range(450)], 60)
         assert set(found.values()) == {(2, 0)}
+        await store.recorded([e.hold_id for e in ended])
         assert await store.sweep(2 * LATE) == []
         assert await store.balances(["all"], 60) == {"all": (0, 0)}
         assert isinstance(store, RedisBudget)

@@ -97,7 +97,7 @@ def test_requests_count_from_when_they_were_made(url: str) -> None:
         assert await store.reserve("d", [one(), usd("a", 5, 6)], 168, 5000) == Exceeded(1, ((0, 0), (0, 0)))
         assert await store.balances(["r"], 168) == {"r": (0, 0)}, "all or none"
         assert await store.reserve("late", [one()], 170, 180) == Held(((1, 0),))
-        assert await store.sweep(300) == [Ended("late", (("r", "requests", 1),))]
+        assert [e for e in await store.sweep(300) if not e.settled] == [Ended("late", (("r", "requests", 1),))]
         assert await store.balances(["r"], 300) == {"r": (0, 0)}
 
     run(url, body)

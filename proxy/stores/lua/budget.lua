@@ -2,15 +2,18 @@
 -- key of the wrong type found) before the first write, and that first write is one that a server without memory refuses, except where
 -- money comes back.
 --
--- KEYS: holds, settled, counters (sorted sets: hold ids by expiry, settled ids by when they are forgotten, counters by expiry).
+-- KEYS: holds, settled, counters, unrecorded (sorted sets: hold ids by expiry, settled ids by when they are forgotten, counters by expiry,
+-- settled ids by when a sweep takes their record for lost), charged (a hash: what each of the last is owed a record of).
 -- ARGV: verb, prefix of keys, now (UTC seconds), then what the verb says. Keys made from the prefix are in the same hash slot.
 --
 -- PREFIX h:ID is a hold: JSON [about, [[counter, unit, limit or "", amount, span], ...], when it was reserved].
+-- A field of charged: s (settled), t (settled, and taken for lost by a sweep) or u (settled by a sweep), then JSON [about, [[counter, unit,
+-- amount], ...]]. The script that writes records removes it together with what it writes.
 -- PREFIX c:KEY is a counter: a hash of s (spent), h (held), e (expires); with a rolling window also w (its span), o (its oldest slice) and
 -- r (slices "number:amount", in order, joined by spaces). Amounts are decimal strings: Lua's numbers are exact up to 2^53 only.
 
 local verb, prefix, now = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local SLICES, TOMBSTONE = 60, 120
+local SLICES, TOMBSTONE, MOST_LATE = 60, 120, 1000
 
 local function add(a, b)
   if #a < 16 and #b < 16 then return string.format('%.0f', a + b) end
@@ -219,6 +222,15 @@ local function extend()
   return answer(0, hold[2])
 end
 
+-- keep what a hold was charged until there is a record of it
+local function owe(id, about, bill, swept)
+  if #bill == 0 and not swept then return nil end
+  local text = (swept and 'u' or 's') .. '[' .. cjson.encode(about) .. ',' .. (#bill == 0 and '[]' or cjson.encode(bill)) .. ']'
+  redis.call('HSET', KEYS[5], id, text)
+  redis.call('ZADD', KEYS[4], now + TOMBSTONE, id)
+  return text
+end
+
 -- amounts nil: all that is held
 local function settle(id, amounts, refund)
   if redis.call('ZSCORE', KEYS[2], id) then return false end
@@ -233,11 +245,13 @@ local function settle(id, amounts, refund)
   redis.call('DEL', prefix .. 'h:' .. id)  -- allowed without memory, and what follows it then is too
   redis.call('ZREM', KEYS[1], id)
   redis.call('ZADD', KEYS[2], now + TOMBSTONE, id)
+  local bill = {}
   for _, part in ipairs(parts) do
     local c = counter(part[1], part[5])
     local charged = '0'
     if part[2] ~= 'concurrency' and not refund[part[1]] then
       charged = amounts == nil and part[4] or amounts and amounts[part[2]] or '0'
+      if amounts == nil or charged ~= '0' then bill[#bill + 1] = {part[1], part[2], charged} end
     end
     if not taken_at_once(part) then
       c.h = sub(c.h, part[4])
@@ -255,19 +269,40 @@ local function settle(id, amounts, refund)
       c.changed, c.new, c.later = nil, nil, nil
     end
   end)
-  return standing
+  return true, owe(id, hold[1], bill, amounts == nil)
 end
 
--- the most to do at once
+-- put those whose record is late last in the row, and what they are charged into found
+local function late(found)
+  local over = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', ARGV[3], 'LIMIT', 0, MOST_LATE)
+  for _, id in ipairs(over) do
+    local text = redis.call('HGET', KEYS[5], id)
+    if text then
+      if string.sub(text, 1, 1) == 's' then
+        text = 't' .. string.sub(text, 2)
+        redis.call('HSET', KEYS[5], id, text)
+      end
+      redis.call('ZADD', KEYS[4], now + TOMBSTONE, id)
+      redis.call('ZADD', KEYS[2], now + TOMBSTONE, id)
+      found[#found + 1] = id
+      found[#found + 1] = text
+    else
+      redis.call('ZREM', KEYS[4], id)
+    end
+  end
+end
+
+-- the most to do at once, and whether to look for those whose record is late too
 local function sweep()
   local most = tonumber(ARGV[4])
   local over = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[3], 'LIMIT', 0, most)
   local ended = {0}
+  if ARGV[5] == '1' then late(ended) end
   for _, id in ipairs(over) do
-    local hold = settle(id, nil, {})
-    if hold then
+    local done, text = settle(id, nil, {})
+    if done then
       ended[#ended + 1] = id
-      ended[#ended + 1] = hold
+      ended[#ended + 1] = text
     else
       redis.call('ZREM', KEYS[1], id)
     end
@@ -289,6 +324,13 @@ if verb == 'settle' then  -- hold id, amounts by unit as JSON, refunded counters
   return settle(ARGV[4], cjson.decode(ARGV[5]), cjson.decode(ARGV[6])) and 1 or 0
 end
 if verb == 'sweep' then return sweep() end
+if verb == 'recorded' then  -- hold ids
+  for i = 4, #ARGV do
+    redis.call('HDEL', KEYS[5], ARGV[i])
+    redis.call('ZREM', KEYS[4], ARGV[i])
+  end
+  return 0
+end
 if verb == 'balances' then  -- counters as JSON
   local parts = {}
   for i, key in ipairs(cjson.decode(ARGV[4])) do parts[i] = {key} end
