@@ -2,9 +2,13 @@
 # The whole test suite with branch coverage, child processes included. Arguments go to pytest. The exit code is pytest's, or else
 # that of the coverage report (which fails below the bound set in pyproject.toml). Clients that no Python package brings are installed
 # first; where that fails their tests are skipped.
+#
+# Without arguments, and with two processors, the suite runs in two halves side by side: what starts servers and clients, which mostly
+# waits, and the rest. The first half's output comes when it has ended.
 set -eu
 cd "$(dirname "$0")/.."
 bin=${VENV:-.venv}/bin
+outside="tests/admin tests/app tests/charts tests/cli tests/clients tests/docs tests/e2e tests/ops tests/sdk tests/sim"
 
 "$bin/python" scripts/tools.py
 
@@ -12,7 +16,26 @@ COVERAGE_FILE=$PWD/.coverage
 export COVERAGE_FILE
 "$bin/coverage" erase
 code=0
-"$bin/coverage" run -m pytest "$@" || code=$?
+if [ "$#" -gt 0 ] || [ "$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)" -lt 2 ]; then
+    "$bin/coverage" run -m pytest "$@" || code=$?
+else
+    first="" rest=""
+    for path in tests/*; do
+        case "$path" in *.py | */__pycache__) case "$path" in tests/test_*) rest="$rest $path" ;; esac ;; *)
+            case " $outside " in *" $path "*) first="$first $path" ;; *) rest="$rest $path" ;; esac ;;
+        esac
+    done
+    log=$(mktemp)
+    # shellcheck disable=SC2086  # lists of paths
+    "$bin/coverage" run -m pytest $first >"$log" 2>&1 &
+    other=$!
+    trap 'kill "$other" 2>/dev/null || true; rm -f "$log"' EXIT INT TERM
+    # shellcheck disable=SC2086
+    "$bin/coverage" run -m pytest $rest || code=$?
+    wait "$other" || code=$?
+    echo "--- the other half:$first"
+    cat "$log"
+fi
 "$bin/coverage" combine --quiet || true
 report=0
 "$bin/coverage" report --skip-covered || report=$?
