@@ -23,6 +23,9 @@ REACH = 4
 """How far back a step may have been done before, in periods: `max_period` times this."""
 LONGEST, NEARLY = 64, 24
 """Steps of a run that are looked at, and how far also those that are done only nearly again, which costs more."""
+LISTS = 4
+"""Steps that are only nearly the same are refused at this many times as many as equal ones: so may a list be gone through in which
+nothing is found."""
 POLLS = 20
 """The same call this many times as often as `identical.warn`, with new answers, is worth a word."""
 STANDARD = LoopLimits()
@@ -98,7 +101,7 @@ def _scored(run: Sequence[Again], limits: LoopLimits, weights: Weights) -> Level
     score = total(run, weights)
     lenient, patient = limits.warn / STANDARD.warn, limits.block / STANDARD.block
     exact = sum([one.how is EXACT for one in run])
-    if score >= weights.block * patient and (exact + 1 >= limits.block or len(run) >= 2 * limits.block):
+    if score >= weights.block * patient and (exact + 1 >= limits.block or len(run) >= min(LISTS * limits.block, NEARLY)):
         return "block"
     if score >= weights.nudge * patient and len(run) > 2:
         return "nudge"

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
-from proxy.loops.facts import ANSWER, DONE, ERROR, KINDS, Text, alike
+from proxy.loops.facts import ANSWER, DONE, EMPTY, ERROR, KINDS, Text, alike
 from proxy.loops.steps import Step
 
 EXACT, SHAPE, NEAR = "exact", "shape", "near"
@@ -125,7 +125,16 @@ def alike_texts(a: Text, b: Text) -> bool:
 
 def total(run: Sequence[Again], weights: Weights = WEIGHTS) -> float:
     """Return how much a run of steps counts together."""
-    weak = sum([one.weight for one in run if one.how is not EXACT and one.kind != ERROR])
     retry = len(run) == 1 and run[0].how is EXACT and run[0].kind == ERROR and run[0].weight < weights.warn
-    strong = sum([one.weight for one in run if one.how is EXACT or one.kind == ERROR])
+    weak = strong = 0.0
+    for n, one in enumerate(run):
+        if one.kind != ERROR and (one.how is not EXACT or any(map(_moved, run[n + 1 : n + one.lag]))):
+            weak += one.weight
+        else:
+            strong += one.weight
     return min(weak, weights.weak) + (0.0 if retry else strong)
+
+
+def _moved(one: Again) -> bool:
+    """Return whether a step may have changed something, so that to do again what was done before it (run the tests) is no repeat."""
+    return one.how is not EXACT and one.kind in (EMPTY, DONE)

@@ -52,6 +52,28 @@ def test_equal_steps_in_a_row_are_counted_against_the_limits(count: int, limits:
     )
 
 
+@pytest.mark.parametrize("item", ['{{"file": {}}}', '{{"command": "grep -rn name{}x src/"}}'])
+def test_a_list_in_which_nothing_is_found_may_be_gone_through_for_long(item: str) -> None:
+    levels = [found(steps(*[(item.format(i), "No matches found") for i in range(count)]))[0] for count in range(1, 23)]
+    assert levels.index("nudge") == 5
+    assert levels.index("block") == 20
+    patient = LoopLimits(warn=3, block=9)
+    assert found(steps(*[(item.format(i), "No matches found") for i in range(30)]), patient)[0] == "block"
+
+
+@pytest.mark.parametrize("answer", ["ok", ""])
+def test_to_check_after_each_of_many_edits_is_work(answer: str) -> None:
+    pairs = []
+    for i in range(12):
+        pairs += [
+            (f'{{"file": "mod{i}.py", "old": "some code {i} here", "new": "other code {i}"}}', answer),
+            ("make check", "all checks passed"),
+        ]
+        assert found(steps(*pairs))[0] in ("none", "warn")
+    failing = [one for pair in pairs[::2] for one in (pair, ("make check", "error: the build failed"))]
+    assert found(steps(*failing))[0] in ("nudge", "block"), "the same error after each edit is a loop"
+
+
 @pytest.mark.parametrize("blank", ["", " \n\t", "\u200b\u2060", "\u00a0\ufeff", "\x00\x1b"])
 def test_a_turn_that_says_nothing_is_no_turn_of_the_human(blank: str) -> None:
     messages = steps(*[("ls", "a b c")] * 5)
