@@ -26,6 +26,8 @@ IN_FLIGHT_TOKENS = 64
 """Added to what was seen of a stream that broke off: what the provider had made and we had not read."""
 PER_CALL, _PER_RESULT = 10, 6
 """Tokens around a tool call and a tool result, measured upper bounds."""
+_RUN = 4
+"""Characters of text per token at most, in a vocabulary that is not the one we count with."""
 _PER_EXTRA = 400
 """Hundredths of a token around a text that stands beside the messages."""
 
@@ -136,7 +138,8 @@ def _bound(call: Call, family: Family, weight: int | None) -> int:
     if call.system:
         weight += sum([_weight(message, family) for message in call.system])
     if call.extra:
-        weight += sum([tokens(text, family.vocabulary) * family.hundredths + _PER_EXTRA for text in call.extra])
+        counted = [(tokens(text, family.vocabulary) * family.hundredths, _stretched((text,), family)) for text in call.extra]
+        weight += sum(map(max, counted)) + _PER_EXTRA * len(counted)
     weight += call.tokens_given * family.hundredths + _tools_weight(call.tools, family)
     return -(-weight // 100) + family.per_request + call.overhead
 
@@ -260,11 +263,21 @@ def _weight(message: Message, family: Family) -> int:
     """Return what `message` is at most for `family`, in hundredths of a token: so a conversation is one sum of known numbers."""
     weight = message.counts.get(family.key)
     if weight is None:
-        weight = _message(message, family.vocabulary) * family.hundredths + 100 * family.per_message
+        counted = _message(message, family.vocabulary) * family.hundredths
+        weight = max(counted, _stretched(message.texts, family)) + 100 * family.per_message
         if message.media:
             weight += 100 * sum([_media(part, family) for part in message.media])
         message.counts[family.key] = weight
     return weight
+
+
+def _stretched(texts: Iterable[str], family: Family) -> int:
+    """Return what `texts` are at most however long the tokens of our vocabulary are, in hundredths of a token.
+
+    A hundred spaces, or equals signs, are one token of ours and many of a vocabulary that knows no such runs: no ratio bounds that.
+    Source: llama.cpp, commit f9d42c5 (Gemma counts runs of spaces by 16); tokens of words are shorter than `_RUN` characters on average.
+    """
+    return 0 if family.ratio == 1.0 else sum(map(len, texts)) * 100 // _RUN
 
 
 def _tools(tools: Tools, name: str) -> int:
@@ -280,7 +293,8 @@ def _tools_weight(tools: Tools, family: Family) -> int:
     weight = tools.counts.get(family.key)
     if weight is None:
         each = sum([_TOOL if spec.kind in OWN else _provider_tool(spec.kind) for spec in tools.specs])
-        weight = tools.counts[family.key] = _tools(tools, family.vocabulary) * family.hundredths + 100 * (family.tools + each)
+        most = max(_tools(tools, family.vocabulary) * family.hundredths, _stretched((tools.text,), family))
+        weight = tools.counts[family.key] = most + 100 * (family.tools + each)
     return weight
 
 

@@ -25,6 +25,9 @@ STALL_S = 0.25
 BEHIND_S = 0.005
 """How long what stands behind a cut is read: what came is there at once, and what still comes would be billed too."""
 
+GONE_S = 0.25
+"""How long, at most, a reply is read whose client is gone, while more of it is there at once."""
+
 
 class Pace(Protocol):
     """Keeps the hold of one stream ahead of what has passed."""
@@ -84,3 +87,28 @@ async def count_behind(ex: Exchange, meter: Meter, events: Iterable[bytes], chun
         pass
     meter.pieces += behind.pieces
     meter.texts += behind.texts
+
+
+async def read_out(ex: Exchange, meter: Meter, events: Iterable[bytes], chunks: AsyncIterator[bytes], framing: Framing) -> None:
+    """Have `meter` read `events` and what else of a reply has arrived whose client is gone: it was made, so it is charged.
+
+    A client that takes nothing leaves as much lying here as the buffers on the way hold, and the provider goes on for as long. The wait
+    is `BEHIND_S` over all, so a provider that still makes its reply is stopped at once. A stop by people is a cut like any other.
+    """
+    if ex.stopped is not None:
+        await count_behind(ex, meter, events, chunks, framing)
+        return
+    loop = asyncio.get_running_loop()
+    ends, waits = loop.time() + GONE_S, BEHIND_S
+    for raw in events:
+        meter.event(raw)
+    try:
+        while waits > 0 and not meter.ended:
+            began = loop.time()
+            async with asyncio.timeout_at(min(began + waits, ends)):
+                chunk = await anext(chunks)
+            waits -= loop.time() - began
+            for raw in framing.feed(chunk):
+                meter.event(raw)
+    except (StopAsyncIteration, TimeoutError, UpstreamError, WireError):
+        pass

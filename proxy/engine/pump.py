@@ -13,6 +13,7 @@ so, when the model says more than the hold covers, or when the upstream breaks o
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from proxy.engine.ask import failed, store_down
 from proxy.engine.exchange import Exchange
 from proxy.engine.gate import Gate
-from proxy.engine.pace import Pace, count_behind, judge_paced, write_paced
+from proxy.engine.pace import Pace, count_behind, judge_paced, read_out, write_paced
 from proxy.engine.ports import ClientGone, StoreError, UpstreamError, UpstreamReply
 from proxy.engine.stage import Tap
 from proxy.model import Deny, Reason
@@ -74,6 +75,7 @@ async def pump(ex: Exchange, reply: UpstreamReply, flow: Flow) -> Deny | None:
     """
     framing, raw = flow.framing, flow.mode is Mode.RAW
     first, carried, chunks = True, 0, reply.chunks()
+    todo: Iterator[bytes] = iter(())
     try:
         async for chunk in chunks:
             if first:
@@ -101,6 +103,9 @@ async def pump(ex: Exchange, reply: UpstreamReply, flow: Flow) -> Deny | None:
                 reply.close()
                 return cut
         return await _tail(ex, flow)
+    except (ClientGone, asyncio.CancelledError):
+        await read_out(ex, flow.meter, todo, chunks, framing)
+        raise
     except UpstreamError as e:
         return _broken(e.kind == "timeout", str(e))
     except WireError as e:

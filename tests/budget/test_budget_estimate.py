@@ -296,3 +296,10 @@ def test_text_beyond_the_ceiling_is_not_counted(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(vocabulary._loaded, "o200k_base", Watching())
     assert count_output(Seen(1, "word " * 1_000_000), "gpt-4o", 1000) == 1000
     assert counted <= PIECE
+
+
+@pytest.mark.parametrize("text", [" " * 40_000, "=" * 40_000, "a" * 40_000, "\n" * 40_000])
+def test_runs_that_are_long_tokens_of_ours_are_bounded_in_other_vocabularies(text: str) -> None:
+    call = call_of(text, tools=text, extra=(text,))
+    assert min(bound(call, name) for name in ("claude", "gemini", "other")) >= 3 * len(text) // 4
+    assert bound(call, "gpt-4o") < 3 * len(text) // 7, "where the vocabulary is the provider's own nothing is added"

@@ -346,3 +346,31 @@ def test_a_client_that_leaves_is_charged_for_what_passed() -> None:
     out = ask(pay, stream(*chunks(400), STOP + DONE), caller=Caller(STREAM, leaves_after=20))
     assert out.record.outcome == "client_gone"
     assert 200 + 64 <= pay.balance()[0] <= 210 + 64
+
+
+class Stuck(Caller):
+    """Takes nothing from its third piece on."""
+
+    async def write(self, data: bytes) -> None:
+        await super().write(data)
+        if self.writes == 3:
+            await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+def test_a_client_that_leaves_is_charged_for_what_lay_unread_too(stuck: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "BEHIND_S", 5.0)
+    pay, body = Pay(1_000_000), STREAM[:-1] + b',"max_tokens":200}'
+    caller, cancel_after = (Stuck(body), 300) if stuck else (Caller(body, leaves_after=3), None)
+    out = ask(pay, stream(*chunks(150), hang=True), body=body, caller=caller, cancel_after=cancel_after)
+    assert (pay.paced, out.record.outcome) == (False, "client_gone")
+    assert out.caller.got.count(b'" word"') == 30
+    assert pay.balance() == (200, 0), "150 and what may have been in flight, but no more than was held"
+
+
+def test_a_client_that_leaves_pays_what_the_provider_says_where_all_of_it_lay_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "BEHIND_S", 5.0)
+    pay = Pay(1_000_000)
+    usage = chunk(choices=[], usage={"prompt_tokens": 4, "completion_tokens": 400, "total_tokens": 404})
+    out = ask(pay, stream(*chunks(400), STOP, usage + DONE), caller=Caller(STREAM, leaves_after=3))
+    assert (out.record.outcome, out.record.usage_exact, pay.balance()) == ("client_gone", True, (400, 0))
