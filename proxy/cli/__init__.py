@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from proxy import __version__
-from proxy.cli import agents, approvals, budgets, control, keys, ledger, policy, running
+from proxy.cli import agents, approvals, budgets, control, keys, ledger, policy, routing, running
 from proxy.config import ConfigError, ConfigErrors
 from proxy.engine.ports import StoreError
 
@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     default = os.environ.get("FLEETGATE_CONFIG", "fleetgate.yaml")
     common.add_argument("--config", type=Path, default=Path(default), metavar="FILE", help="the configuration (default: %(default)s)")
-    for module in (running, keys, agents, policy, budgets, control, approvals, ledger):
+    for module in (running, keys, agents, policy, budgets, control, approvals, routing, ledger):
         module.add(commands, common)
     return top
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from proxy.model import Usage
+from proxy.money import cost
 
 if TYPE_CHECKING:
     from proxy.engine.exchange import Exchange
@@ -36,6 +37,8 @@ class Record:
         media: (kind, tokens) pairs, as in `model.Usage`.
         cost: nano-dollars charged. price: where the price came from. price_digest: 8 hex digits of its rates.
         repriced: what `ledger --reprice --apply` found that it would cost at later prices; None where nobody asked.
+        saved: nano-dollars less than the same tokens cost at the model that was asked for, of a call that the simple model served.
+        would_save: the same of a call that would have gone there, had scores done more than report.
         charges: what each counter was charged, as (counter, unit, amount); the sum over all records is what the counter has spent.
         loop: level, rule, count and action of the loop signal. wasted: nano-dollars since the loop began; wasted_new: what of them no
             earlier record told.
@@ -95,12 +98,15 @@ class Record:
     media: tuple[tuple[str, int], ...] = ()
     charges: tuple[tuple[str, str, int], ...] = ()
     repriced: int | None = None
+    saved: int = 0
+    would_save: int = 0
 
 
 def record_of(ex: Exchange) -> Record:
     """Return the record of a closed exchange. Fields that no stage gave stay empty."""
     grant, call, route = getattr(ex, "grant", None), getattr(ex, "call", None), getattr(ex, "route", None)
     principal, deny, usage = getattr(ex, "principal", None), ex.deny, ex.usage or Usage()
+    saved, would_save = _saved(ex)
     target = ex.target if ex.target is not None else (route.targets[0] if route and route.targets else None)
     return Record(
         id=ex.id,
@@ -152,7 +158,20 @@ def record_of(ex: Exchange) -> Record:
         media=usage.media,
         price_digest=target.price.digest if target and target.price else "",
         charges=() if ex.bill is None else ex.bill(ex),
+        saved=saved,
+        would_save=would_save,
     )
+
+
+def _saved(ex: Exchange) -> tuple[int, int]:
+    """Return what the simple model saved against the one that was asked for, and what it would have."""
+    route, usage = getattr(ex, "route", None), ex.usage
+    if route is None or route.other is None or route.other.price is None or usage is None or ex.target is None or not usage.total:
+        return 0, 0
+    there = cost(usage, route.other.price)
+    if route.reason != "local":
+        return 0, ex.cost - there
+    return (there - ex.cost if ex.target == route.targets[0] else 0), 0
 
 
 def _route_reason(ex: Exchange) -> str:
