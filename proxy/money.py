@@ -99,6 +99,17 @@ def _highest(*each: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
     return tuple((start, max(rate(steps, start + 1) for steps in each)) for start in starts)
 
 
+def together(a: Price, b: Price) -> Price:
+    """Return a price that bounds what one call costs at both: each at its dearest kind of prompt, added up step by step."""
+    prompts = [_highest(*[steps for steps in (p.input, p.cache_read, p.cache_write, p.cache_write_1h) if steps]) for p in (a, b)]
+    return Price(_added(*prompts), _added(a.output, b.output), source=b.source)
+
+
+def _added(a: tuple[tuple[int, int], ...], b: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    starts = sorted({start for start, _ in (*a, *b)})
+    return tuple([(start, sum(max(value for begins, value in steps if begins <= start) for steps in (a, b))) for start in starts])
+
+
 def dearest(input_tokens: int, output_tokens: int, price: Price) -> Nanos:
     """Return the most that a call of at most this size can cost: every prompt token at the dearest of the input and cache rates.
 

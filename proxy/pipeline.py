@@ -34,7 +34,7 @@ from proxy.budget.stage import BudgetStage
 from proxy.control.kill import KillBoard, KillRouteStage, KillSessionStage, KillStage
 from proxy.engine.again import AgainStage
 from proxy.engine.decode import DecodeStage
-from proxy.engine.exchange import Exchange
+from proxy.engine.exchange import Exchange, Patience
 from proxy.engine.gate import CallJudge
 from proxy.engine.stage import Plan, Stage, compile_plan
 from proxy.guards.base import CallGuard
@@ -46,6 +46,7 @@ from proxy.identity.keys import KeyRing
 from proxy.identity.lineage import Lineage
 from proxy.identity.stage import IdentityStage, SessionStage
 from proxy.identity.threads import Threads
+from proxy.loops.chant import stuck
 from proxy.loops.stage import LoopStage, Past
 from proxy.model import BudgetRule, Target
 from proxy.policy.embedded import Embedded
@@ -163,6 +164,11 @@ def policies(parts: Parts, routing: RoutingStage) -> Rego | None:
     engine: Engine = Embedded(parts.rego) if parts.opa is None else Opa(parts.opa, parts.rego)
     facts = Facts(routing.candidates, left(parts.budgets, parts.store))
     return Rego(parts.rego, engine, facts, parts.settings.policy.on_error)
+
+
+def patience(settings: Settings) -> Patience:
+    """Return how long a local model may take where another stands behind it, and what its answers must not be."""
+    return Patience(settings.routing.first_byte_s, settings.routing.answer_s, stuck)
 
 
 def call_guards() -> tuple[CallGuard, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.model import Price, Usage
-from proxy.money import ceiling, cost, dearest, dollars, nanos, rate
+from proxy.money import ceiling, cost, dearest, dollars, nanos, rate, together
 
 SONNET = Price(
     input=((0, 3_000_000_000), (200_000, 6_000_000_000)),
@@ -131,3 +132,12 @@ def test_no_media_cost_more_than_the_ceiling(text: int, audio: int, read: int, w
     assert cost(usage, HEARD) <= dearest(usage.total_input, usage.output, ceiling(HEARD, heard=True))
     silent = Usage(text, words + image, read, media=(("output_image", image),))
     assert cost(silent, HEARD) <= dearest(silent.total_input, silent.output, ceiling(HEARD, heard=False))
+
+
+STEPS = Price(input=((0, 3_000), (500, 9_000)), output=((0, 5_000), (500, 2_000)), cache_write=((0, 4_000),), cache_read=((0, 1),))
+
+
+@given(st.integers(0, 1200), st.integers(0, 1200), st.integers(0, 50))
+def test_no_call_at_two_prices_costs_more_than_both_together(small: int, large: int, output: int) -> None:
+    both = dearest(max(small, large), output, together(STEPS, HEARD))
+    assert dearest(small, output, STEPS) + dearest(large, output, replace(HEARD, media=())) <= both + 1

@@ -165,7 +165,7 @@ def providers(settings: Settings, simulator: str | None = None) -> tuple[Provide
     for name, p in settings.providers.items():
         if simulator is not None:
             urls = {protocol: f"{simulator}/v1" if protocol == "openai" else simulator for protocol in p.base_urls}
-            found.append(Provider(name, urls, "sk-simulated", local=p.local))
+            found.append(Provider(name, urls, "sk-simulated", local=p.local, queue=p.limits.queue if p.local else None))
             continue
         deadlines, connections = _bounds(settings.limits, p.limits)
         found.append(
@@ -180,6 +180,7 @@ def providers(settings: Settings, simulator: str | None = None) -> tuple[Provide
                 deadlines,
                 connections,
                 p.retries,
+                (p.limits.queue or connections) if p.local else None,
             )
         )
     return tuple(found)

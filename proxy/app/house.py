@@ -147,6 +147,7 @@ class House:
             files.settings.refusal,
             floor_output,
             self.webhooks.tell if hooks else nobody,
+            patience=pipeline.patience(files.settings),
             approver=self.approvals,
         )
         self.problems = ()

@@ -44,7 +44,7 @@ class Hold:
         if not self.claims:
             return
         now = ex.clock.now()
-        if not ex.sent:
+        if not ex.sent and not ex.spent:
             await self.store.release(self.hold_id, now)
             return
         amounts, refund = self._due(ex)
@@ -52,7 +52,7 @@ class Hold:
 
     def bill(self, ex: Exchange) -> Charges:
         """Return what the settle charges to each counter, for the record."""
-        if not self.claims or not ex.sent:
+        if not self.claims or not (ex.sent or ex.spent):
             return ()
         amounts, refund = self._due(ex)
         return tuple([(c[0], c[1], due) for c in self.claims if (due := amounts.get(c[1])) and c[0] not in refund])

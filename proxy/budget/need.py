@@ -9,8 +9,10 @@ from proxy.budget.cost import Cost, bounding
 from proxy.budget.estimate import FAMILIES, OWN, bound_now, family_of, measure
 from proxy.budget.learned import Kind, Ratios, kind_of
 from proxy.budget.settle import stored, tokenizer_of
+from proxy.engine.cascade import on_trial
 from proxy.engine.exchange import Exchange
-from proxy.model import FREE, BudgetRule
+from proxy.model import FREE, BudgetRule, Price, Route
+from proxy.money import together
 from proxy.wire import jsonio
 from proxy.wire.call import Call, WireError
 
@@ -58,7 +60,7 @@ async def need_of(ex: Exchange, bounds: Bounds, ratios: Ratios) -> Need:
         names = [tokenizer_of(target) for target in targets]
         inputs = await measure(call, names)
         each = [(inputs[name] + stored(ex, t), bounding(t.price or FREE, call)) for name, t in zip(names, targets, strict=True)]
-        cost = Cost(tuple(dict.fromkeys(each)))
+        cost = Cost(tuple(dict.fromkeys(_beside(ex.route, each) if ex.route.reason == "local" else each)))
     if call.operation == "embeddings":
         return Need(cost, 0, 0, 1, False)
     own = ex.max_output if ex.max_output is not None else call.max_output
@@ -68,6 +70,14 @@ async def need_of(ex: Exchange, bounds: Bounds, ratios: Ratios) -> Need:
     need = Need(cost, wanted, min(wanted, min(ceiling, bounds.min_output) * choices), choices, own is None)
     need.bound, need.kind = bound or need.bound, kind
     return need
+
+
+def _beside(route: Route, each: list[tuple[int, Price]]) -> list[tuple[int, Price]]:
+    """Return `each` with what may be paid twice: a local target that does its work badly, and the one that takes its place."""
+    tried = [part for part, target in zip(each, route.targets, strict=True) if target in on_trial(route)]
+    for tokens, price in [part for part in tried if part[1] != FREE]:
+        each = [(max(tokens, most), together(price, other)) for most, other in each]
+    return each
 
 
 def _learnable(call: Call, tokenizer: str, history: int) -> bool:

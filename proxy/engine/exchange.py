@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -38,6 +38,31 @@ class Limits:
     max_reply: int = 64 << 20
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a local target that can be replaced may take, in seconds, and what tells that its answer is one piece again and again.
+
+    See `engine.cascade`: `first_byte_s` is for the first output of a stream, `answer_s` for what is looked at whole.
+    """
+
+    first_byte_s: float = 10.0
+    answer_s: float = 60.0
+    chants: Callable[[str], bool] = lambda text: False
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A target that was asked and replaced: why, in a word and in words, what it used and cost, and how long it took, in ns."""
+
+    provider: str
+    model: str
+    cause: str
+    words: str
+    usage: Usage
+    cost: Nanos
+    ns: int
+
+
 class Nobody:
     """Implements `Approver` where nobody can be asked: refuses."""
 
@@ -60,6 +85,7 @@ class Runtime:
     """A floor of the output tokens seen so far in a stream; asked only when its pieces outnumber the hold."""
     tell: Tell = nobody
     """Takes what people outside should hear of."""
+    patience: Patience = Patience()
     approver: Approver = field(default_factory=Nobody)
     """Asks people (see `engine.approval.approved`)."""
 
@@ -93,6 +119,7 @@ class Exchange:
         "held_output",
         "history",
         "id",
+        "left",
         "look_at",
         "loop",
         "marks",
@@ -122,6 +149,7 @@ class Exchange:
         "session_source",
         "shown",
         "sizes",
+        "spent",
         "started",
         "status",
         "steer",
@@ -218,6 +246,9 @@ class Exchange:
         """What has read a stream as the client has seen it, where that is less than came: it ends a stream that fails."""
         self.usage: Usage | None = None
         self.cost = Nanos(0)
+        self.left: Sequence[Left] = ()
+        """The targets that were asked before the one that served, and replaced; `spent` is what they cost."""
+        self.spent = Nanos(0)
         self.outcome = ""
         self.status = 0
         self.upstream_status = 0

@@ -61,6 +61,9 @@ class UpstreamRequest:
     `alone`: no other target is behind this one, so that what cost nothing may be sent to it again; `note` is told of that, as
     `Exchange.note` is.
 
+    `spare`: another target takes its place as soon as it fails, so that it waits in no line; the engine says by `report`, which the
+    transport sets, whether the server did answer.
+
     `idle`: set by the transport while it surely did no work: it waits for a connection, or to be sent again. Who leaves then owes nothing.
     """
 
@@ -73,6 +76,8 @@ class UpstreamRequest:
     alone: bool = False
     note: Callable[[str, str], None] = lambda stage, words: None
     idle: bool = False
+    spare: bool = False
+    report: Callable[[bool], None] = lambda answered: None
 
 
 class UpstreamReply(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from proxy.model import Usage
+from proxy.model import Route, Usage
 from proxy.money import cost
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ class Record:
         repriced: what `ledger --reprice --apply` found that it would cost at later prices; None where nobody asked.
         saved: nano-dollars less than the same tokens cost at the model that was asked for, of a call that the simple model served.
         would_save: the same of a call that would have gone there, had scores done more than report.
+        fallbacks: the targets that were asked before and replaced, as (provider, model, cause, tokens in, tokens out, nanos, ns it took);
+            their nanos are a part of `cost`, their tokens are not among the record's own.
         charges: what each counter was charged, as (counter, unit, amount); the sum over all records is what the counter has spent.
         loop: level, rule, count and action of the loop signal. wasted: nano-dollars since the loop began; wasted_new: what of them no
             earlier record told.
@@ -100,6 +102,7 @@ class Record:
     repriced: int | None = None
     saved: int = 0
     would_save: int = 0
+    fallbacks: tuple[tuple[str, str, str, int, int, int, int], ...] = ()
 
 
 def record_of(ex: Exchange) -> Record:
@@ -128,7 +131,7 @@ def record_of(ex: Exchange) -> Record:
         model=target.model if target else "",
         provider=target.provider if target else "",
         route=_route_reason(ex),
-        route_why=route.why if route else "",
+        route_why=_why(ex, route),
         difficulty=route.difficulty if route else None,
         status=ex.status,
         upstream_status=ex.upstream_status,
@@ -160,6 +163,7 @@ def record_of(ex: Exchange) -> Record:
         charges=() if ex.bill is None else ex.bill(ex),
         saved=saved,
         would_save=would_save,
+        fallbacks=tuple([(x.provider, x.model, x.cause, x.usage.total_input, x.usage.output, x.cost, x.ns) for x in ex.left]),
     )
 
 
@@ -174,10 +178,15 @@ def _saved(ex: Exchange) -> tuple[int, int]:
     return (there - ex.cost if ex.target == route.targets[0] else 0), 0
 
 
+def _why(ex: Exchange, route: Route | None) -> str:
+    words = [f"{left.provider} {left.model} was replaced ({left.cause}): {left.words}" for left in ex.left]
+    return "; ".join([*words, route.why] if route is not None and route.why else words)
+
+
 def _route_reason(ex: Exchange) -> str:
     route = getattr(ex, "route", None)
     if route is None:
         return ""
-    if ex.target is not None and route.targets and ex.target != route.targets[0]:
+    if ex.left or (ex.target is not None and route.targets and ex.target != route.targets[0]):
         return "fallback"
     return str(route.reason)

@@ -134,7 +134,7 @@ def ours(ex: Exchange) -> list[tuple[str, str]]:
     found = [("x-fleetgate-request-id", ex.id), *ex.reply_headers]
     route = getattr(ex, "route", None)
     if ex.target is not None and route is not None:
-        moved = route.targets and ex.target != route.targets[0]
+        moved = ex.left or (route.targets and ex.target != route.targets[0])
         found.append(("x-fleetgate-model", ex.target.model))
         found.append(("x-fleetgate-route", "fallback" if moved else route.reason))
     if route is not None and route.difficulty is not None:

@@ -1,7 +1,7 @@
 """Running one exchange from its first stage to its record.
 
     admit: every stage's request hook, in order; the first refusal ends it
-    ask:   the first target that answers
+    ask:   the first target that answers (`engine.cascade`)
     move:  the reply to the client, buffered or streamed
     close: usage and cost, releases, one record to every sink
 
@@ -16,7 +16,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from proxy.engine.approval import heard
-from proxy.engine.ask import asked_by, failed, foreign, keyless, outcome_of, requested, said, store_down, uncarried, unreachable
+from proxy.engine.ask import asked_by, failed, foreign, keyless, outcome_of, said, store_down, unreachable
+from proxy.engine.cascade import Cascade, Settle
 from proxy.engine.exchange import Exchange, Release
 from proxy.engine.gate import gate_for
 from proxy.engine.live import Live, stopped
@@ -25,16 +26,12 @@ from proxy.engine.pump import Flow, pump
 from proxy.engine.record import record_of
 from proxy.engine.reply import forwarded, ours, passed_on
 from proxy.engine.stage import Hook, Tap
-from proxy.model import Deny, Nanos, Reason, Target, Usage
+from proxy.model import Deny, Nanos, Reason, Target
 from proxy.wire.base import Framing
 from proxy.wire.refusals import error_event, provider_error, refuse
 from proxy.wire.translate.bridge import Untranslatable
 
 log = logging.getLogger("fleetgate.engine")
-
-Settle = Callable[[Exchange], tuple[Usage, Nanos]]
-ANOTHER = frozenset({401, 408, 429, 500, 502, 503, 504, 529})
-"""Upstream statuses after which the next target of a route is tried: the provider did no billable work."""
 
 
 class Engine:
@@ -49,6 +46,7 @@ class Engine:
         self._settle, self._on_lost = settle, on_lost
         self._tasks: set[asyncio.Task[None]] = set()
         self.live, self._replies = Live(), set[UpstreamReply]()
+        self._cascade = Cascade(settle, self._replies)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` on its own, tracked: `drain` waits for it."""
@@ -119,7 +117,7 @@ class Engine:
             self._settled(ex)
             await self._send(ex, 200, [("content-type", "application/json")], ex.answer)
             return None
-        found = await self._ask(ex)
+        found = await self._cascade.ask(ex)
         if isinstance(found, Deny):
             return found
         target, reply = found
@@ -155,44 +153,6 @@ class Engine:
             ex.note(name, f"refused: {deny.message} [{deny.rule}]")
             return deny
         return None
-
-    # --- asking -----------------------------------------------------------------------------------------------------------------
-
-    async def _ask(self, ex: Exchange) -> tuple[Target, UpstreamReply] | Deny:
-        """Return the first target that answers with its reply, or why none did."""
-        targets = ex.route.targets
-        for i, target in enumerate(targets):
-            last = i == len(targets) - 1
-            try:
-                request, bridge = await requested(ex, target)
-            except Untranslatable as e:
-                ex.note("upstream", f"{target.provider} cannot be asked in {target.wire}: {e}")
-                if not last:
-                    continue
-                return uncarried(ex.codec.dialect, target, e)
-            before = (ex.target, ex.sent, ex.upstream_status)
-            ex.target, ex.sent, ex.upstream_status, ex.bridge = target, True, 0, bridge
-            request.alone, request.note = last, ex.note
-            ex.mark("sent")
-            try:
-                reply = await ex.rt.transport.send(request)
-            except (UpstreamError, asyncio.CancelledError) as e:
-                if request.idle or (isinstance(e, UpstreamError) and e.kind == "connect"):
-                    ex.target, ex.sent, ex.upstream_status = before  # this one did no work; what an earlier one did or said stands
-                if isinstance(e, asyncio.CancelledError):
-                    raise
-                ex.note("upstream", f"{target.provider} could not be asked: {e}")
-                if not last and (e.retryable or target.local):
-                    continue
-                return unreachable(target.provider, e)
-            ex.mark("head")
-            ex.upstream_status = reply.status
-            if reply.status in ANOTHER and not last:
-                ex.note("upstream", f"{target.provider} answered {reply.status}; trying the next target")
-                reply.close()
-                continue
-            return target, reply
-        return Deny(Reason.UPSTREAM_ERROR, "No provider is left to ask.", rule="route")
 
     # --- moving -----------------------------------------------------------------------------------------------------------------
 
@@ -324,7 +284,8 @@ class Engine:
         self.live.settled(ex)
         if ex.usage is None:
             try:
-                ex.usage, ex.cost = self._settle(ex)
+                ex.usage, cost = self._settle(ex)
+                ex.cost = Nanos(cost + ex.spent)
             except Exception:
                 log.exception("exchange %s: its usage cannot be told; its holds are charged in full", ex.id)
         if ex.defers:

@@ -95,6 +95,19 @@ def chants(text: str) -> bool:
     return any(chant.hears(text[i : i + STEP]) for i in range(0, len(text), STEP))
 
 
+STUCK, STUCK_TIMES = 600, 12
+"""Characters and repeats at the end of an answer that say that a small model is stuck, where asking another costs little."""
+
+
+def stuck(text: str) -> bool:
+    """Return whether a whole answer ends in one piece of words again and again: far less of it than a chant, which ends a stream."""
+    tail = text[-KEPT:].rstrip()
+    period = period_of(tail)
+    if not period or not common(tail[-max(2 * period, PROBE) :]):
+        return False
+    return run_of(tail, period) >= max(STUCK, STUCK_TIMES * period)
+
+
 RULE = "chant"
 
 

@@ -77,6 +77,12 @@ class Routing:
     mode: Literal["off", "shadow", "enforce"] = setting(
         Choice(("off", "shadow", "enforce")), "`shadow` scores and reports only. Must be written when `simple_to` is.", "off"
     )
+    first_byte_s: float = deadline(
+        "How long a local model that a call was moved to may take to the first output of a stream; then the asked one answers.", 10.0
+    )
+    answer_s: float = deadline(
+        "How long it may take to an answer that is looked at whole: no stream, or tools or JSON in it; then the asked one answers.", 60.0
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

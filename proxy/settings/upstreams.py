@@ -24,6 +24,12 @@ class ProviderLimits:
     """Bounds of one provider, in place of those of `limits`."""
 
     connections: int | None = setting(Whole(1, 100_000), "Most connections to it. Default: `limits.connections`.", None)
+    queue: int | None = setting(
+        Whole(1, 100_000),
+        "Calls in flight at a local server from which on it counts as busy: a call that was moved to it goes to the model that was asked "
+        "for instead. Default: `connections`.",
+        None,
+    )
     connect_s: float | None = deadline("Default: `limits.connect_s`.", None)
     first_byte_s: float | None = deadline("Default: `limits.first_byte_s`.", None)
     idle_s: float | None = deadline("Default: `limits.idle_s`.", None)

@@ -161,6 +161,7 @@ class Metrics:
         self._loops = _Counter("fleetgate_loops", "Exchanges in which the loop detector spoke.", looped, series)
         self._wasted = _Counter("fleetgate_loops_wasted_usd", "Dollars that loops cost since they began.", ("agent", "rule"), series, NANOS)
         self._routed = _Counter("fleetgate_routed", "Exchanges by how their model was chosen.", ("route",), 100)
+        self._fallbacks = _Counter("fleetgate_fallbacks", "Local models that were replaced, by why.", ("provider", "cause"), series)
         self._store_errors = _Counter("fleetgate_store_errors", "Times that shared state could not be read or written.", (), 1)
         self._overhead = _Histogram("fleetgate_overhead_seconds", "Time that the proxy itself added.", (), _OVERHEAD_S)
         self._upstream = _Histogram("fleetgate_upstream_seconds", "From request sent to last byte of reply.", ("provider",), _UPSTREAM_S)
@@ -207,6 +208,10 @@ class Metrics:
             ttft = ttft_ns(record)
             if ttft is not None:
                 self._ttft.observe(provider, ttft)
+        for left in record.fallbacks:
+            name = self._provider.of(left[0])
+            self._fallbacks.add((name, left[2]))
+            self._upstream.observe(name, left[6])
         self._bytes_in.observe("", record.bytes_in)
         self._bytes_out.observe("", record.bytes_out)
 
@@ -275,7 +280,7 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """Yield every metric (the collector's interface)."""
         charged = (self._requests, self._tokens, self._cost, self._findings, self._loops, self._wasted)
-        counters = (*charged, self._routed, self._webhooks, self._store_errors)
+        counters = (*charged, self._routed, self._fallbacks, self._webhooks, self._store_errors)
         histograms = (self._overhead, self._upstream, self._ttft, self._bytes_in, self._bytes_out)
         for source in (*counters, *histograms):
             yield source.metric()

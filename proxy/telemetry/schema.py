@@ -24,7 +24,7 @@ VERSION = 2
 CHARGES_VERSION = 2
 """The first version whose records hold charges."""
 COLUMNS = tuple(f.name for f in dataclasses.fields(Record))
-JSON_COLUMNS = frozenset(("findings", "decisions", "marks", "charges", "media"))
+JSON_COLUMNS = frozenset(("findings", "decisions", "marks", "charges", "media", "fallbacks"))
 BOOL_COLUMNS = frozenset(("stream", "usage_exact"))
 _SQL_TYPE = {"str": "TEXT NOT NULL DEFAULT ''", "int": "INTEGER NOT NULL DEFAULT 0", "bool": "INTEGER NOT NULL DEFAULT 0"}
 _SQL_TYPE |= {"float": "REAL NOT NULL DEFAULT 0", "float | None": "REAL", "int | None": "INTEGER"}
@@ -143,5 +143,6 @@ def to_record(row: Sequence[Any]) -> Record:
         values[name] = tuple((str(a), str(b)) for a, b in json.loads(values[name]))
     values["media"] = tuple((str(kind), int(tokens)) for kind, tokens in json.loads(values["media"]))
     values["marks"] = json.loads(values["marks"])
+    values["fallbacks"] = tuple(tuple(left) for left in json.loads(values["fallbacks"]))
     values["charges"] = tuple((str(counter), str(unit), int(amount)) for counter, unit, amount in json.loads(values["charges"]))
     return Record(**values)

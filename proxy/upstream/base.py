@@ -37,6 +37,7 @@ class Provider:
         query: fixed parameters of every request. Never printed.
         deadlines, connections: its own bounds, None for the transport's.
         retries: how often what did no work is sent again.
+        queue: calls in flight from which on a call that another target can take does not wait here; None for no such bound.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Provider:
     deadlines: Deadlines | None = None
     connections: int | None = None
     retries: int = 0
+    queue: int | None = None
 
     def credentials(self, protocol: str) -> tuple[tuple[str, str], ...]:
         """Return the headers that prove who pays, in the manner of `protocol` or in the provider's own."""

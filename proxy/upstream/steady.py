@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 from proxy.engine.ports import UpstreamError, UpstreamReply, UpstreamRequest
 from proxy.upstream.base import Deadlines, Provider
@@ -34,6 +35,27 @@ class Habits:
     breaker: Breaker
     retries: int
     deadlines: Deadlines
+    queue: int | None
+
+
+class Counted:
+    """A reply of a server whose calls are counted (`ports.UpstreamReply`); `over` is told once that it is no longer in flight."""
+
+    __slots__ = ("_over", "_reply", "chunks", "headers", "read", "status")
+
+    def __init__(self, reply: UpstreamReply, over: Callable[[], None]) -> None:
+        self.status, self.headers, self.read, self.chunks = reply.status, reply.headers, reply.read, reply.chunks
+        self._reply, self._over = reply, over
+
+    def close(self) -> None:
+        """See `ports.UpstreamReply`."""
+        over, self._over = self._over, _nothing
+        self._reply.close()
+        over()
+
+
+def _nothing() -> None:
+    """Do nothing: it is over already."""
 
 
 class SteadyTransport:
@@ -56,16 +78,37 @@ class SteadyTransport:
         luck: Callable[[], float] = random.random,
     ) -> None:
         self.inner, self._now, self._luck = inner, now, luck
-        self._habits = {p.name: Habits(p.name, Breaker(failures, cooldown_s), p.retries, p.deadlines or Deadlines()) for p in providers}
+        self._habits = {
+            p.name: Habits(p.name, Breaker(failures, cooldown_s), p.retries, p.deadlines or Deadlines(), p.queue) for p in providers
+        }
+        self._inflight = dict.fromkeys([name for name, habits in self._habits.items() if habits.queue is not None], 0)
         self._pausing: set[asyncio.Future[bool]] = set()
         self._hurried = False
 
     async def send(self, request: UpstreamRequest) -> UpstreamReply:
         """Return the reply to `request` once its head is here. Raises UpstreamError."""
         habits = self._habits[request.target.provider]
+        if habits.queue is None:
+            return await self._send(request, habits)
+        name = habits.name
+        if request.spare and self._inflight[name] >= habits.queue:
+            raise UpstreamError("connect", f"{self._inflight[name]} calls are under way at {name} already", busy=True)
+        self._inflight[name] += 1
+        try:
+            return Counted(await self._send(request, habits), partial(self._over, name))
+        except BaseException:
+            self._over(name)
+            raise
+
+    def _over(self, name: str) -> None:
+        self._inflight[name] -= 1
+
+    async def _send(self, request: UpstreamRequest, habits: Habits) -> UpstreamReply:
         breaker, began, tried = habits.breaker, self._now(), 0
         while True:
             trial = breaker.open and self._trial(habits)
+            if request.spare:
+                request.report = partial(self._answered, breaker, trial)
             tried += 1
             try:
                 reply = await self.inner.send(request)
@@ -79,7 +122,7 @@ class SteadyTransport:
             status = reply.status
             if status >= 500:
                 breaker.failed(self._now(), trial)
-            elif breaker.row:
+            elif breaker.row and not request.spare:
                 breaker.worked()
             if status not in AGAIN:
                 return reply
@@ -93,6 +136,13 @@ class SteadyTransport:
             if not again:
                 return reply
             reply.close()
+
+    def _answered(self, breaker: Breaker, trial: bool, answered: bool) -> None:
+        """Take in what became of a request that others stand ready for: of it a head alone says little."""
+        if answered:
+            breaker.worked()
+        else:
+            breaker.failed(self._now(), trial)
 
     def _trial(self, habits: Habits) -> bool:
         """Return True when this request may go as the open circuit's trial, else raise."""

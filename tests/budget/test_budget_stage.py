@@ -16,7 +16,7 @@ from proxy.budget.settle import settle_usage
 from proxy.budget.stage import HOLD_S, MOST_OUTPUT, BudgetStage
 from proxy.engine.ports import StoreError
 from proxy.engine.stage import compile_plan
-from proxy.model import BudgetRule, Limit, Price, Reason, Source, Target, Usage
+from proxy.model import BudgetRule, Limit, Nanos, Price, Reason, Route, Source, Target, Usage
 from proxy.money import dearest
 from proxy.stores.memory import MemoryBudget
 
@@ -313,5 +313,36 @@ def test_a_service_above_the_table_is_refused_where_it_would_cost(tier: str) -> 
         free = exchange({"max_tokens": 5, "service_tier": tier}, targets=(LOCAL,))
         assert await bench.stage.request(free) is None
         assert await bench.stage.request(exchange({"max_tokens": 5, "service_tier": "flex"})) is None
+
+    run(body)
+
+
+def test_a_local_model_that_may_be_replaced_is_held_beside_the_one_that_takes_its_place() -> None:
+    paid = Target("local", "small", "small:8b", "openai", PRICE, local=True)
+
+    async def held(route: Route) -> int:
+        bench, ex = Bench(rule(limit=10.0)), exchange({"max_tokens": 100})
+        ex.route = route
+        assert await bench.stage.request(ex) is None
+        return (await bench.balance(CAP))[1]
+
+    async def body() -> None:
+        alone = await held(Route((STRONG,)))
+        assert await held(Route((LOCAL, STRONG), "local")) == alone
+        dearest_of_two = await held(Route((paid, STRONG), "requested"))
+        assert await held(Route((paid, STRONG), "local")) == 2 * dearest_of_two
+
+    run(body)
+
+
+def test_what_a_replaced_model_cost_is_settled_where_no_other_was_reached() -> None:
+    async def body() -> None:
+        bench, ex = Bench(rule(limit=10.0)), exchange({"max_tokens": 100})
+        assert await bench.stage.request(ex) is None
+        ex.spent = Nanos(700)
+        assert ex.bill is not None
+        await bench.close(ex, Usage(), 700, sent=False)
+        assert await bench.balance(CAP) == (700, 0)
+        assert ex.bill(ex) == ((CAP, "usd", 700),)
 
     run(body)

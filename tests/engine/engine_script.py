@@ -14,13 +14,14 @@ from typing import Literal
 
 from multidict import CIMultiDict
 
+from proxy.engine.cascade import Settle
 from proxy.engine.decode import DecodeStage
-from proxy.engine.exchange import Count, Exchange, Limits, Runtime
+from proxy.engine.exchange import Count, Exchange, Limits, Patience, Runtime
 from proxy.engine.ports import Approver, ClientGone, Sink, UpstreamError, UpstreamReply, UpstreamRequest
 from proxy.engine.record import Record
-from proxy.engine.run import Engine, Settle
+from proxy.engine.run import Engine
 from proxy.engine.stage import Stage, compile_plan
-from proxy.model import Deny, Nanos, Price, Principal, Route, Target, Usage
+from proxy.model import Deny, Nanos, Price, Principal, Route, RouteReason, Target, Usage
 from proxy.money import cost
 from proxy.wire.base import Memos
 from proxy.wire.registry import find
@@ -153,12 +154,13 @@ class Admit(Stage):
     name = "admit"
     gives = frozenset({"principal", "agent", "route", "held_output"})
 
-    def __init__(self, targets: Sequence[Target], held: int = 100) -> None:
+    def __init__(self, targets: Sequence[Target], held: int = 100, reason: RouteReason = "requested") -> None:
         self.targets, self.held, self.taken, self.released = tuple(targets), held, 0, list[tuple[Usage | None, bool]]()
+        self.reason: RouteReason = reason
 
     async def request(self, ex: Exchange) -> Deny | None:
         ex.principal, ex.agent = Principal("a", "k1"), "a"
-        ex.route, ex.held_output = Route(self.targets), self.held
+        ex.route, ex.held_output = Route(self.targets, self.reason), self.held
 
         async def release(ex: Exchange) -> None:
             self.released.append((ex.usage, ex.sent))
@@ -205,11 +207,13 @@ def play(
     query: str = "",
     upstream: Upstream | None = None,
     approver: Approver | None = None,
+    patience: Patience | None = None,
+    reason: RouteReason = "requested",
 ) -> Outcome:
     """Run one exchange through the engine and check what must hold for every one: one record, one release of each hold, reply closed."""
 
     async def main() -> Outcome:
-        book, provider, admit = Book(), upstream or Upstream(lines), Admit(targets, held)
+        book, provider, admit = Book(), upstream or Upstream(lines), Admit(targets, held, reason)
         client = caller or Caller(body)
         plan = compile_plan([admit, DecodeStage(Memos()), *stages], {"headers"})
         rt = Runtime("v1", plan, provider, (*sinks, book), Limits(), refusal)
@@ -217,6 +221,8 @@ def play(
             rt = dataclasses.replace(rt, count=count)
         if approver is not None:
             rt = dataclasses.replace(rt, approver=approver)
+        if patience is not None:
+            rt = dataclasses.replace(rt, patience=patience)
         codec = find("POST", path, headers or {}, query)
         assert codec is not None
         ex = Exchange(rt, Clock(), client, codec.protocol)

@@ -29,6 +29,9 @@ def label_values(metrics: Metrics) -> set[str]:
     return {v for _, labels in scrape(metrics) for k, v in labels if k not in ("le", "version")}
 
 
+LEFT = (("local", "small", "slow", 7, 4, 0, 2_500_000_000),)
+
+
 def test_a_served_exchange_is_counted_in_every_metric() -> None:
     metrics = Metrics("1.2.3")
     metrics.record(SERVED)
@@ -162,13 +165,21 @@ def test_every_metric_is_documented_with_its_type_and_labels_and_no_other() -> N
     metrics.watch_circuits(lambda: {"openai": False})
     metrics.budgets([BudgetGauge("cap", "", "usd", 0.5, 1.0, 60.0)])
     metrics.drift({"usd": 0})
-    metrics.record(SERVED)
+    metrics.record(replace(SERVED, fallbacks=LEFT))
     shown: dict[str, tuple[str, set[str]]] = {}
     for family in text_string_to_metric_families(metrics.render().decode()):
         name = family.name + ("_total" if family.type == "counter" else "")
         shown[name] = (family.type, {label for s in family.samples for label in s.labels} - {"le"})
     rows = re.findall(r"^\| `(fleetgate_\w+)` \| (\w+) \| (.*?) \|", DOC.read_text(), re.M)
     assert {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows} == shown
+
+
+def test_local_models_that_were_replaced_are_counted_with_the_time_that_they_took() -> None:
+    metrics = Metrics("1")
+    metrics.record(replace(SERVED, fallbacks=LEFT))
+    assert value(metrics, "fleetgate_fallbacks_total", provider="local", cause="slow") == 1
+    assert value(metrics, "fleetgate_upstream_seconds_sum", provider="local") == pytest.approx(2.5)
+    assert value(metrics, "fleetgate_upstream_seconds_sum", provider="openai") == pytest.approx(1.0)
 
 
 def test_the_steps_of_a_loop_and_what_it_wasted_are_counted() -> None:

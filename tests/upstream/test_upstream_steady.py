@@ -291,3 +291,72 @@ def test_the_failure_that_opens_the_circuit_is_not_tried_again(case: str) -> Non
             assert transport.circuits() == {"p": True}
 
     run(case, main())
+
+
+# --- local servers that others stand behind ----------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def local(case: str, url: str, queue: int, clock: Clock | None = None, failures: int = 1) -> AsyncIterator[SteadyTransport]:
+    kind = AioTransport if case.startswith("aiohttp") else LeanTransport
+    provider = Provider("p", {"openai": f"{url}/v1"}, local=True, queue=queue)
+    transport = SteadyTransport(kind([provider], Deadlines()), [provider], failures, 5.0, now=clock or time.monotonic)
+    try:
+        yield transport
+    finally:
+        await transport.close()
+
+
+@every
+def test_a_busy_local_server_is_passed_over_by_those_that_can_go_elsewhere(case: str) -> None:
+    async def main() -> None:
+        async with Upstream([OK] * 9) as upstream, local(case, upstream.url, 2) as transport:
+            first, second = await transport.send(ask()), await transport.send(replace(ask(), spare=True))
+            with pytest.raises(UpstreamError) as caught:
+                await transport.send(replace(ask(), spare=True))
+            assert (caught.value.kind, caught.value.busy) == ("connect", True)
+            third = await transport.send(ask())  # nobody else can serve this one
+            for reply in (first, second, third):
+                assert await reply.read(1000) == b"{}"
+                reply.close()
+                reply.close()
+            assert await whole(transport, replace(ask(), spare=True)) == (200, b"{}")
+
+    run(case, main())
+
+
+@every
+def test_what_fails_is_not_in_flight(case: str) -> None:
+    async def main() -> None:
+        async with local(case, "http://127.0.0.1:9", 1, failures=0) as transport:
+            for _ in range(3):
+                with pytest.raises(UpstreamError) as caught:
+                    await transport.send(replace(ask(), spare=True))
+                assert not caught.value.busy
+
+    run(case, main())
+
+
+@every
+def test_a_head_alone_does_not_close_the_circuit_of_a_server_that_says_no_more(case: str) -> None:
+    clock = Clock()
+
+    async def main() -> None:
+        async with Upstream([OK] * 9) as upstream, local(case, upstream.url, 9, clock, failures=2) as transport:
+            for _ in range(2):
+                request = replace(ask(), spare=True)
+                reply = await transport.send(request)
+                reply.close()
+                request.report(False)
+            assert transport.circuits() == {"p": True}
+            with pytest.raises(UpstreamError, match="is open"):
+                await transport.send(replace(ask(), spare=True))
+            clock.time += 6
+            request = replace(ask(), spare=True)
+            reply = await transport.send(request)
+            reply.close()
+            assert transport.circuits() == {"p": True}
+            request.report(True)
+            assert transport.circuits() == {"p": False}
+
+    run(case, main())
