@@ -72,7 +72,10 @@ def ears() -> Iterator[Ears]:
     logging.getLogger("fleetgate.ledger").removeHandler(handler)
 
 
-@pytest.mark.parametrize("record", [SERVED, REFUSED, STRANGER, Record("bare", 0.0)], ids=lambda r: r.outcome or "bare")
+FELL = dataclasses.replace(SERVED, id="01fell", fallbacks=(("local", "small", "slow", 7, 4, 0, 2_500_000_000),))
+
+
+@pytest.mark.parametrize("record", [SERVED, REFUSED, STRANGER, FELL, Record("bare", 0.0)], ids=lambda r: r.outcome or "bare")
 def test_a_record_comes_back_as_it_was(tmp_path: Path, record: Record) -> None:
     write(tmp_path / "l.db", record)
     assert query.one(tmp_path / "l.db", record.id) == record
