@@ -164,6 +164,8 @@ class Engine:
         framing = spoken.streams.get(kind) if ex.call.stream else None
         if framing is not None:
             return await self._stream(ex, reply, framing())
+        if ex.pace is not None and (deny := await ex.pace.rest(ex)) is not None:  # it comes in one piece, so nothing can be cut
+            return deny
         return await self._buffered(ex, target, reply, kind)
 
     async def _forward_error(self, ex: Exchange, target: Target, reply: UpstreamReply, kind: str) -> Deny | None:
@@ -277,10 +279,7 @@ class Engine:
         await ex.client.send(status, [*headers, *ours(ex)], body)
 
     def _settled(self, ex: Exchange) -> None:
-        """Fix usage and cost and start the releases; safe to call again.
-
-        Runs before the last bytes go out, so that a client's next request finds its budget settled.
-        """
+        """Fix usage and cost and start the releases, once; before the last bytes, so that a client's next request finds its budget settled."""
         self.live.settled(ex)
         if ex.usage is None:
             try:

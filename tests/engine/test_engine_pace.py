@@ -348,6 +348,20 @@ def test_a_client_that_leaves_is_charged_for_what_passed() -> None:
     assert 200 + 64 <= pay.balance()[0] <= 210 + 64
 
 
+def test_a_reply_that_does_not_stream_is_held_in_full_before_it_is_read() -> None:
+    usage = {"prompt_tokens": 1, "completion_tokens": 900, "total_tokens": 901}
+    message = {"role": "assistant", "content": " word" * 900}
+    whole = json.dumps({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage}).encode()
+    store = Counted()
+    out = ask(Pay(1_000_000, store), Says([whole]))
+    assert (store.extended, out.record.outcome, out.record.output_tokens) == ([4096], "ok", 900)
+    pay = Full(1000)
+    out = ask(pay, Says([whole]))
+    assert (out.record.reason, out.caller.status) == ("budget_exceeded", 402)
+    assert sum(pay.balance()) <= 1000
+    assert out.upstream.replies[0].closed
+
+
 class Stuck(Caller):
     """Takes nothing from its third piece on."""
 
