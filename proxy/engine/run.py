@@ -279,7 +279,7 @@ class Engine:
         await ex.client.send(status, [*headers, *ours(ex)], body)
 
     def _settled(self, ex: Exchange) -> None:
-        """Fix usage and cost and start the releases, once; before the last bytes, so that a client's next request finds its budget settled."""
+        """Fix usage and cost and start the releases, once; before the last bytes, so that a client's next call finds its budget settled."""
         self.live.settled(ex)
         if ex.usage is None:
             try:
