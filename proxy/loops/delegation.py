@@ -242,7 +242,8 @@ def _not_allowed(chain: Sequence[str], grant_of: Callable[[str], Grant | None]) 
 def _storm(seen: Seen, own: Grant) -> Deny | None:
     if not seen.new:
         return None
-    for limit in own.fan_out or (Limit(FAN_OUT, Source("default", 0)),):
+    dry = own.loops.shadow or own.loops.act != "block"  # for the limit that no file names
+    for limit in own.fan_out or (Limit(FAN_OUT, Source("default", 0), dry),):
         if seen.born > limit.value:
             message = f"{seen.born} sub-agents of one run began within a minute, and {limit.value} may"
             return _deny(Reason.LOOP_DETECTED, message, "delegation.fan_out", limit)

@@ -20,6 +20,8 @@ from proxy.wire.call import Call, Message
 
 SKETCH, SHINGLE, ENDS, ALIKE = 24, 3, 2048, 0.7
 """Hashes of a sketch, words of a shingle, characters that are read at each end, and the resemblance from which texts are near-identical."""
+KEPT = ("previous_response_id", "conversation")
+"""Session signals that name a history of the provider's. A cached content is none: many conversations begin with it."""
 SPOKEN = ("assistant", "reasoning")
 STANDING = ("system", "developer")
 """Roles whose words are no news."""
@@ -55,7 +57,7 @@ def handed(call: Call) -> Handed:
         first -= 1
     new = [message for message in messages[first:end] if message.role not in STANDING]
     texts = [text for message in new for text in message.texts]
-    fresh = not first and not call.thread
+    fresh = not first and not any(call.hints.get(key) for key in KEPT)
     turn = hashlib.blake2b(b"%d\0%b" % (len(messages), call.thread.encode("utf-8", "surrogatepass")), digest_size=8)
     if messages:
         turn.update(messages[-1].fingerprint)

@@ -23,7 +23,7 @@ from proxy.loops import ladder
 from proxy.loops.chant import Watch, looked_at, whole
 from proxy.loops.delegation import Arrival, Memory, Runs, judged, refused
 from proxy.loops.detection import LEVELS, Detection
-from proxy.loops.handed import handed
+from proxy.loops.handed import KEPT, handed
 from proxy.loops.ladder import GENTLE, Rung
 from proxy.loops.rules import detect
 from proxy.loops.span import Spans
@@ -37,8 +37,6 @@ GrantOf = Callable[[str], Grant | None]
 """Gives an agent's grant."""
 Serves = Callable[[str, str], bool]
 """Tells whether a model (first) is served to callers of a dialect (second)."""
-KEPT = ("previous_response_id", "conversation")
-"""Session signals that name a history of the provider's."""
 DIALECT = "openai.responses"
 MOST, MAX_ID, MOST_CALLS = 5_000, 256, 64
 """Trails that are kept, the longest id that one is kept under, and the most calls in one step of it."""

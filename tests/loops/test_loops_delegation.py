@@ -204,7 +204,8 @@ def test_two_clients_that_try_again_are_no_ping_pong() -> None:
 def test_what_is_new_in_a_call() -> None:
     words = "Please do it."
     asked = Call("chat", "m", b"{}", messages=(said("system", "x"), said("user", words)))
-    kept = Call("chat", "m", b"{}", messages=asked.messages, thread="resp_1")
+    kept = Call("chat", "m", b"{}", messages=asked.messages, thread="resp_1", hints={"previous_response_id": "resp_1"})
+    assert handed(Call("chat", "m", b"{}", messages=asked.messages, thread="cachedContents/1")).fresh
     prefilled = Call("chat", "m", b"{}", messages=(*asked.messages, said("assistant", "{")))
     went_on = Call("chat", "m", b"{}", messages=(*prefilled.messages, said("user", words)))
     assert [handed(call).fresh for call in (asked, kept, prefilled, went_on)] == [True, False, True, False]
@@ -278,6 +279,14 @@ def test_a_storm_of_sub_agents_is_stopped_and_those_at_work_go_on() -> None:
     many = Bench()
     denies = [many.call("b", f"{i}", "a/1")[1] for i in range(FAN_OUT + 1)]
     assert [reason(deny) for deny in denies if deny is not None] == ["loop_detected: delegation.fan_out (default)"]
+
+
+@pytest.mark.parametrize("limits", [LoopLimits(shadow=True), LoopLimits(act="warn"), LoopLimits(act="nudge")])
+def test_a_storm_that_no_file_speaks_of_is_not_refused_where_no_loop_is(limits: LoopLimits) -> None:
+    bench = Bench(grant("b", loops=limits), grant("c", loops=limits, fan_out=(Limit(3, AT),)))
+    denies = [reason(bench.call("b", f"{i}", "a/1")[1]) for i in range(FAN_OUT + 1)]
+    assert denies == [""] * FAN_OUT + ["loop_detected dry: delegation.fan_out (default)"]
+    assert reason(bench.call("c", "1", "a/1")[1]) == "loop_detected: delegation.fan_out (AGENTS.md:9)"
 
 
 def test_a_session_that_lasts_too_long() -> None:
