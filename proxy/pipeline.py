@@ -42,6 +42,7 @@ from proxy.guards.catalog import text_guards
 from proxy.guards.stage import GuardStage
 from proxy.guards.tools import ShellGuard
 from proxy.identity.directory import Directory
+from proxy.identity.issuer import TokenRing
 from proxy.identity.keys import KeyRing
 from proxy.identity.lineage import Lineage
 from proxy.identity.stage import IdentityStage, SessionStage
@@ -97,6 +98,8 @@ class Parts:
     conversations: Conversations = field(default_factory=Conversations)
     kills: KillBoard | None = None
     """Who is stopped; None where nothing is sent anyway."""
+    tokens: TokenRing | None = None
+    """Checks tokens; None where only keys count."""
 
 
 def stages(parts: Parts) -> list[Stage]:
@@ -121,7 +124,7 @@ def stages(parts: Parts) -> list[Stage]:
     budget.ratios = parts.ratios
     budget.instead = instead(routing, kills)
     return [
-        IdentityStage(parts.directory, parts.ring, "open" if auth.mode == "open" else "keys"),
+        IdentityStage(parts.directory, parts.ring, auth.mode, parts.tokens, auth.also_keys),
         *([KillStage(kills)] if kills is not None else []),
         DecodeStage(parts.memos),
         SessionStage(parts.threads, parts.lineage),

@@ -18,6 +18,7 @@ from proxy.engine.exchange import Limits
 from proxy.engine.notice import Notice
 from proxy.identity.directory import Directory
 from proxy.identity.keys import KeyEntry, load_keys_file
+from proxy.identity.keyset import KeySet, KeySetError, read_keys
 from proxy.model import BudgetRule
 from proxy.policy.embedded import Embedded
 from proxy.policy.input import SAMPLES
@@ -48,6 +49,8 @@ class Files:
     version: str
     rules: RuleSet
     rego: Policies = NO_POLICIES
+    keyset: KeySet | None = None
+    """The keys of `auth.jwt.jwks_file`."""
 
 
 def read(path: Path, env: Mapping[str, str], *, simulate: bool = False) -> Files:
@@ -93,9 +96,23 @@ def read(path: Path, env: Mapping[str, str], *, simulate: bool = False) -> Files
             errors += e.errors
         except ConfigError as e:
             errors.append(e)
+    keyset, wrong = _keyset(settings)
+    errors += wrong
     if errors or directory is None or rules is None:
         raise ConfigErrors(errors)
-    return Files(settings, directory, budgets, keys, version, rules, rego)
+    return Files(settings, directory, budgets, keys, version, rules, rego, keyset)
+
+
+def _keyset(settings: Settings) -> tuple[KeySet | None, list[ConfigError]]:
+    """Return the keys of the file that `auth.jwt` names, None without one, and what is wrong with it."""
+    jwt = settings.auth.jwt
+    if jwt is None or jwt.jwks_file is None:
+        return None, []
+    try:
+        return read_keys(jwt.jwks_file.read_bytes()), []
+    except (OSError, KeySetError) as e:
+        why = str(e) if isinstance(e, KeySetError) else "it cannot be read"
+        return None, [ConfigError(_named(jwt.jwks_file, settings.file.parent), 0, why, "a key document (JWKS) of public keys")]
 
 
 def _settings(path: Path, env: Mapping[str, str], simulate: bool) -> tuple[Settings, list[ConfigError]]:

@@ -18,6 +18,7 @@ from proxy.app.build import Files
 from proxy.app.gauges import Gauges
 from proxy.app.hands import timing
 from proxy.app.storage import AnyLedger, open_ledger, open_stores
+from proxy.app.tokens import Tokens
 from proxy.budget.estimate import tokenizer_for
 from proxy.budget.learned import Ratios
 from proxy.budget.port import Ended
@@ -95,6 +96,8 @@ class House:
         self._opas: dict[tuple[str, int], OpaServer] = {}
         self.metrics.watch_circuits(self.circuits)
         self.metrics.watch_kills(self.kills.active)
+        self.tokens = Tokens(self.clock, self.engine.spawn)
+        self.metrics.watch_keys(self.tokens.numbers)
         self.started = files.settings
         self.use(files)
 
@@ -105,7 +108,7 @@ class House:
     def use(self, files: Files) -> None:
         """Swap to the snapshot of `files`."""
         old: Files | None = getattr(self, "files", None)
-        models, board = table(files.settings), Board(files)
+        models, board, tokens = table(files.settings), Board(files), self.tokens.build(files)
         parts = pipeline.Parts(
             settings=files.settings,
             directory=files.directory,
@@ -125,6 +128,7 @@ class House:
             rego=files.rego,
             opa=self._opa(files.settings),
             kills=self.kills,
+            tokens=tokens,
         )
         plan = pipeline.plan(parts)
         transport = self._transport
@@ -136,6 +140,7 @@ class House:
         # From here on nothing can fail.
         self.files, self.table, self.board = files, models, board
         self._rekey()
+        self.tokens.use(files, tokens)
         hooks = build.hooks(files.settings)
         self.webhooks.use(hooks)
         self.runtime = Runtime(

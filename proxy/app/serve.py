@@ -36,6 +36,7 @@ from proxy.sim import provider as simulator
 
 log = logging.getLogger("fleetgate.app")
 KEYS_S, SWEEP_S = 0.5, 5.0
+TOKENS_S = 0.5
 CONTROL_S = 0.25
 """How often kills and decisions of people are looked for: each holds on every replica within a second."""
 
@@ -85,6 +86,7 @@ async def serve(options: Options, env: Mapping[str, str], say: Callable[[str], N
             _watch(house, options, env),
             _keys(house),
             _control(house),
+            _tokens(house),
             _sweep(house),
             house.gauges.run(),
             audit.watch(house),
@@ -174,6 +176,12 @@ async def sweep(house: House) -> None:
         log.warning("%d holds were settled and are without a record; those that the ledger lacks are recorded now", lost)
     if found:
         await house.keep(found)
+
+
+async def _tokens(house: House) -> None:
+    while True:
+        house.tokens.refresh()
+        await asyncio.sleep(TOKENS_S)
 
 
 async def _sweep(house: House) -> None:

@@ -1,8 +1,8 @@
 """The stages of identity: who calls (from headers alone, before the body is read), and which session the call belongs to.
 
-`IdentityStage` refuses what it cannot place: no key, a key that does not hold, two keys, an agent that the key may not name, an agent
-that no file defines, a run other than the one that the key is bound to. A stranger costs us one hash and no body. `SessionStage` never
-refuses.
+`IdentityStage` refuses what it cannot place: no key, a key or token that does not hold, two keys, an agent that the key may not name, an
+agent that no file defines, a run other than the one that the key is bound to. A stranger costs us one hash, or one signature, and no body.
+`SessionStage` never refuses.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from proxy.globs import is_glob, matcher
 from proxy.identity.directory import Directory
 from proxy.identity.fields import MAX_ID, SLUG
 from proxy.identity.headers import AGENT_HEADER, RUN, Present, present, values
+from proxy.identity.issuer import TokenRing
 from proxy.identity.keys import KeyRing, Presented, presented_key
 from proxy.identity.lineage import Lineage, place_of
 from proxy.identity.runs import OPEN
 from proxy.identity.sessions import WEAK, session_of
 from proxy.identity.threads import UNKNOWN, Known, Threads, tool_id
+from proxy.identity.tokens import JWT
 from proxy.model import Deny, Principal, Reason
 
 ANYBODY = Principal("*", OPEN)
@@ -38,22 +40,36 @@ class IdentityStage(Stage):
     Args:
         directory: the agents of this snapshot.
         ring: gives the keys that hold now.
-        mode: `keys`, or `open` where anybody on the host may be any agent.
+        mode: `keys`, `jwt`, or `open` where anybody on the host may be any agent.
+        tokens: checks tokens, where the mode is `jwt`.
+        also_keys: whether keys count beside tokens.
     """
 
     name: ClassVar[str] = "identity"
     needs: ClassVar[frozenset[str]] = frozenset({"headers"})
     gives: ClassVar[frozenset[str]] = frozenset({"principal", "agent", "grant"})
 
-    def __init__(self, directory: Directory, ring: Callable[[], KeyRing], mode: Literal["keys", "open"]) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        ring: Callable[[], KeyRing],
+        mode: Literal["keys", "jwt", "open"],
+        tokens: TokenRing | None = None,
+        also_keys: bool = False,
+    ) -> None:
         self._directory, self._ring, self._open = directory, ring, mode == "open"
+        self._tokens, self._also_keys, self._mode = tokens, also_keys, f"auth.mode: {mode}"
         self._matches: dict[str, Callable[[str], bool]] = {}
         self._where = ", ".join(directory.where) or "AGENTS.md"
 
     async def request(self, ex: Exchange) -> Deny | None:
         """Set `principal`, `agent` and `grant`, or refuse."""
         found = present(ex.headers)
-        principal = ANYBODY if self._open else self._prove(ex, found)
+        principal: Principal | Deny
+        if self._open:
+            principal = ANYBODY
+        else:
+            principal = self._prove(ex, found) if self._tokens is None else await self._token(ex, found, self._tokens)
         if isinstance(principal, Deny):
             return principal
         ex.principal = principal
@@ -72,14 +88,33 @@ class IdentityStage(Stage):
         ex.note("identity", f"agent {agent} by {'open mode' if self._open else 'key ' + principal.key_id}")
         return None
 
-    def _prove(self, ex: Exchange, found: Present) -> Principal | Deny:
+    def _presented(self, ex: Exchange, found: Present) -> str | Deny:
+        """Return the one key or token that the request carries."""
         key = presented_key(ex.headers, ex.query, found)
+        if key is None and self._tokens is not None:
+            remedy = f"Send a token of {self._tokens.rules.issuer} as {CARRIERS}."
+            return Deny(Reason.UNAUTHENTICATED, "The request carries no token.", self._mode, remedy)
         if key is None:
             remedy = f"Send an agent's key as {CARRIERS}; make one with `fleetgate keys create AGENT`."
-            return Deny(Reason.UNAUTHENTICATED, "The request carries no key.", "auth.mode: keys", remedy)
+            return Deny(Reason.UNAUTHENTICATED, "The request carries no key.", self._mode, remedy)
         if isinstance(key, Presented):
             remedy = f"Send one key, in one of {CARRIERS}."
-            return Deny(Reason.UNAUTHENTICATED, "The request carries two different keys.", "auth.mode: keys", remedy)
+            return Deny(Reason.UNAUTHENTICATED, "The request carries two different keys.", self._mode, remedy)
+        return key
+
+    async def _token(self, ex: Exchange, found: Present, tokens: TokenRing) -> Principal | Deny:
+        """Return whom the token proves, or a key where those count too: what a key's hash is known of is that key."""
+        token = self._presented(ex, found)
+        if isinstance(token, Deny):
+            return token
+        if self._also_keys and (principal := self._ring().find(token, ex.wall)) is not None:
+            return principal
+        return await tokens.prove(token, ex.wall)
+
+    def _prove(self, ex: Exchange, found: Present) -> Principal | Deny:
+        key = self._presented(ex, found)
+        if isinstance(key, Deny):
+            return key
         principal = self._ring().find(key, ex.wall)
         if principal is None:
             message = "The key is not one of ours: it was never made here, was revoked, or has expired."
@@ -105,12 +140,12 @@ class IdentityStage(Stage):
 
     def _choose(self, principal: Principal, named: str | None) -> str | Deny:
         """Return the agent that `principal` acts as. A key for one agent cannot name another; a fleet key must name one of its own."""
-        pattern = principal.agent
+        pattern, what = principal.agent, _what(principal)
         if not is_glob(pattern):
             if named is None or named == pattern:
                 return pattern
-            message = f"The key is for agent {pattern} and cannot act as {named}."
-            return Deny(Reason.UNKNOWN_AGENT, message, f"key {principal.key_id}", f"Use a key for {named}, or leave the name out.")
+            message = f"The {what} is for agent {pattern} and cannot act as {named}."
+            return Deny(Reason.UNKNOWN_AGENT, message, f"key {principal.key_id}", f"Use a {what} for {named}, or leave the name out.")
         if named is None:
             return self._only(principal)
         matches = self._matches.get(pattern)
@@ -118,7 +153,7 @@ class IdentityStage(Stage):
             matches = self._matches[pattern] = matcher((pattern,))
         if matches(named):
             return named
-        message = f"The key is for agents {pattern}, which {named} is not."
+        message = f"The {what} is for agents {pattern}, which {named} is not."
         return Deny(Reason.UNKNOWN_AGENT, message, f"key {principal.key_id}", f"Name an agent that {pattern} covers.")
 
     def _only(self, principal: Principal) -> str | Deny:
@@ -127,7 +162,7 @@ class IdentityStage(Stage):
             return next(iter(self._directory.agents))
         remedy = f"Name one with the header {AGENT_HEADER}, or put /agent/NAME before the path of the base URL."
         if not self._open:
-            message = f"The key is for several agents ({principal.agent}) and the request names none."
+            message = f"The {_what(principal)} is for several agents ({principal.agent}) and the request names none."
             return Deny(Reason.UNKNOWN_AGENT, message, f"key {principal.key_id}", remedy)
         if not self._directory.agents:
             message = f"No agent is defined in {self._where}."
@@ -138,6 +173,11 @@ class IdentityStage(Stage):
     def _unknown(self, agent: str) -> Deny:
         message = f"No file defines agent {agent}."
         return Deny(Reason.UNKNOWN_AGENT, message, f"agents: {self._where}", f"Define it in {self._where} (front matter `name: {agent}`).")
+
+
+def _what(principal: Principal) -> str:
+    """Return what the caller came with, in a word."""
+    return "token" if principal.key_id.startswith(JWT) else "key"
 
 
 def _other_run(ex: Exchange, principal: Principal) -> Deny | None:

@@ -20,6 +20,7 @@ def cross_check(settings: Settings, fault: Fault, given: Callable[[KeyPath], boo
     """Return what is wrong and what is merely odd in settings that are each valid alone; `given` tells what was written."""
     errors = [
         *_listen(settings, fault),
+        *_auth(settings, fault),
         *_providers(settings, fault),
         *_models(settings, fault),
         *_routing(settings, fault, given),
@@ -33,10 +34,34 @@ def _listen(settings: Settings, fault: Fault) -> Iterator[ConfigError]:
     listen, mode = settings.listen, settings.auth.mode
     if mode == "open" and not loopback(listen.host):
         yield fault(("auth", "mode"), f"open while listen.host is {listen.host}", "mode: keys", "anyone who reaches the port could spend")
-    if mode == "open" and settings.auth.keys is not None:
-        yield fault(("auth", "keys"), "a key file that mode: open would not read", "mode: keys, or no key file")
     if listen.port and listen.port == listen.admin_port and listen.host == listen.admin_host:
         yield fault(("listen", "admin_port"), f"{listen.port} is the port of the data plane too", "another port")
+
+
+def _auth(settings: Settings, fault: Fault) -> Iterator[ConfigError]:
+    auth, jwt = settings.auth, settings.auth.jwt
+    if auth.keys is not None and (auth.mode == "open" or (auth.mode == "jwt" and not auth.also_keys)):
+        hint = "also_keys: true takes keys beside tokens" if auth.mode == "jwt" else ""
+        yield fault(("auth", "keys"), f"a key file that mode: {auth.mode} would not read", "mode: keys, or no key file", hint)
+    if auth.also_keys and auth.mode != "jwt":
+        yield fault(("auth", "also_keys"), f"true with mode: {auth.mode}", "mode: jwt, or leave it out")
+    if auth.mode == "jwt" and jwt is None:
+        yield fault(("auth", "mode"), "jwt without auth.jwt", "jwt: {issuer: …, audience: …, jwks_url: …}")
+    if jwt is None:
+        return
+    if auth.mode != "jwt":
+        yield fault(("auth", "jwt"), f"a section that mode: {auth.mode} would not read", "mode: jwt, or no such section")
+    if (jwt.jwks_url is None) == (jwt.jwks_file is None):
+        both = "neither jwks_url nor jwks_file" if jwt.jwks_url is None else "both jwks_url and jwks_file"
+        yield fault(("auth", "jwt"), both, "one of the two: where the issuer's keys come from")
+    https = jwt.jwks_url is not None and jwt.jwks_url.startswith("https:")
+    for name, value in (("jwks_ca", jwt.jwks_ca), ("jwks_token", jwt.jwks_token)):
+        if value is not None and not https:
+            yield fault(("auth", "jwt", name), "given, and jwks_url is no https URL", "an https URL, or leave it out")
+    if jwt.stale_s < jwt.refresh_s:
+        yield fault(("auth", "jwt", "stale_s"), f"{jwt.stale_s:g} is below refresh_s", f"at least {jwt.refresh_s:g}")
+    if jwt.map and jwt.fleet_claims:
+        yield fault(("auth", "jwt", "fleet_claims"), "true beside a map, which decides alone", "one of the two")
 
 
 def _providers(settings: Settings, fault: Fault) -> Iterator[ConfigError]:

@@ -15,7 +15,8 @@ from typing import Literal
 
 from proxy.settings.engines import PolicyEngine
 from proxy.settings.fields import deadline, setting
-from proxy.settings.kinds import GLOB, Choice, Host, Later, Listed, Number, PathOf, Section, Special, Text, Whole
+from proxy.settings.jwt import Jwt
+from proxy.settings.kinds import GLOB, Choice, Flag, Host, Later, Listed, Number, PathOf, Section, Special, Text, Whole
 from proxy.settings.store import Store
 from proxy.settings.upstreams import ModelRule, Provider
 from proxy.settings.webhooks import Webhook
@@ -53,11 +54,14 @@ class Listen:
 class Auth:
     """How agents prove who they are."""
 
-    mode: str = setting(
-        Choice(("keys", "open"), later=("jwt",)), "`keys`: every call needs a key. `open`: none does, on loopback only.", "keys"
+    mode: Literal["keys", "jwt", "open"] = setting(
+        Choice(("keys", "jwt", "open")),
+        "`keys`: every call needs a key. `jwt`: a token of an identity provider (docs/identity.md). `open`: nothing, on loopback only.",
+        "keys",
     )
     keys: Path | None = setting(PathOf("file"), "A file of key hashes beside those in the store, for keys kept in Git.", None)
-    jwt: None = setting(Later(), "Tokens of an identity provider.", None)
+    jwt: Jwt | None = setting(Section(Jwt, optional=True), "Whose tokens count with `mode: jwt`.", None)
+    also_keys: bool = setting(Flag(), "With `mode: jwt`, keys count too: for the time in which agents change from one to the other.", False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,6 +246,8 @@ class Settings:
                 yield folder / "**" / f"*.{suffix}"
         if self.auth.keys is not None:
             yield self.auth.keys
+        if self.auth.jwt is not None:
+            yield from (path for path in (self.auth.jwt.jwks_file, self.auth.jwt.jwks_ca) if path is not None)
         yield from self.secret_files
 
 

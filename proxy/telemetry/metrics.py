@@ -175,6 +175,7 @@ class Metrics:
         self._budgets: tuple[BudgetGauge, ...] = ()
         self._drift: dict[str, float] = {}
         self._kills: Callable[[], int] = int
+        self._keys: Callable[[], tuple[float | None, int]] = lambda: (None, 0)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -249,6 +250,10 @@ class Metrics:
         """Show which providers are left alone; `circuits` is called in the thread of the scrape."""
         self._circuits = circuits
 
+    def watch_keys(self, keys: Callable[[], tuple[float | None, int]]) -> None:
+        """Show how old the key document is and how often it could not be had; `keys` is called in the thread of the scrape."""
+        self._keys = keys
+
     def budgets(self, shown: Sequence[BudgetGauge]) -> None:
         """Show these budget counters, in place of those before."""
         self._budgets = tuple(shown)
@@ -291,6 +296,12 @@ class Metrics:
             circuits.add_metric((provider,), int(is_open))
         yield circuits
         yield GaugeMetricFamily("fleetgate_kills_active", "Kills that hold.", value=self._kills())
+        age, errors = self._keys()
+        aged = GaugeMetricFamily("fleetgate_jwks_age_seconds", "Age of the key document that tokens are checked with.")
+        if age is not None:
+            aged.add_metric((), age)
+        yield aged
+        yield CounterMetricFamily("fleetgate_jwks_errors", "Key documents that could not be had or used.", value=errors)
         yield GaugeMetricFamily("fleetgate_ledger_queue", "Records waiting to be written.", value=depth)
         yield CounterMetricFamily("fleetgate_ledger_lost", "Records that the ledger could not write.", value=lost)
         yield GaugeMetricFamily("fleetgate_config_stale", "1 while an edited file is refused.", value=int(self._stale))

@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import pytest
+from issuing import AUDIENCE, ISSUER, NOW, RSA, claims, document, jwk, signed
 from multidict import CIMultiDict
 
 from proxy.engine.exchange import Exchange
 from proxy.engine.ports import Client
 from proxy.identity.directory import Directory
+from proxy.identity.issuer import KeySource, TokenRing
 from proxy.identity.keys import KeyEntry, KeyRing, hash_key
+from proxy.identity.keyset import read_keys
 from proxy.identity.lineage import Lineage
+from proxy.identity.mapping import AgentMap
 from proxy.identity.stage import IdentityStage, SessionStage
 from proxy.identity.threads import Known, Threads
+from proxy.identity.tokens import TokenRules, token_id
 from proxy.model import Deny, Nanos, Principal, Reason, Usage
 from proxy.wire.call import Call, Message
 from proxy.wire.openai_responses_reply import ResponsesMeter
@@ -224,3 +229,77 @@ def test_a_bound_key_may_name_no_other_run(tmp_path: Path, named: list[str]) -> 
     assert deny.message == f"The key is bound to run {NIGHTLY} and cannot act in another."
     assert deny.rule == f"key {hash_key('fg-child')[:8]}"
     assert ex.agent == "team/a", "the record says who"
+
+
+# --- tokens -----------------------------------------------------------------------------------------------------------------
+
+
+class AtNow(Clock):
+    """Stands at the time of the tokens."""
+
+    def now(self) -> float:
+        return NOW
+
+
+def by_token(found: Directory, headers: dict[str, str], query: str = "", also_keys: bool = False) -> tuple[Deny | None, Exchange]:
+    rules = TokenRules(ISSUER, frozenset({AUDIENCE}), frozenset({"RS256"}), "sub", AgentMap([("{a}", "{a}"), ("x:all", "team/*")]), 30.0)
+
+    async def play() -> tuple[Deny | None, Exchange]:
+        source = KeySource(None, AtNow(), lambda work: work.close())
+        source.put(read_keys(document(jwk(RSA, "k1"))))
+        ex = exchange(headers, query)
+        ex.wall = NOW
+        return await IdentityStage(found, lambda: RING, "jwt", TokenRing(rules, source), also_keys).request(ex), ex
+
+    return asyncio.run(play())
+
+
+@pytest.mark.parametrize("carrier", ["authorization", "x-api-key", "x-goog-api-key", "api-key", ""])
+def test_a_token_gets_in_as_its_agent_by_any_carrier(tmp_path: Path, carrier: str) -> None:
+    token = signed(claims(sub="a"))
+    headers = {carrier: f"bearer {token}" if carrier == "authorization" else token} if carrier else {}
+    deny, ex = by_token(directory(tmp_path, "a"), headers, "" if carrier else f"key={token}")
+    assert deny is None
+    assert (ex.agent, ex.principal) == ("a", Principal("a", token_id(ISSUER, "a")))
+
+
+def test_a_fleet_token_is_a_fleet_key(tmp_path: Path) -> None:
+    found, token = directory(tmp_path, "team/a", "b"), signed(claims(sub="x:all"))
+    assert by_token(found, bearer(token, x_fleetgate_agent="team/a"))[0] is None
+    for more, words in (({}, "The token is for several agents (team/*)"), ({"x_fleetgate_agent": "b"}, "The token is for agents team/*")):
+        deny, _ = by_token(found, bearer(token, **more))
+        assert deny is not None
+        assert deny.reason is Reason.UNKNOWN_AGENT
+        assert words in deny.message
+
+
+@pytest.mark.parametrize(
+    ("headers", "words"),
+    [
+        ({}, "carries no token"),
+        (bearer("fg-a"), "is no signed JWT"),
+        ({"x-api-key": signed(claims()), "api-key": signed(claims(sub="b"))}, "two different keys"),
+        (bearer(signed(claims(exp=1.0))), "has expired"),
+    ],
+)
+def test_in_token_mode_nothing_else_counts(tmp_path: Path, headers: dict[str, str], words: str) -> None:
+    deny, ex = by_token(directory(tmp_path, "team/a"), headers)
+    assert deny is not None
+    assert deny.reason is Reason.UNAUTHENTICATED
+    assert words in deny.message
+    assert not hasattr(ex, "grant")
+
+
+def test_keys_count_beside_tokens_where_that_is_set(tmp_path: Path) -> None:
+    found = directory(tmp_path, "team/a")
+    deny, ex = by_token(found, bearer("fg-a"), also_keys=True)
+    assert deny is None
+    assert ex.principal.key_id == hash_key("fg-a")[:8]
+    assert by_token(found, bearer("fg-nope"), also_keys=True)[0] is not None
+
+
+def test_a_token_for_one_agent_cannot_name_another(tmp_path: Path) -> None:
+    deny, _ = by_token(directory(tmp_path, "a", "b"), bearer(signed(claims(sub="a")), x_fleetgate_agent="b"))
+    assert deny is not None
+    assert deny.message == "The token is for agent a and cannot act as b."
+    assert deny.remedy == "Use a token for b, or leave the name out."

@@ -61,7 +61,7 @@ def test_variables_override_the_file(tmp_path: Path) -> None:
         ("FLEETGATE_LIMITS_IDLE_S", "long", "$FLEETGATE_LIMITS_IDLE_S: limits.idle_s: 'long'; expected a number above 0, at most 86400"),
         ("FLEETGATE_LIMITS_IDLE_S", "nan", "$FLEETGATE_LIMITS_IDLE_S: limits.idle_s: nan; expected a number above 0, at most 86400"),
         ("FLEETGATE_PROVIDERS_P_LOCAL", "maybe", "$FLEETGATE_PROVIDERS_P_LOCAL: providers.p.local: 'maybe'; expected `true` or `false`"),
-        ("FLEETGATE_AUTH_MODE", "jwt", "$FLEETGATE_AUTH_MODE: auth.mode: jwt comes in a later version; expected `keys` or `open`"),
+        ("FLEETGATE_AUTH_MODE", "jwt", "$FLEETGATE_AUTH_MODE: auth.mode: jwt without auth.jwt; expected jwt: {issuer: …"),
         ("FLEETGATE_STORE", "redis://h/x", "$FLEETGATE_STORE: store: the database is no number; expected redis://HOST:PORT/DB"),
         ("FLEETGATE_PROVIDERS_P_API_KEY", "sk-1", "$FLEETGATE_PROVIDERS_P_API_KEY: providers.p.api_key: a secret written out, or no "),
     ],

@@ -122,6 +122,10 @@ def test_loads_the_repository_s_own_file() -> None:
     assert s.warnings == ()
 
 
+def jwt(more: str, beside: str = "", mode: str = "jwt") -> str:
+    return f"auth: {{mode: {mode}, {beside}jwt: {{issuer: i, audience: a{', ' if more else ''}{more}}}}}\n"
+
+
 WRONG = {
     "unknown section": ("lisen: {}\n", "fleetgate.yaml:1: lisen: unknown key (did you mean listen?)"),
     "unknown key": ("listen: {\n  prot: 1}\n", "fleetgate.yaml:2: listen.prot: unknown key (did you mean port?)"),
@@ -141,9 +145,42 @@ WRONG = {
         "auth.mode: open while listen.host is 0.0.0.0; expected mode: keys",
     ),
     "open with keys": ("auth: {mode: open, keys: fleetgate.yaml}\n", "auth.keys: a key file that mode: open would not read"),
-    "jwt": ("auth: {mode: jwt}\n", "auth.mode: jwt comes in a later version; expected `keys` or `open`"),
-    "jwt section": ("auth: {jwt: {issuer: x}}\n", "auth.jwt: this setting comes in a later version"),
-    "auth mode": ("auth: {mode: key}\n", "auth.mode: 'key'; expected `keys` or `open` (did you mean keys?)"),
+    "jwt": ("auth: {mode: jwt}\n", "auth.mode: jwt without auth.jwt; expected jwt: {issuer: …, audience: …, jwks_url: …}"),
+    "jwt section": ("auth: {mode: jwt, jwt: {issuer: x}}\n", "auth.jwt: audience is missing; expected an audience, or a list of them"),
+    "jwt beside keys": (
+        jwt("jwks_url: https://h/k", mode="keys"),
+        "auth.jwt: a section that mode: keys would not read; expected mode: jwt",
+    ),
+    "jwt without keys": (jwt(""), "auth.jwt: neither jwks_url nor jwks_file; expected one of the two"),
+    "jwt with both": (jwt("jwks_url: https://h/k, jwks_file: fleetgate.yaml"), "auth.jwt: both jwks_url and jwks_file; expected one"),
+    "jwt over plain http": (
+        jwt("jwks_url: http://idp.example/k"),
+        "auth.jwt.jwks_url: plain http to another machine; expected an https URL",
+    ),
+    "jwt by file scheme": (jwt("jwks_url: file:///etc/k"), "auth.jwt.jwks_url: not an absolute URL"),
+    "jwt url": (jwt("jwks_url: 'https://h:x/k'"), "auth.jwt.jwks_url: not a URL"),
+    "jwt url with a space": (jwt("jwks_url: 'https://h/ k'"), "auth.jwt.jwks_url: not a URL"),
+    "jwt url with a user": (jwt("jwks_url: 'https://u:p@h/k'"), "auth.jwt.jwks_url: a URL with a user or a fragment"),
+    "jwt none": (jwt("jwks_url: https://h/k, algorithms: [none]"), "auth.jwt.algorithms: 'none'; expected `RS256` or"),
+    "jwt secret": (jwt("jwks_url: https://h/k, algorithms: [HS256]"), "auth.jwt.algorithms: 'HS256'; expected `RS256` or"),
+    "jwt without algorithms": (jwt("jwks_url: https://h/k, algorithms: []"), "auth.jwt.algorithms: a list; expected a list of"),
+    "jwt leeway": (jwt("jwks_url: https://h/k, leeway_s: 3000"), "auth.jwt.leeway_s: 3000; expected a number from 0 to 300"),
+    "jwt stale": (
+        jwt("jwks_url: https://h/k, refresh_s: 600, stale_s: 60"),
+        "auth.jwt.stale_s: 60 is below refresh_s; expected at least 600",
+    ),
+    "jwt ca over http": (jwt("jwks_url: http://127.0.0.1/k, jwks_ca: fleetgate.yaml"), "auth.jwt.jwks_ca: given, and jwks_url is no https"),
+    "jwt token": (jwt("jwks_url: https://h/k, jwks_token: abc"), "auth.jwt.jwks_token: a secret written out"),
+    "jwt map": (jwt("jwks_url: https://h/k, map: {}"), "auth.jwt.map: no rule; expected a mapping of pattern to agent"),
+    "jwt map of lists": (jwt("jwks_url: https://h/k, map: {a: [b]}"), "auth.jwt.map: 'a': a list; expected a mapping of pattern"),
+    "jwt map rule": (
+        jwt("jwks_url: https://h/k, map: {'a:*': '{b}'}"),
+        "auth.jwt.map: 'a:*': {b} stands in the agent and not in the pattern",
+    ),
+    "jwt map and fleets": (jwt("jwks_url: https://h/k, fleet_claims: true, map: {a: b}"), "auth.jwt.fleet_claims: true beside a map"),
+    "jwt keys": (jwt("jwks_url: https://h/k", "keys: fleetgate.yaml, "), "auth.keys: a key file that mode: jwt would not read"),
+    "keys too": ("auth: {also_keys: true}\n", "auth.also_keys: true with mode: keys; expected mode: jwt"),
+    "auth mode": ("auth: {mode: key}\n", "auth.mode: 'key'; expected `keys` or `jwt` or `open` (did you mean keys?)"),
     "redis": ("store: redis://h:1/x\n", "store: the database is no number; expected redis://HOST:PORT/DB"),
     "store": ("store: postgres\n", "store: 'postgres'; expected `memory:`, `sqlite:PATH`, `redis://HOST:PORT/DB`"),
     "store with a password": ("store: redis://u:p@h/0\n", "store: a password written out; expected store: {url: …, password: env:NAME}"),
