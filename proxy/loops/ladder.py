@@ -102,7 +102,7 @@ def steer(step: Rung, found: Detection, limits: LoopLimits) -> Steer:
     """Return what the steps of `step` change in the request."""
     persona = (limits.persona or HOUSE_PERSONA) if "persona" in step.steps else None
     return Steer(
-        note=note(found),
+        note=note(found) if "nudge" in step.steps else "",
         system=None if persona is None else persona.system,
         temperature=None if persona is None else persona.temperature,
         no_tools="strip_tools" in step.steps,

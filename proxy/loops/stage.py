@@ -31,7 +31,7 @@ from proxy.loops.trail import NO_TRAIL, Trail, follow
 from proxy.loops.wasted import Costs
 from proxy.model import Deny, Grant, LoopLimits, LoopSignal, Nanos, Reason
 from proxy.money import dollars
-from proxy.wire.call import Message
+from proxy.wire.call import Message, Steer
 
 GrantOf = Callable[[str], Grant | None]
 """Gives an agent's grant."""
@@ -139,8 +139,10 @@ class LoopStage(Stage):
     def _steer(self, ex: Exchange, found: Detection, step: Rung) -> None:
         """Take the steps that let the call go on. Rules of files come later, and what they say about the route holds."""
         limits = ex.grant.loops
-        ex.steer = ladder.steer(step, found, limits)
-        ex.call.overhead += ladder.room(ex.steer)
+        steer = ladder.steer(step, found, limits)
+        if steer != Steer():
+            ex.steer = steer
+            ex.call.overhead += ladder.room(steer)
         if "downgrade" in step.steps:
             ex.route_to, ex.route_rule = limits.downgrade, _rule("downgrade", limits)
 
@@ -188,6 +190,7 @@ class LoopStage(Stage):
         trail = follow(ex.call.messages, meter.tool_calls, before)
         for id in (meter.reply_id, ex.call.hints.get("conversation", "")):
             if 0 < len(id) <= MAX_ID:
+                self._trails.pop((ex.agent, id), None)  # a conversation that goes on is not the oldest
                 if len(self._trails) >= MOST:
                     del self._trails[next(iter(self._trails))]
                 self._trails[ex.agent, id] = trail

@@ -66,6 +66,17 @@ def test_the_note_goes_upstream_and_nothing_of_it_to_the_client() -> None:
     assert out.record.loop == "nudge;rule=identical;count=4;action=strip_tools"
 
 
+def test_a_ladder_without_nudge_keeps_the_words_of_the_request() -> None:
+    limits, body = LoopLimits(warn=2, block=2, act="nudge", steps=("warn", "strip_tools")), looping(4)
+    out = play(body, Says((ANSWER,)), stages=(Granted(limits), LoopStage()))
+    (asked,) = out.upstream.asked
+    assert json.loads(asked.body) == json.loads(body) | {"tool_choice": "none"}
+    moved = LoopLimits(warn=2, block=2, act="nudge", steps=("warn", "downgrade"), downgrade="weak")
+    out = play(body, Says((ANSWER,)), stages=(Granted(moved), LoopStage(lambda model, dialect: True)))
+    assert out.upstream.asked[0].body == body, "another model is the route's to write"
+    assert (out.exchange.route_to, out.record.loop) == ("weak", "nudge;rule=identical;count=4;action=downgrade")
+
+
 def test_a_loop_that_is_blocked_never_goes_upstream() -> None:
     out = play(looping(6), Says((ANSWER,)), stages=(Granted(), LoopStage()))
     assert out.upstream.asked == []

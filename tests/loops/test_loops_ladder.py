@@ -89,6 +89,13 @@ def test_what_a_steer_holds_and_the_room_for_it() -> None:
     assert ladder.room(Steer("ü", "é")) == 36
 
 
+def test_no_note_is_written_where_no_file_says_nudge() -> None:
+    found = Detection("nudge", "identical", 4, 3)
+    assert ladder.steer(Rung("nudge", ("downgrade",)), found, ALL) == Steer()
+    assert ladder.steer(Rung("nudge", ("strip_tools",)), found, ALL) == Steer(no_tools=True)
+    assert ladder.steer(Rung("nudge", ("persona",)), found, ALL).note == ""
+
+
 # --- the stage ---------------------------------------------------------------------------------------------------------------------
 
 

@@ -160,3 +160,12 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     turn(stage, "", HUMAN, calls=(A,), id="failed", served=False)
     assert [id for _, id in stage._trails] == ["r3", "r4"]
     assert turn(stage, "r0", RESULT) == 0
+
+
+def test_a_conversation_that_goes_on_is_not_forgotten_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.loops.stage.MOST", 4)
+    stage = LoopStage()
+    turn(stage, "conv_1", HUMAN, calls=(A,), id="r0")
+    turn(stage, "", HUMAN, calls=(A,), id="x")
+    turn(stage, "conv_1", RESULT, calls=(A,), id="r1")
+    assert [id for _, id in stage._trails] == ["r0", "x", "r1", "conv_1"]
