@@ -15,6 +15,7 @@ guards    secrets, personal data, injections in what is new; after policy, so th
 routing   inside what policy allows; before the budget, which reserves at the dearest price that the route may use
 kill-route  takes the models out of the route that a person has stopped
 budget    last, so that nothing is held for a call that is refused anyway
+kill-lease  only where a store has a lease: while kills cannot be read, what the budget did not bound goes no further
 [send]    the engine asks the provider
 """
 
@@ -31,7 +32,7 @@ from proxy.budget.port import BudgetStore
 from proxy.budget.pressure import pressure
 from proxy.budget.settle import tokenizer_of
 from proxy.budget.stage import BudgetStage
-from proxy.control.kill import KillBoard, KillRouteStage, KillSessionStage, KillStage
+from proxy.control.kill import KillBoard, KillLeaseStage, KillRouteStage, KillSessionStage, KillStage
 from proxy.engine.again import AgainStage
 from proxy.engine.decode import DecodeStage
 from proxy.engine.exchange import Exchange, Patience
@@ -138,6 +139,7 @@ def stages(parts: Parts) -> list[Stage]:
         routing,
         *([KillRouteStage(kills)] if kills is not None else []),
         budget,
+        *([KillLeaseStage(kills)] if kills is not None and s.store.lease else []),
     ]
 
 

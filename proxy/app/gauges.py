@@ -1,8 +1,8 @@
-"""What the metrics show of budgets, looked up in the background every few seconds: never on a request's path.
+"""What the metrics show of budgets and of questions to people, looked up in the background every few seconds: never on a request's path.
 
 Decides how often and how much: at most `MOST` counters are read and the `SHOWN` fullest shown, those of sessions and runs left out (each
-would be a series of its own). A look that took long is followed by a longer rest. A store or ledger that cannot be read leaves the numbers
-as they were, and is tried again.
+would be a series of its own). Questions are read when one has changed, and once a minute, since they end by themselves. A look that took
+long is followed by a longer rest. A store or ledger that cannot be read leaves the numbers as they were, and is tried again.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ class Gauges:
         self._house = house
         self.recent: Recent = NOTHING
         self._recent_at = 0.0
+        self._asked: tuple[int, float] = (-1, 0.0)
 
     async def run(self) -> None:
         """Look again and again until cancelled."""
@@ -52,6 +53,7 @@ class Gauges:
     async def look(self) -> None:
         """Look once. Raises StoreError."""
         house, now = self._house, self._house.clock.now()
+        await self._questions(now)
         if not 0 <= now - self._recent_at < RECENT_EVERY_S:
             self._recent_at = now
             if isinstance(house.journal, Charges):
@@ -60,6 +62,16 @@ class Gauges:
         claims = [c for c in await house.board.fleet(grants, now, self.recent) if not _passing(c.counter)][:MOST]
         found = await balances(house.stores.budget, claims, now, self.recent)
         house.metrics.budgets([_gauge(b) for b in found[:SHOWN]])
+
+    async def _questions(self, now: float) -> None:
+        """Count the questions that nobody has decided. Raises StoreError."""
+        house, (seen, at) = self._house, self._asked
+        version = -1 if house.kills.versions is None else house.kills.versions.questions
+        if version == seen and 0 <= now - at < RECENT_EVERY_S:
+            return
+        cases = await house.stores.control.cases(now)
+        house.metrics.approvals(sum(case.status == "pending" and not case.over(now) for case in cases))
+        self._asked = version, now
 
 
 def _passing(counter: str) -> bool:

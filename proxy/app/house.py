@@ -85,7 +85,13 @@ class House:
         self.problems: tuple[str, ...] = ()
         self.gauges = Gauges(self)
         self.draining, self.warming = False, True
-        self.kills = KillBoard(self.stores.control, self.engine.live, self.clock.now, lambda: self.clock.ns() / 1e9)
+        self.kills = KillBoard(
+            self.stores.control,
+            self.engine.live,
+            self.clock.now,
+            lambda: self.clock.ns() / 1e9,
+            lends=lambda: bool(store.lease and self.stores.problem),
+        )
         self.approvals = Approvals(
             self.stores.control, self.clock.now, lambda: timing(self.files.settings), self.told, self.link, self.engine.spawn
         )

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -39,6 +40,8 @@ LOOK_S = 2.0
 """How often who waits looks at the row without having been woken."""
 TRIES = 16
 """How often a step is tried over another's."""
+MAX_TOOL = 80
+"""Characters of a tool's name that stand in a notice."""
 Spawn = Callable[[Coroutine[Any, Any, None]], None]
 
 
@@ -65,6 +68,8 @@ class Approvals:
     ) -> None:
         self._store, self._now, self._timing, self._tell, self._link, self._spawn = store, now, timing, tell, link, spawn
         self._changed = asyncio.Event()
+        self._opening = Counter[str]()
+        """Questions by agent that are being written just now."""
 
     def wake(self) -> None:
         """Have all who wait look at their rows."""
@@ -99,16 +104,29 @@ class Approvals:
                     if step is None or await self._store.save(step, old.version):
                         return answer
                     continue
-            fresh = old is None or old.over(now)
-            if fresh and await self._store.waiting(question.agent, now) >= MAX_PENDING:
-                return Answer(False, why=f"{MAX_PENDING} questions of this agent wait already")
-            secret = secrets.token_urlsafe(32)
-            case = opened(question, old, now, timing, digest(secret))
-            if await self._store.save(case, 0 if old is None else old.version):
-                if fresh:
-                    self._tell(self._notice(case, secret))
-                return case
+            found = await self._write(question, old, timing, now)
+            if found is not None:
+                return found
         raise StoreError("a question could not be written: others wrote it each time")
+
+    async def _write(self, question: Question, old: Case | None, timing: Timing, now: float) -> Case | Answer | None:
+        """Write a question that nobody has decided and return it, or why it is not asked; None where others wrote it meanwhile."""
+        fresh, agent = old is None or old.over(now), question.agent
+        secret = secrets.token_urlsafe(32)
+        case = opened(question, old, now, timing, digest(secret))
+        self._opening[agent] += fresh
+        try:
+            if fresh and await self._store.waiting(agent, now) + self._opening[agent] > MAX_PENDING:
+                return Answer(False, why=f"{MAX_PENDING} questions of this agent wait already")
+            if not await self._store.save(case, 0 if old is None else old.version):
+                return None
+        finally:
+            self._opening[agent] -= fresh
+            if not self._opening[agent]:
+                del self._opening[agent]
+        if fresh:
+            self._tell(self._notice(case, secret))
+        return case
 
     async def _wait(self, question: Question, case: Case, seconds: float, beat: Beat | None) -> Answer | None:
         """Return what becomes of the question, None when nobody decides in time."""
@@ -156,9 +174,15 @@ class Approvals:
 
     def _notice(self, case: Case, secret: str) -> Notice:
         q, link = case.question, self._link(case.id, secret)
-        text = f"Agent {q.agent} asks to be allowed: {q.what} ({q.rule}). Decide: {link or f'fleetgate approvals show {case.id}'}"
+        what = named(q.what) if q.kind == "tool_call" else q.what
+        text = f"Agent {q.agent} asks to be allowed: {what} ({q.rule}). Decide: {link or f'fleetgate approvals show {case.id}'}"
         facts = {"id": case.id, "kind": q.kind, "agent": q.agent, "session": q.session, "run": q.run, "what": q.what, "rule": q.rule}
         return Notice("approval", f"{case.id} {case.asked}", text, {**facts, "until": case.expires, "link": link}, case.asked)
+
+
+def named(tool: str) -> str:
+    """Return the name of a tool as it may stand in a sentence: a model chose it, and it must not read as words or a link of ours."""
+    return "".join(c if c.isalnum() or c in "_-." else "?" for c in tool[:MAX_TOOL])
 
 
 async def _until(changed: asyncio.Event, seconds: float) -> None:

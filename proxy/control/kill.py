@@ -6,7 +6,8 @@ engine. The board changes and the running exchanges are looked at in one step wi
 before its first stage: so one that is admitted in that moment is seen by one or the other.
 
 How it fails: while the store cannot be read the last known kills hold. When that has lasted `STALE_S`, nobody knows who is stopped, so
-everything is refused with `store_unavailable`, until the store is read again.
+everything is refused with `store_unavailable`, until the store is read again. Where the store is away and budgets go on by its lease,
+they do so with the last known kills, as far as that reaches: what no hold bounds is refused.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from proxy.engine.stage import Stage
 from proxy.model import Deny, Target
 
 log = logging.getLogger("fleetgate.control")
+REREAD_S = 5.0
+"""How often kills are read though nothing says that they changed: a server that lost writes may count on from an old number."""
 STALE_S = 15.0
 """How long the store may be unreadable before the last known kills are not relied on any more."""
 
@@ -65,19 +68,36 @@ class KillBoard:
         live: the exchanges that run.
         now: UTC seconds.
         seconds: monotonic seconds.
+        lends: whether the store is away just now and budgets go on without it, within a bound of money.
     """
 
-    def __init__(self, store: ControlStore, live: Live, now: Callable[[], float], seconds: Callable[[], float]) -> None:
-        self._store, self._live, self._now, self._seconds = store, live, now, seconds
+    def __init__(
+        self,
+        store: ControlStore,
+        live: Live,
+        now: Callable[[], float],
+        seconds: Callable[[], float],
+        lends: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._store, self._live, self._now, self._seconds, self._lends = store, live, now, seconds, lends
         self.kills: tuple[Kill, ...] = ()
         self.versions: Versions | None = None
         self._failing: float | None = None
+        self._read = seconds()
         self.problem = ""
         self._one = asyncio.Lock()
 
     @property
     def stale(self) -> bool:
-        """Whether the store has been unreadable for too long."""
+        """Whether the store has been unreadable for too long, and no lease bounds what goes on."""
+        return self._unread() and not self._lends()
+
+    @property
+    def lent(self) -> bool:
+        """Whether it has been unreadable for too long, and a lease bounds what goes on."""
+        return self._unread() and self._lends()
+
+    def _unread(self) -> bool:
         return self._failing is not None and self._seconds() - self._failing > STALE_S
 
     def active(self) -> int:
@@ -108,14 +128,16 @@ class KillBoard:
             return await self._look(tell)
 
     async def _look(self, tell: Tell) -> bool:
+        began = self._seconds()
         try:
             versions = await self._store.versions()
             old = self.versions
-            if old is None or old.kills != versions.kills:
+            if old is None or old.kills != versions.kills or self._failing is not None or began - self._read >= REREAD_S:
+                self._read = began
                 self._use(await self._store.kills(self._now()), tell, first_look=old is None)
         except StoreError as e:
             if self._failing is None:
-                self._failing = self._seconds()
+                self._failing = began
                 log.error("kills cannot be read, the last known ones hold: %s", e)
             self.problem = str(e)
             return False
@@ -187,4 +209,20 @@ class KillRouteStage(Stage):
             return verdicts[0][1]
         ex.route = dataclasses.replace(ex.route, targets=left)
         ex.note(self.name, f"stopped and not asked: {', '.join(target.model for target, deny in verdicts if deny is not None)}")
+        return None
+
+
+class KillLeaseStage(Stage):
+    """Refuses what costs nothing that a lease would bound, while nobody can read who is stopped."""
+
+    name: ClassVar[str] = "kill-lease"
+    needs: ClassVar[frozenset[str]] = frozenset({"held_output"})
+
+    def __init__(self, board: KillBoard) -> None:
+        self._board = board
+
+    async def request(self, ex: Exchange) -> Deny | None:
+        """See the class."""
+        if ex.bill is None and self._board.lent:
+            raise StoreError(f"kills cannot be read, and nothing bounds what goes on meanwhile: {self._board.problem}")
         return None

@@ -1,16 +1,18 @@
 """Kills, questions to people and the log of human hands, in memory or in the SQLite file: the command line and every server write
 them, every server reads them.
 
-In SQLite each verb is one short transaction on a connection of its own, in a thread; a file that does not answer within `STUCK_S` is a
-StoreError. The tables are this module's own, made when they are first needed.
+In SQLite each verb is one short transaction on a connection of its own, in a thread of its own: a kill is seen however many threads the
+fleet keeps busy. A file that does not answer within `STUCK_S` is a StoreError. The tables are this module's own, made when they are first
+needed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
-import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -124,7 +126,7 @@ class SqliteControl:
 
     def __init__(self, path: Path, busy_s: float = 5.0) -> None:
         self._db = connect(path, busy_s)
-        self._lock = threading.Lock()
+        self._thread = ThreadPoolExecutor(1, "control")
         self._now(self._prepare)
 
     async def versions(self) -> Versions:
@@ -206,31 +208,27 @@ class SqliteControl:
 
     async def close(self) -> None:
         """See `ControlStore.close`."""
-        await asyncio.to_thread(self._closed)
-
-    def _closed(self) -> None:
-        with self._lock:
-            self._db.close()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._db.close)
+        self._thread.shutdown(wait=False)
 
     async def _run(self, work: Callable[[sqlite3.Connection], T], *, write: bool = True) -> T:
         """Run `work` in one transaction, in a thread."""
         try:
             async with asyncio.timeout(STUCK_S):
-                return await asyncio.to_thread(self._now, work, write=write)
+                return await asyncio.get_running_loop().run_in_executor(self._thread, partial(self._now, work, write=write))
         except TimeoutError:
             raise StoreError("the control store's file does not answer") from None
 
     def _now(self, work: Callable[[sqlite3.Connection], T], *, write: bool = True) -> T:
-        with self._lock:
-            try:
-                self._db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-                found = work(self._db)
-                self._db.execute("COMMIT")
-                return found
-            except sqlite3.Error as e:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise StoreError(f"the control store's file cannot be used: {e}") from None
+        try:
+            self._db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+            found = work(self._db)
+            self._db.execute("COMMIT")
+            return found
+        except sqlite3.Error as e:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            raise StoreError(f"the control store's file cannot be used: {e}") from None
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         for statement in TABLES:

@@ -176,6 +176,7 @@ class Metrics:
         self._drift: dict[str, float] = {}
         self._kills: Callable[[], int] = int
         self._keys: Callable[[], tuple[float | None, int]] = lambda: (None, 0)
+        self._approvals = 0
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -266,6 +267,10 @@ class Metrics:
         """Show how many kills hold; `kills` is called in the thread of the scrape."""
         self._kills = kills
 
+    def approvals(self, pending: int) -> None:
+        """Show how many questions nobody has decided."""
+        self._approvals = pending
+
     def store_error(self) -> None:
         """Count a failure of shared state that no exchange's reason shows (a release at close, say)."""
         self._store_errors.add(())
@@ -302,6 +307,7 @@ class Metrics:
             aged.add_metric((), age)
         yield aged
         yield CounterMetricFamily("fleetgate_jwks_errors", "Key documents that could not be had or used.", value=errors)
+        yield GaugeMetricFamily("fleetgate_approvals_pending", "Questions to people that nobody has decided.", value=self._approvals)
         yield GaugeMetricFamily("fleetgate_ledger_queue", "Records waiting to be written.", value=depth)
         yield CounterMetricFamily("fleetgate_ledger_lost", "Records that the ledger could not write.", value=lost)
         yield GaugeMetricFamily("fleetgate_config_stale", "1 while an edited file is refused.", value=int(self._stale))

@@ -233,7 +233,12 @@ def json_body(id: str, notice: Notice, time: float) -> bytes:
 def slack_body(notice: Notice) -> bytes:
     """Return what a hook of format `slack` gets.
 
-    Source: docs.slack.dev, "Sending messages using incoming webhooks" and "Formatting message text" (`&`, `<`, `>` are control characters).
+    No address but the notice's own link becomes a link, and Slack does not open that one itself to show what is there.
+
+    Source: docs.slack.dev, "Sending messages using incoming webhooks", "Formatting message text" (`&`, `<`, `>` are control characters) and
+    "Unfurling links in messages".
     """
-    text = f"[fleetgate {notice.kind}] {notice.text[:MAX_TEXT]}"
-    return dumps({"text": text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")})
+    before, link, after = notice.text[:MAX_TEXT].rpartition(str(notice.facts.get("link") or "\0"))
+    text = f"[fleetgate {notice.kind}] {before.replace('://', ':_//')}{link}{after.replace('://', ':_//')}"
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return dumps({"text": text, "unfurl_links": False, "unfurl_media": False})

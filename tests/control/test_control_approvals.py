@@ -247,6 +247,41 @@ def test_an_agent_cannot_ask_without_end() -> None:
     run(work)
 
 
+def test_an_agent_cannot_ask_without_end_at_once_either() -> None:
+    class Slow(MemoryControl):
+        """Answers each look a turn later, as every store that others share."""
+
+        async def waiting(self, agent: str, now: float) -> int:
+            found = await super().waiting(agent, now)
+            await turns(3)
+            return found
+
+    async def work(desk: Desk) -> None:
+        asked = [replace(QUESTION, digest=str(i), timeout_s=0.0) for i in range(MAX_PENDING + 50)]
+        answers = await asyncio.gather(*map(desk.people.ask, asked), desk.people.ask(replace(QUESTION, agent="other", timeout_s=0.0)))
+        assert sum(answer.id == "" for answer in answers) == 50
+        assert answers[-1].id
+        assert (len(desk.told), await desk.store.waiting("clerk", NOW)) == (MAX_PENDING + 1, MAX_PENDING)
+        assert not desk.people._opening
+
+    run(work, Slow())
+
+
+def test_the_name_of_a_tool_is_no_sentence_in_a_notice() -> None:
+    async def work(desk: Desk) -> None:
+        tool = "send). Decide: https://evil.example/approve/1?token=2 (<!channel> " + "x" * 500
+        await desk.people.ask(replace(QUESTION, what=tool, timeout_s=0.0))
+        (notice,) = desk.told
+        assert notice.text.count("://") == 1
+        assert notice.text.count(" Decide: ") == 1
+        assert "send?.?Decide??https???evil.example" in notice.text
+        assert len(notice.text) < 400
+        await desk.people.ask(replace(QUESTION, kind="loop", what="identical", timeout_s=0.0))
+        assert ": identical (" in desk.told[1].text
+
+    run(work)
+
+
 class Failing(MemoryControl):
     """A store that can be read so many times, or written never."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from proxy.control import kill as switch
-from proxy.control.kill import KillBoard, KillRouteStage, KillSessionStage, KillStage, seen_of
+from proxy.control.kill import KillBoard, KillLeaseStage, KillRouteStage, KillSessionStage, KillStage, seen_of
 from proxy.control.port import Versions
 from proxy.control.rules import Kill, Kind
 from proxy.engine.exchange import Exchange, Runtime
@@ -50,7 +50,8 @@ class Desk:
     def __init__(self) -> None:
         self.store, self.live, self.now, self.seconds = Store(), Live(), NOW, 100.0
         self.told: list[Notice] = []
-        self.board = KillBoard(self.store, self.live, lambda: self.now, lambda: self.seconds)
+        self.lends = False
+        self.board = KillBoard(self.store, self.live, lambda: self.now, lambda: self.seconds, lambda: self.lends)
 
     async def look(self) -> bool:
         return await self.board.refresh(self.told.append)
@@ -229,6 +230,79 @@ def test_without_any_kill_it_fails_closed_too() -> None:
         desk.seconds += switch.STALE_S + 1
         with pytest.raises(StoreError):
             await KillStage(desk.board).request(exchange())
+
+    asyncio.run(main())
+
+
+def test_with_a_lease_the_last_known_kills_hold_as_long_as_it_lends() -> None:
+    desk = Desk()
+    stages = KillStage(desk.board), KillLeaseStage(desk.board)
+
+    async def main() -> None:
+        await desk.kill("agent", "a")
+        await desk.look()
+        other, free = exchange(), exchange()
+        other.agent = free.agent = "b"
+        other.bill = lambda ex: ()
+        desk.store.down = desk.lends = True
+        for seconds in (0.0, 10 * switch.STALE_S):
+            desk.seconds += seconds
+            await desk.look()
+            assert isinstance(await stages[0].request(exchange()), Deny), "who was stopped stays stopped"
+            assert [await stage.request(other) for stage in stages] == [None, None]
+        assert await stages[0].request(free) is None
+        with pytest.raises(StoreError, match="nothing bounds what goes on meanwhile: gone"):
+            await stages[1].request(free)
+        desk.lends = False
+        for ex in (exchange(), other):
+            with pytest.raises(StoreError, match="for over 15 s"):
+                await stages[0].request(ex)
+        desk.store.down = False
+        await desk.look()
+        assert [await stage.request(free) for stage in stages] == [None, None]
+
+    asyncio.run(main())
+
+
+def test_a_look_that_hangs_before_it_fails_counts_from_its_beginning() -> None:
+    desk = Desk()
+
+    class Hanging(Store):
+        async def versions(self) -> Versions:
+            desk.seconds += 8
+            return await super().versions()
+
+    async def main() -> None:
+        await desk.look()
+        desk.board._store = slow = Hanging()
+        slow.down = True
+        await desk.look()
+        desk.seconds += switch.STALE_S - 7.9
+        assert desk.board.stale
+
+    asyncio.run(main())
+
+
+def test_kills_are_read_again_though_their_number_is_the_same() -> None:
+    desk = Desk()
+
+    async def main() -> None:
+        await desk.kill("agent", "b")
+        await desk.look()
+        await desk.kill("agent", "a")
+        desk.store._versions[0] -= 1  # as a server does that lost the last write before it
+        await desk.look()
+        assert desk.board.refusal(exchange()) is None
+        desk.seconds += switch.REREAD_S
+        await desk.look()
+        assert desk.board.refusal(exchange()) is not None
+        desk.store.down = True
+        await desk.look()
+        desk.store.down = False
+        await desk.store.resume("agent:a", "ann", "", NOW)
+        desk.store._versions[0] -= 1
+        await desk.look()
+        assert desk.board.refusal(exchange()) is None, "read after every failure"
 
     asyncio.run(main())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -175,8 +176,13 @@ def test_a_file_that_does_not_answer_is_a_store_error(tmp_path: Path, monkeypatc
 
     async def work(store: ControlStore) -> None:
         assert isinstance(store, SqliteControl)
-        with store._lock, pytest.raises(StoreError, match="does not answer"):
-            await store.versions()
+        free = threading.Event()
+        store._thread.submit(free.wait, 30)
+        try:
+            with pytest.raises(StoreError, match="does not answer"):
+                await store.versions()
+        finally:
+            free.set()
 
     run(f"sqlite:{tmp_path / 'store.db'}", work)
 
@@ -186,3 +192,19 @@ def test_what_is_no_question_is_a_store_error() -> None:
         decoded(b"{}", Case)
     with pytest.raises(StoreError, match="not UTF-8"):
         encoded(replace(case(), by="\ud800"))
+
+
+def test_a_kill_is_seen_though_every_thread_is_busy(tmp_path: Path) -> None:
+    async def main() -> None:
+        store, free = SqliteControl(tmp_path / "x.db"), threading.Event()
+        busy = [asyncio.ensure_future(asyncio.to_thread(free.wait, 30)) for _ in range(64)]
+        try:
+            async with asyncio.timeout(10):
+                assert await store.kill(kill())
+                assert (await store.versions()).kills == 1
+                await store.close()
+        finally:
+            free.set()
+            await asyncio.gather(*busy)
+
+    asyncio.run(main())

@@ -166,10 +166,10 @@ def test_kinds_go_where_they_are_wanted_and_slack_gets_text_alone() -> None:
         for n, kind in enumerate(("budget", "loop", "kill", "config", "approval")):
             world.hooks.tell(notice(n, kind, "<!channel> & more"))  # type: ignore[arg-type]
         assert await world.settled() == {"delivered": 2}
-        assert sorted(map(len, there.told())) == [1, 5]
-        (plain,) = [told for told in there.told() if len(told) == 1]
-        assert plain == {"text": "[fleetgate kill] &lt;!channel&gt; &amp; more"}
-        (headers,) = [headers for headers, sent in there.got if len(json.loads(sent)) == 1]
+        assert sorted(map(len, there.told())) == [3, 5]
+        (plain,) = [told for told in there.told() if len(told) == 3]
+        assert plain == {"text": "[fleetgate kill] &lt;!channel&gt; &amp; more", "unfurl_links": False, "unfurl_media": False}
+        (headers,) = [headers for headers, sent in there.got if len(json.loads(sent)) == 3]
         assert "x-fleetgate-signature" not in headers, "without a secret there is none"
 
     run(body)
@@ -411,3 +411,14 @@ def test_what_is_secret_is_not_shown() -> None:
     assert "secret" not in shown
     assert hook("https://hooks.example.com:444/services/T0").shown == "https://hooks.example.com:444"
     assert hook("https://hooks.example.com/services/T0").shown == "https://hooks.example.com"
+
+
+def test_in_slack_no_address_is_a_link_but_the_notices_own() -> None:
+    link = "https://admin.example/approve/1?token=2"
+    told = Notice("approval", "k", f"Agent a asks: https://evil.example/x. Decide: {link}", {"link": link})
+    text = json.loads(slack_body(told))["text"]
+    assert text.endswith(f"Decide: {link}")
+    assert text.count("://") == 1
+    other = json.loads(slack_body(Notice("loop", "k", "calls http://evil.example/x again")))["text"]
+    assert "://" not in other
+    assert "evil.example" in other
