@@ -63,8 +63,11 @@ class Hold:
             return self._found
         usage = ex.usage
         if usage is not None:
-            if usage.exact and ex.served and self.kind is not None and self.ratios is not None:
-                self.ratios.learn(self.kind, usage.total_input, self.bound)
+            if ex.served and self.kind is not None and self.ratios is not None:
+                if usage.exact:
+                    self.ratios.learn(self.kind, usage.total_input, self.bound)
+                else:
+                    self.ratios.doubt(self.kind)
             read, made = usage.total_input, usage.output
             amounts = {"requests": 1, "usd": int(ex.cost), "tokens": read + made, "input_tokens": read, "output_tokens": made}
         else:

@@ -52,7 +52,7 @@ class _Histogram:
         self.total += 1
         if self.total >= _DECAY_AT:
             self.bins, self.total = [count / 2 for count in self.bins], self.total / 2
-        if share > 1.0 or not int(self.total) % 8:
+        if share > self.factor or not int(self.total) % 8:
             self.factor = self._factor()
 
     def _factor(self) -> float:
@@ -85,9 +85,20 @@ class Ratios:
         """Take in that a prompt of `kind`, of at most `bound` tokens, was counted as `actual` by its provider."""
         if bound <= 0 or not 0 < actual <= MOST * bound:
             return
+        self._of(kind).add(actual / bound)
+
+    def doubt(self, kind: Kind) -> None:
+        """Take in that nobody heard how a prompt of `kind` was counted: as much as its bound, for all that is known.
+
+        Such a prompt is charged at what is held for it. Were it passed over, who taught us with prompts that count little could send others
+        from then on, hang up before they are counted, and pay too little for each.
+        """
+        self._of(kind).add(1.0 - 1.0 / _BINS)
+
+    def _of(self, kind: Kind) -> _Histogram:
         found = self._known.get(kind)
         if found is None:
             if len(self._known) >= _KNOWN:
                 self._known.clear()
             found = self._known[kind] = _Histogram()
-        found.add(actual / bound)
+        return found

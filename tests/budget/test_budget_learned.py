@@ -93,6 +93,25 @@ def test_a_hold_shrinks_by_what_came_back_and_a_charge_does_not() -> None:
     run(body)
 
 
+def test_a_prompt_that_nobody_counted_is_taken_for_its_bound() -> None:
+    async def body() -> None:
+        bench = Bench(rule(limit=1.0))
+        for usage in [Usage(input=10, output=1)] * SAMPLES + [Usage(input=10, output=1, exact=False)]:
+            ex = call(bench)
+            await bench.stage.request(ex)
+            ex.served = True
+            await bench.close(ex, usage, 1)
+        assert ex.held_input < bound(ex.call, "claude")
+        ex = call(bench)
+        await bench.stage.request(ex)
+        assert ex.held_input == bound(ex.call, "claude"), "who hangs up before a prompt is counted pays no less for the next"
+
+    run(body)
+    ratios = taught(0.5, times=SAMPLES)
+    ratios.doubt(KIND)
+    assert ratios.factor(KIND) == 1.0, "and no more than the bound"
+
+
 def test_what_one_agent_sends_makes_no_hold_of_another_smaller() -> None:
     async def body() -> None:
         bench = Bench(rule(limit=1.0))
