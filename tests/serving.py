@@ -117,6 +117,7 @@ class Proxy:
         self.folder = Path()
         self._settings = _merge(self._defaults(sim), settings or {})
         self.exit_code: int | None = None
+        self.program: tuple[str, ...] = ("-m", "proxy")
 
     def _defaults(self, sim: Simulator) -> dict[str, Any]:
         key = {"api_key": "env:SIM_PROVIDER_KEY", "retries": 0}
@@ -159,7 +160,7 @@ class Proxy:
 
     def start(self) -> None:
         """Start the server on its folder, at first or again, and wait until it is ready. Its log goes on where it was."""
-        command = [sys.executable, "-m", "proxy", "serve", "--config", str(self.config)]
+        command = [sys.executable, *self.program, "serve", "--config", str(self.config)]
         with self.folder.joinpath("server.log").open("ab") as log:
             self._process = subprocess.Popen(command, cwd=ROOT, env=self.environment(), stdout=log, stderr=subprocess.STDOUT)
         self.exit_code = None
