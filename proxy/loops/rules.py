@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from proxy.loops.detection import LEVELS, NOTHING, Detection, Level, capped
 from proxy.loops.facts import DONE, ERROR
 from proxy.loops.score import EXACT, WEIGHTS, Again, Weights, again, total
-from proxy.loops.steps import Step, Steps
+from proxy.loops.steps import ANSWERED, Step, Steps
 from proxy.loops.trail import NO_TRAIL, Trail
 from proxy.model import LoopLimits
 from proxy.wire.call import Message
@@ -24,8 +24,8 @@ REACH = 4
 LONGEST, NEARLY = 64, 24
 """Steps of a run that are looked at, and how far also those that are done only nearly again, which costs more."""
 LISTS = 4
-"""Steps that are only nearly the same are refused at this many times as many as equal ones: so may a list be gone through in which
-nothing is found."""
+"""What is refused at this many times as many steps only: those that are nearly the same (so may a list be gone through in which nothing is
+found), and words that may be answered by a person (so may a game be played)."""
 POLLS = 20
 """The same call this many times as often as `identical.warn`, with new answers, is worth a word."""
 STANDARD = LoopLimits()
@@ -45,7 +45,7 @@ def judge(steps: Steps, limits: LoopLimits, weights: Weights = WEIGHTS) -> Detec
         return _polling(steps, limits)
     row = in_a_row(run)
     by_count = _counted(known, row, limits)
-    by_score = _scored(run, limits, weights) if row < len(run) or limits.warn <= STANDARD.warn else "none"
+    by_score = _scored(known, run, limits, weights) if row < len(run) or limits.warn <= STANDARD.warn else "none"
     level = capped(max(by_count, by_score, key=LEVELS.index), limits)
     if level == "none":
         return NOTHING
@@ -97,10 +97,10 @@ def _counted(known: Sequence[Step], row: int, limits: LoopLimits) -> Level:
     return "none"
 
 
-def _scored(run: Sequence[Again], limits: LoopLimits, weights: Weights) -> Level:
+def _scored(known: Sequence[Step], run: Sequence[Again], limits: LoopLimits, weights: Weights) -> Level:
     score = total(run, weights)
     lenient, patient = limits.warn / STANDARD.warn, limits.block / STANDARD.block
-    exact = sum([one.how is EXACT for one in run])
+    exact = 0 if known[0].tools == ANSWERED else sum([one.how is EXACT for one in run])
     if score >= weights.block * patient and (exact + 1 >= limits.block or len(run) >= min(LISTS * limits.block, NEARLY)):
         return "block"
     if score >= weights.nudge * patient and len(run) > 2:

@@ -22,6 +22,8 @@ WINDOW = 1000
 """Messages that are read back at most, also where none of them is a step."""
 WIDE = 16
 """Bytes of a key."""
+ANSWERED = 1
+"""The number of tools of a step that is words alone, answered by a text that may be a person's: it reads the same each time."""
 AGAIN = 2
 """How many earlier turns in the human's role must read like the newest for a client to have written them."""
 
@@ -154,8 +156,8 @@ def _step(held: list[Message], results: tuple[Facts, ...], ids: dict[str, int]) 
 
 def _spoken(fact: Facts, results: tuple[Facts, ...]) -> Step:
     """Return the step of an agent whose actions are words."""
-    said = fact.said
-    return Step(said.digest.ljust(WIDE, b"\0"), 0, said.digest, said, _answers(results), _together([r.said for r in results]), NO_TEXT)
+    said, person = fact.said, ANSWERED if all(result.human for result in results) else 0
+    return Step(said.digest.ljust(WIDE, b"\0"), person, said.digest, said, _answers(results), _together([r.said for r in results]), NO_TEXT)
 
 
 def _number(names: list[str]) -> int:

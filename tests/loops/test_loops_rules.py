@@ -209,6 +209,15 @@ def test_results_in_the_words_of_a_human_are_results(head: str) -> None:
     assert detect(messages, LIMITS).names == ""
 
 
+def test_a_game_in_words_may_be_played_for_long() -> None:
+    messages, levels = [human("Flip a coin whenever I say so.")], []
+    for n in range(24):
+        messages += [Message(b"", "assistant", (("Heads!", "Tails!", "Tails!")[n % 3],)), human("flip")]
+        levels.append(found(messages)[0])
+    assert levels.index("block") == 21
+    assert found([*messages, human("What was the first one?")])[0] == "none"
+
+
 def test_done_said_again_and_again_is_a_loop() -> None:
     messages: list[Message] = [human("go")]
     for _n in range(9):
