@@ -177,16 +177,20 @@ class Chooser:
         return pays(turn, asked.price, target.price)
 
     def _watch(self, ex: Exchange, key: Key, choice: Choice) -> None:
-        """Remember where this turn was served once it was."""
+        """Remember where this turn was served once it was; what goes to the simple model at once, since releases take their time."""
         if not ex.session or self._options.simple_to is None:
             return
-        task, chosen = task_of(ex.call.messages), choice.target
+        known, task, chosen = self._around.conversations, task_of(ex.call.messages), choice.target
+        before = known.get(key)
+        if chosen is not None:
+            known.put(key, Last(True, task, Usage(), chosen.protocol, ex.wall))
 
         async def remember(ended: Exchange) -> None:
-            target, usage = ended.target, ended.usage
+            target, usage = ended.target, ended.usage or Usage()
             if target is not None and ended.outcome in ("", "ok") and ended.upstream_status < 300:
-                last = Last(chosen is not None and target == chosen, task, usage or Usage(), target.protocol, ended.clock.now())
-                self._around.conversations.put(key, last)
+                known.put(key, Last(chosen is not None and target == chosen, task, usage, target.protocol, ended.clock.now()))
+            elif chosen is not None:
+                known.put(key, before or Last(False, 0, Usage(), chosen.protocol, ex.wall))
 
         ex.defer("routing", remember)
 

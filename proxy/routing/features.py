@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -35,9 +36,10 @@ NUMBERS = (
 
 _token = re.compile(r"[a-z]+|\d|[^\w\s]")
 _number = re.compile(r"\d+(?:[.,]\d+)*")
-_name = re.compile(r"\b[A-Z]")
+_name = re.compile(r"[A-Z](?<!\w.)")
+"""A capital at the start of a word; the letter comes first, so that the rest of the text is skipped fast."""
 _option = re.compile(r"^[A-D]\. (.*)$", re.MULTILINE)
-_formula = re.compile(r"\$[^$]*[=^_\\]")
+_formula = re.compile(r"\$[^$=^_\\]*[=^_\\]")
 _CODE = ("```", "def ", "[PYTHON]", "assert ", "#include", "function (", "function(", "SELECT ", "){", ") {", ");")
 _ASKS = frozenset("how what calculate find compute many much".split())
 _SPELT = ("one", "two", "three", "four", "five", "six", "half", "twice", "dozen")
@@ -64,6 +66,11 @@ class Seen:
     media: int = 0
     results: int = 0
     context_bytes: int = 0
+
+    @property
+    def words(self) -> int:
+        """How many words the message has, of what was read of it."""
+        return round(math.expm1(self.numbers[NUMBERS.index("its number of words")]))
 
 
 def last_user_text(call: Call) -> str | None:
@@ -104,7 +111,7 @@ def kind_of(text: str, terms: Mapping[str, int]) -> Kind:
         return "choice"
     if any(mark in text for mark in _CODE):
         return "code"
-    if "$" in text and ("\\" in text or _formula.search(text)):
+    if "$" in text and ("\\" in text or (any(mark in text for mark in "=^_") and _formula.search(text))):
         return "formula"
     if len(text) < _AMOUNTS_CHARS and ("?" in terms or not _ASKS.isdisjoint(terms)):
         spelt = sum([terms.get(word, 0) for word in _SPELT])
@@ -115,19 +122,16 @@ def kind_of(text: str, terms: Mapping[str, int]) -> Kind:
 
 def terms_of(tokens: Sequence[str]) -> dict[str, int]:
     """Return `tokens`, alone and in pairs of neighbours, with how often each comes."""
-    terms: dict[str, int] = {}
-    get = terms.get
-    for token in tokens:
-        terms[token] = get(token, 0) + 1
-    for pair in map(" ".join, itertools.pairwise(tokens)):
-        terms[pair] = get(pair, 0) + 1
+    terms = dict(Counter(tokens))
+    terms.update(Counter(map(" ".join, itertools.pairwise(tokens))))
     return terms
 
 
 def numbers_of(text: str, chars: int, tokens: Sequence[str], terms: Mapping[str, int], kind: Kind) -> tuple[float, ...]:
     """Return the numbers of `text`, whose whole length is `chars`, in the order of `NUMBERS`."""
     log, count, get = math.log1p, text.count, terms.get
-    words = [token for token in tokens if token.isalpha()]
+    words = list(itertools.compress(tokens, map(str.isalpha, tokens)))
+    sizes = list(map(len, words))
     many = max(1, len(words))
     values = [value for value in map(_value, _number.findall(text)) if value < _LARGEST]
     options = _option.findall(text) if kind == "choice" else []
@@ -140,10 +144,10 @@ def numbers_of(text: str, chars: int, tokens: Sequence[str], terms: Mapping[str,
         log(len(values)),
         log(get(".", 0) + get("!", 0) + get("?", 0)),
         log(count("\n")),
-        sum(map(len, words)) / many,
+        sum(sizes) / many,
         len(set(words)) / many,
-        sum([len(word) > 8 for word in words]) / many,
-        log(len([1 for token in tokens if token.isdigit()])),
+        len([size for size in sizes if size > 8]) / many,
+        log(sum(map(str.isdigit, tokens))),
         log(sum([get(mark, 0) for mark in _MATHS])),
         log(get("\\", 0)),
         log(get("$", 0)),
@@ -168,7 +172,7 @@ def numbers_of(text: str, chars: int, tokens: Sequence[str], terms: Mapping[str,
         float("Statement 1" in text),
         float(any(word in terms for word in _COMPARED)),
         min(30.0, sum([get(word, 0) for word in _AMOUNTS])),
-        0.0 if text.isascii() else sum([ord(c) > 127 for c in text]) / len(text),
+        0.0 if text.isascii() else (len(text) - len(text.encode("ascii", "ignore"))) / len(text),
     )
 
 

@@ -82,12 +82,11 @@ def parts(seen: Seen, known: Weights) -> tuple[float, list[float], float]:
     """Return what the words, each number and the length add to the raw score of `seen`."""
     terms, log = known.terms, math.log
     words = square = 0.0
-    for term, count in seen.terms.items():
-        found = terms.get(term)
-        if found is not None:
-            value = found[0] if count == 1 else found[0] * (1.0 + log(count))
-            square += value * value
-            words += value * found[1]
+    for term in filter(terms.__contains__, seen.terms):
+        (rare, weight), count = terms[term], seen.terms[term]
+        value = rare if count == 1 else rare * (1.0 + log(count))
+        square += value * value
+        words += value * weight
     if square:
         words /= math.sqrt(square)
     rows = zip(seen.numbers, known.mean, known.deviation, known.numbers[seen.kind], strict=True)

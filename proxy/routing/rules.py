@@ -73,11 +73,11 @@ def judge(seen: Seen, known: Weights) -> Difficulty:
 def _plain(seen: Seen, said: float) -> tuple[float, list[str]]:
     """Return the score of a message without a form of its own, of which benchmarks teach little, and why."""
     why: list[str] = []
-    words = sum([count for term, count in seen.terms.items() if term.isalpha()])
-    if words < _SHORT and seen.chars < 8 * _SHORT and not _REASON.search(seen.start):
-        said *= (1 + words) / (1 + _SHORT)
+    reasons = _REASON.search(seen.start) is not None
+    if seen.words < _SHORT and seen.chars < 8 * _SHORT and not reasons:
+        said *= (1 + seen.words) / (1 + _SHORT)
         why.append("short and plain")
-    if _REASON.search(seen.start):
+    if reasons:
         return 1.0 - (1.0 - said) * 0.7, ["asks for reasoning"]
     if _ROUTINE.search(seen.start):
         return said * 0.5, [*why, "asks for a routine job"]

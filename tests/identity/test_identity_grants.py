@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from proxy.identity.agents_md import parse_agents
 from proxy.identity.grants import combine, smallest
 from proxy.identity.layers import Layer
-from proxy.model import Grant, Limit, Reason, Source
+from proxy.model import Grant, Limit, Reason, RoutingLimits, Source
 
 
 def layer(policy: str, file: str = "AGENTS.md") -> Layer:
@@ -137,6 +137,22 @@ def test_local_needs_every_word_that_is_spoken(words: tuple[str, ...], expected:
     found = grant("{}", *(f"{{routing: {{local_ok: {w}}}}}" for w in words))
     assert found.local_ok is expected
     assert (found.local_ok_source is None) == (not words)
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ((), RoutingLimits()),
+        (("{local_ok: true}",), RoutingLimits()),
+        (("{threshold: 0.4}", "{threshold: 0.2, max_threshold: 0.6}", "{threshold: 0.9, pinned: false}"), RoutingLimits(0.2, 0.6, False)),
+        (("{pinned: true}", "{pinned: false}"), RoutingLimits(pinned=True)),
+        (("{pinned: false}", "{pinned: true, threshold: 0}"), RoutingLimits(0.0, None, True)),
+    ],
+)
+def test_routing_takes_the_lowest_thresholds_and_any_pin(words: tuple[str, ...], expected: RoutingLimits) -> None:
+    found = grant("{}", *(f"{{routing: {w}}}" for w in words))
+    assert found.routing == expected
+    assert (found.digest == grant("{}", *("{}" for _ in words)).digest) == (expected == RoutingLimits() and "local_ok" not in str(words))
 
 
 def test_data_takes_the_stricter_value() -> None:

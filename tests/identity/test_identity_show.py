@@ -32,7 +32,7 @@ policy:
   budgets:
     request: {max_input_tokens: 1000, max_output_tokens: 100}
     day: {usd: 2.5}
-  routing: {local_ok: true}
+  routing: {local_ok: true, threshold: 0.3, pinned: true}
   data: {pii: warn}"""
 
 
@@ -51,6 +51,8 @@ def test_the_effective_policy_names_each_place(tmp_path: Path) -> None:
         "    agent:a/day/usd: 2.50 USD per day, then deny  [AGENTS.md:12 policy.budgets.day.usd]",
         "    identical tool calls: warn at 3, block at 5  [no file says so]",
         "    yes  [AGENTS.md:13 policy.routing.local_ok]",
+        "    threshold 0.3  [AGENTS.md:13 policy.routing.threshold]",
+        "    pinned: only the model that is asked for serves  [AGENTS.md:13 policy.routing.pinned]",
     ):
         assert line in text.splitlines()
     assert show.show(load(tmp_path, FULL), "b") == "No agent b is defined in AGENTS.md."
@@ -150,6 +152,11 @@ def grant(tmp_path: Path, policy: str) -> Grant:
         ("{}", "{maxTurns: 5}", ["tightens: max_turns no limit -> 5", "tightens: session/max_turns no limit -> 5"]),
         ("{loops: {identical: {block: 5}}}", "{loops: {identical: {block: 9}}}", ["widens: loops.identical.block 5 -> 9"]),
         ("{routing: {local_ok: true}}", "{routing: {local_ok: false}}", ["tightens: local_ok true -> false"]),
+        ("{routing: {threshold: 0.3}}", "{routing: {threshold: 0.5}}", ["widens: routing.threshold 0.3 -> 0.5"]),
+        ("{}", "{routing: {max_threshold: 0.5}}", ["tightens: routing.max_threshold - -> 0.5"]),
+        ("{routing: {threshold: 0.3}}", "{}", ["widens: routing.threshold 0.3 -> -"]),
+        ("{}", "{routing: {pinned: true}}", ["tightens: routing.pinned"]),
+        ("{routing: {pinned: true}}", "{}", ["widens: routing.pinned is gone"]),
         ("{tools: {deny: [y]}}", "{tools: {deny: [y, z]}}", ["tightens: tools (policy.tools.deny) deny + z"]),
         ("{tools: {allow: [x]}}", "{tools: {allow: [x], deny: [y]}}", ["tightens: tools (policy.tools.allow) deny + y"]),
         (

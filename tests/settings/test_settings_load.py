@@ -208,6 +208,8 @@ WRONG = {
     "capture": ("telemetry: {capture: true}\n", "telemetry.capture: this setting comes in a later version"),
     "threshold": ("routing: {threshold: 1.1}\n", "routing.threshold: 1.1; expected a number from 0 to 1"),
     "route without mode": ("routing: {simple_to: m}\n", "routing: simple_to without mode; expected mode: shadow"),
+    "threshold that falls": ("routing: {threshold: 0.5, max_threshold: 0.4}\n", "routing.max_threshold: 0.4 is below threshold"),
+    "class unknown": ("routing: {local_only: [secret]}\n", "routing.local_only"),
     "enforce nothing": ("routing: {mode: enforce}\n", "routing.mode: enforce without simple_to"),
     "budget": ("budget: {default_max_output: 5}\n", "budget.min_output: 64 is above default_max_output"),
     "breaker": ("upstream: {breaker: {cooldown_s: 31}}\n", "upstream.breaker.cooldown_s: 31; expected a number above 0, at most 30"),
