@@ -77,7 +77,7 @@ class House:
         self.sinks: tuple[Sink, ...] = (self.journal, self.metrics, AccessLog())
         self.memos = Memos()
         self.ratios = Ratios()
-        self.threads, self.lineage = Threads(), Lineage()
+        self.threads, self.lineage = Threads(elsewhere=store.place is not None), Lineage()
         self.again, self.past = AgainStage(), Past()
         self.conversations = Conversations()
         self.engine = Engine(settle_usage, on_lost=self.metrics.store_error)

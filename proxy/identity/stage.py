@@ -190,6 +190,11 @@ def _other_run(ex: Exchange, principal: Principal) -> Deny | None:
     return Deny(Reason.POLICY_DENIED, message, f"key {principal.key_id}", remedy)
 
 
+def _growing(ex: Exchange) -> str:
+    """Return the kept history that the call of `ex` adds to; nothing where it adds to none."""
+    return ex.call.hints.get("conversation", "") if ex.call.thread and ex.call.operation == "chat" else ""
+
+
 class SessionStage(Stage):
     """Ties the call to a session, a run and a parent, and remembers the ids by which a later call may refer to its reply.
 
@@ -211,15 +216,25 @@ class SessionStage(Stage):
         ex.session, ex.session_source = session_of(ex.headers, call, ex.agent, ex.wall, found, self._threads)
         ex.run, ex.parent, ex.depth = place_of(ex, found, self._lineage)
         ex.note("session", f"{ex.session} from {ex.session_source}")
-        if call.thread:
-            ex.history = self._threads.tokens(ex.agent, call.thread.split(" "))
         if call.operation == "chat":
             ex.defer(self.name, self._remember)
+        if call.thread:
+            ex.history = self._kept(ex, call.thread.split(" "))
         return None
+
+    def _kept(self, ex: Exchange, names: list[str]) -> int:
+        """Return how many tokens stand behind `names`, one of which may grow."""
+        grows = _growing(ex)
+        found = self._threads.tokens(ex.agent, [name for name in names if name != grows])
+        more = self._threads.enter(grows) if grows else 0
+        return UNKNOWN if UNKNOWN in (found, more) else found + more
 
     async def _remember(self, ex: Exchange) -> None:
         """Keep the ids of the reply. See `engine.exchange.Release`."""
         meter, usage = ex.meter, ex.usage
+        if grows := _growing(ex):
+            known = usage is not None and usage.exact and ex.served
+            self._threads.leave(grows, None if not ex.sent else usage.total if known and usage is not None else UNKNOWN)
         if meter is None or not ex.served:
             return
         whole, said = (UNKNOWN, UNKNOWN) if usage is None else (usage.total, usage.output)
@@ -238,5 +253,5 @@ class SessionStage(Stage):
         names = ex.call.thread.split(" ") if ex.call.thread else []
         if not names or len(names) > MOST_CALLS:
             return []
-        grows = ex.call.hints.get("conversation")
+        grows = _growing(ex)
         return [name for name in names if name == grows or self._threads.tokens(ex.agent, (name,)) == UNKNOWN]

@@ -22,6 +22,8 @@ MAX_ID = 256
 LEAST_ID = 10
 """Letters and digits of a tool call's id from which on it is believed to be one of a kind: some servers number their calls."""
 UNKNOWN = -1
+ANYBODY = ""
+"""Whose a kept history is that grows: no agent's name."""
 MOST_NAMES = 1024
 """Of more than these at once nobody looks up the tokens."""
 
@@ -39,12 +41,14 @@ class Threads:
 
     Args:
         most: how many ids are kept; the oldest are forgotten first, by halves.
+        elsewhere: calls pass in other processes too, so nobody here knows how long a kept history is that grows.
     """
 
-    __slots__ = ("_half", "_old", "_young")
+    __slots__ = ("_elsewhere", "_half", "_inside", "_old", "_young")
 
-    def __init__(self, most: int = MAX_KNOWN) -> None:
-        self._half = max(1, most // 2)
+    def __init__(self, most: int = MAX_KNOWN, *, elsewhere: bool = False) -> None:
+        self._half, self._elsewhere = max(1, most // 2), elsewhere
+        self._inside: dict[str, tuple[int, bool]] = {}
         self._young: dict[tuple[str, str], Known] = {}
         self._old: dict[tuple[str, str], Known] = {}
 
@@ -65,6 +69,24 @@ class Threads:
             return UNKNOWN
         found = [known.tokens if (known := self.find(agent, name)) is not None else UNKNOWN for name in names]
         return UNKNOWN if UNKNOWN in found else sum(found)
+
+    def enter(self, name: str) -> int:
+        """Begin a call in the kept history `name`, which any agent's calls make longer; return its tokens, as `tokens` does.
+
+        While another call is in it nobody can say, nor behind two that were in it at once: each was told what it read alone.
+        """
+        count, _ = self._inside.get(name, (0, False))
+        self._inside[name] = (count + 1, count > 0)
+        known = self.find(ANYBODY, name)
+        return UNKNOWN if count or self._elsewhere or known is None else known.tokens
+
+    def leave(self, name: str, tokens: int | None) -> None:
+        """End a call that began with `enter`: the history has `tokens` now, or as many as before where that is None."""
+        count, mixed = self._inside.pop(name, (0, True))
+        if count > 1:
+            self._inside[name] = (count - 1, True)
+        if tokens is not None:
+            self.keep(ANYBODY, name, Known("", UNKNOWN if mixed or count > 1 else tokens))
 
     def of_results(self, agent: str, call: Call) -> Known | None:
         """Return where the newest tool call was issued whose result `call` returns."""
