@@ -233,8 +233,8 @@ class SessionStage(Stage):
         """Keep the ids of the reply. See `engine.exchange.Release`."""
         meter, usage = ex.meter, ex.usage
         if grows := _growing(ex):
-            known = usage is not None and usage.exact and ex.served
-            self._threads.leave(grows, None if not ex.sent else usage.total if known and usage is not None else UNKNOWN)
+            now = usage.total if usage is not None and usage.exact and ex.served else UNKNOWN
+            self._threads.leave(grows, now if ex.sent else None)
         if meter is None or not ex.served:
             return
         whole, said = (UNKNOWN, UNKNOWN) if usage is None else (usage.total, usage.output)
