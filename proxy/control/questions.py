@@ -21,6 +21,8 @@ from proxy.engine.ports import Answer, Question
 
 Status = Literal["pending", "approved", "denied"]
 DEFAULT = "the rule's default"
+GRACE_S = 60.0
+"""How long a question stands at least when its time is over, so that its default can follow."""
 MAX_PREVIEW = 4000
 MORE = "\n… (there is more that is not shown)"
 MAX_PENDING = 100
@@ -100,7 +102,7 @@ def opened(question: Question, old: Case | None, now: float, timing: Timing, tok
         asked=now,
         deadline=now + timeout,
         waits=now + timeout,
-        expires=now + max(timeout, timing.keep_s),
+        expires=now + max(timeout + GRACE_S, timing.keep_s),
         default=default,
         token=token,
     )

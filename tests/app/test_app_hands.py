@@ -8,11 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from redis_server import RedisServer, needs_own_redis
 
 from proxy.app import build
 from proxy.app.gauges import RECENT_EVERY_S
 from proxy.app.hands import HouseHands, UnknownTarget
 from proxy.app.house import House
+from proxy.control.kill import STALE_S
 from proxy.control.questions import Decision
 from proxy.engine.ports import Question, StoreError
 from proxy.model import Nanos
@@ -41,8 +43,8 @@ class Clock:
         return int(self.time * 1e9)
 
 
-def run(folder: Path, work: Callable[[House, Clock], Awaitable[None]]) -> None:
-    (folder / "fleetgate.yaml").write_text(CONFIG)
+def run(folder: Path, work: Callable[[House, Clock], Awaitable[None]], store: str = '"memory:"') -> None:
+    (folder / "fleetgate.yaml").write_text(CONFIG.replace('"memory:"', store))
     (folder / "AGENTS.md").write_text("---\nname: clerk\ndescription: d\nversion: 1.0.0\n---\n")
     for name in ("policies", "budgets"):
         (folder / name).mkdir()
@@ -124,3 +126,30 @@ def test_only_with_a_lease_is_what_no_budget_holds_looked_at_again(tmp_path: Pat
         assert names(1)[-2:] == ["budget", "kill-lease"]
 
     run(tmp_path, work)
+
+
+@needs_own_redis
+@pytest.mark.parametrize("lease", [0, 0.5])
+def test_kills_that_cannot_be_read_hold_for_as_long_as_the_lease_alone(tmp_path: Path, lease: float) -> None:
+    with RedisServer() as server:
+
+        async def work(house: House, clock: Clock) -> None:
+            hands = HouseHands(house)
+            await hands.kill("agent:clerk", "enough", "ann", "", False)
+            server.kill()
+            await house.refresh_control()
+            assert house.kills.problem
+            clock.time += STALE_S - 1
+            await house.refresh_control()
+            assert (house.kills.stale, house.kills.lent) == (False, False)
+            clock.time += 2
+            assert (house.kills.stale, house.kills.lent) == (not lease, bool(lease))
+            assert house.kills.active() == 1
+            server.start()
+            async with asyncio.timeout(20):
+                while house.kills.problem:
+                    await asyncio.sleep(0.05)
+                    await house.refresh_control()
+            assert (house.kills.stale, house.kills.lent) == (False, False)
+
+        run(tmp_path, work, f"{{url: {server.url!r}, lease: {lease}}}")

@@ -69,6 +69,20 @@ def test_a_preview_says_that_it_is_not_all() -> None:
     assert lines.endswith("(there is more that is not shown)")
 
 
+@pytest.mark.parametrize("keep_s", [1.0, 300.0, 3600.0])
+@pytest.mark.parametrize("timeout_s", [1.0, 300.0, 3600.0])
+def test_the_default_follows_however_short_questions_are_kept(keep_s: float, timeout_s: float) -> None:
+    asked = replace(QUESTION, timeout_s=timeout_s, default="allow")
+    one = opened(asked, None, NOW, Timing(300, keep_s), digest("secret"))
+    assert answered(one, NOW + timeout_s - 0.1) == (None, None)
+    answer, step = answered(one, NOW + timeout_s + 0.1)
+    assert answer is not None
+    assert step is not None
+    assert (answer.allowed, answer.by) == (True, DEFAULT)
+    again = opened(asked, one, NOW + timeout_s - 0.5, Timing(300, keep_s), "")
+    assert answered(again, NOW + timeout_s + 0.1)[0] == answer, "who asks again waits for the same end"
+
+
 def test_nobody_has_decided() -> None:
     assert answered(case(), NOW + 1) == (None, None)
     assert answered(case(), NOW + 3600) == (None, None)
