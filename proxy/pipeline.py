@@ -46,6 +46,8 @@ from proxy.identity.directory import Directory
 from proxy.identity.issuer import TokenRing
 from proxy.identity.keys import KeyRing
 from proxy.identity.lineage import Lineage
+from proxy.identity.mapping import AgentMap
+from proxy.identity.mesh import Mesh
 from proxy.identity.stage import IdentityStage, SessionStage
 from proxy.identity.threads import Threads
 from proxy.loops.chant import stuck
@@ -125,7 +127,7 @@ def stages(parts: Parts) -> list[Stage]:
     budget.ratios = parts.ratios
     budget.instead = instead(routing, kills)
     return [
-        IdentityStage(parts.directory, parts.ring, auth.mode, parts.tokens, auth.also_keys),
+        IdentityStage(parts.directory, parts.ring, auth.mode, parts.tokens, auth.also_keys, mesh(s)),
         *([KillStage(kills)] if kills is not None else []),
         DecodeStage(parts.memos),
         SessionStage(parts.threads, parts.lineage),
@@ -174,6 +176,12 @@ def policies(parts: Parts, routing: RoutingStage) -> Rego | None:
 def patience(settings: Settings) -> Patience:
     """Return how long a local model may take where another stands behind it, and what its answers must not be."""
     return Patience(settings.routing.first_byte_s, settings.routing.answer_s, stuck)
+
+
+def mesh(settings: Settings) -> Mesh | None:
+    """Return what says whom a service mesh vouches for, None where its word does not count."""
+    said = settings.auth.spiffe
+    return None if said is None else Mesh(said.header, said.trusted, AgentMap(said.map))
 
 
 def call_guards() -> tuple[CallGuard, ...]:

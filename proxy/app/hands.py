@@ -17,6 +17,7 @@ from proxy.control.port import ControlStore, Entry
 from proxy.control.questions import Case, Decision, Timing, Undecided
 from proxy.control.rules import MAX_KILLS, Kill, Kind, clean, known, seconds_of, target_of
 from proxy.engine.ports import StoreError
+from proxy.identity.mesh import SPIFFE
 from proxy.identity.tokens import JWT
 from proxy.settings import Settings
 from proxy.telemetry.query import Filter, Journal
@@ -51,7 +52,8 @@ def names_of(kind: Kind, files: Files, keys: Iterable[str], journal: Journal | N
     if kind == "team":
         return sorted({grant.team for grant in grants if grant.team})
     if kind == "key":
-        return [*keys, *([f"{JWT}*"] if files.settings.auth.mode == "jwt" else [])]
+        auth = files.settings.auth
+        return [*keys, *([f"{JWT}*"] if auth.mode == "jwt" else []), *([f"{SPIFFE}*"] if auth.spiffe is not None else [])]
     if kind == "model":
         return [rule.pattern for rule in files.settings.models]
     if journal is None or kind == "all":

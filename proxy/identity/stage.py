@@ -20,6 +20,7 @@ from proxy.identity.headers import AGENT_HEADER, RUN, Present, present, values
 from proxy.identity.issuer import TokenRing
 from proxy.identity.keys import KeyRing, Presented, presented_key
 from proxy.identity.lineage import Lineage, place_of
+from proxy.identity.mesh import SPIFFE, Mesh
 from proxy.identity.runs import OPEN
 from proxy.identity.sessions import WEAK, session_of
 from proxy.identity.threads import UNKNOWN, Known, Threads, tool_id
@@ -43,6 +44,7 @@ class IdentityStage(Stage):
         mode: `keys`, `jwt`, or `open` where anybody on the host may be any agent.
         tokens: checks tokens, where the mode is `jwt`.
         also_keys: whether keys count beside tokens.
+        mesh: says whom a service mesh vouches for; that counts before what else the request carries.
     """
 
     name: ClassVar[str] = "identity"
@@ -56,19 +58,22 @@ class IdentityStage(Stage):
         mode: Literal["keys", "jwt", "open"],
         tokens: TokenRing | None = None,
         also_keys: bool = False,
+        mesh: Mesh | None = None,
     ) -> None:
         self._directory, self._ring, self._open = directory, ring, mode == "open"
-        self._tokens, self._also_keys, self._mode = tokens, also_keys, f"auth.mode: {mode}"
+        self._tokens, self._also_keys, self._mode, self._mesh = tokens, also_keys, f"auth.mode: {mode}", mesh
         self._matches: dict[str, Callable[[str], bool]] = {}
         self._where = ", ".join(directory.where) or "AGENTS.md"
 
     async def request(self, ex: Exchange) -> Deny | None:
         """Set `principal`, `agent` and `grant`, or refuse."""
         found = present(ex.headers)
-        principal: Principal | Deny
+        principal: Principal | Deny | None = None
         if self._open:
             principal = ANYBODY
-        else:
+        elif self._mesh is not None:
+            principal = self._mesh.prove(ex.headers, ex.peer)
+        if principal is None:
             principal = self._prove(ex, found) if self._tokens is None else await self._token(ex, found, self._tokens)
         if isinstance(principal, Deny):
             return principal
@@ -177,7 +182,7 @@ class IdentityStage(Stage):
 
 def _what(principal: Principal) -> str:
     """Return what the caller came with, in a word."""
-    return "token" if principal.key_id.startswith(JWT) else "key"
+    return "token" if principal.key_id.startswith(JWT) else "SPIFFE id" if principal.key_id.startswith(SPIFFE) else "key"
 
 
 def _other_run(ex: Exchange, principal: Principal) -> Deny | None:

@@ -43,6 +43,8 @@ def _auth(settings: Settings, fault: Fault) -> Iterator[ConfigError]:
     if auth.keys is not None and (auth.mode == "open" or (auth.mode == "jwt" and not auth.also_keys)):
         hint = "also_keys: true takes keys beside tokens" if auth.mode == "jwt" else ""
         yield fault(("auth", "keys"), f"a key file that mode: {auth.mode} would not read", "mode: keys, or no key file", hint)
+    if auth.spiffe is not None and auth.mode == "open":
+        yield fault(("auth", "spiffe"), "a section that mode: open would not read", "mode: keys or jwt, or no such section")
     if auth.also_keys and auth.mode != "jwt":
         yield fault(("auth", "also_keys"), f"true with mode: {auth.mode}", "mode: jwt, or leave it out")
     if auth.mode == "jwt" and jwt is None:

@@ -17,6 +17,7 @@ from proxy.settings.engines import PolicyEngine
 from proxy.settings.fields import deadline, setting
 from proxy.settings.jwt import Jwt
 from proxy.settings.kinds import GLOB, Choice, Flag, Host, Later, Listed, Number, PathOf, Section, Special, Text, Whole
+from proxy.settings.spiffe import Spiffe
 from proxy.settings.store import Store
 from proxy.settings.upstreams import ModelRule, Provider
 from proxy.settings.webhooks import Webhook
@@ -61,6 +62,9 @@ class Auth:
     )
     keys: Path | None = setting(PathOf("file"), "A file of key hashes beside those in the store, for keys kept in Git.", None)
     jwt: Jwt | None = setting(Section(Jwt, optional=True), "Whose tokens count with `mode: jwt`.", None)
+    spiffe: Spiffe | None = setting(
+        Section(Spiffe, optional=True), "Beside keys or tokens: workloads that a service mesh vouches for.", None
+    )
     also_keys: bool = setting(Flag(), "With `mode: jwt`, keys count too: for the time in which agents change from one to the other.", False)
 
 

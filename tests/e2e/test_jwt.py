@@ -243,3 +243,15 @@ def test_a_file_of_keys_is_followed(sim: Simulator) -> None:
         checked = proxy.command("check")
         assert checked.returncode == 1
         assert "jwks.json: two different keys in it have the same kid" in checked.stdout + checked.stderr
+
+
+@pytest.mark.parametrize(("trusted", "status"), [("127.0.0.0/8", 200), ("10.0.0.0/8", 401)])
+def test_a_mesh_is_believed_from_its_own_addresses_alone(sim: Simulator, trusted: str, status: int) -> None:
+    spiffe = {"trusted": [trusted], "map": {"spiffe://td/ns/payments/sa/*": "invoice-triage"}}
+    with Proxy(sim, agents=AGENTS, settings={"auth": {"spiffe": spiffe}}) as proxy:
+        before = len(sim.calls())
+        reply = ask(proxy, {"x-forwarded-client-cert": "URI=spiffe://td/ns/payments/sa/bot", "x-forwarded-for": "127.0.0.1, 10.0.0.1"})
+        assert reply.status == status
+        assert len(sim.calls()) == before + (status == 200)
+        assert "spiffe" not in json.dumps(sim.calls())
+        assert refused(proxy, sim, {"x-forwarded-client-cert": "URI=spiffe://td/ns/other/sa/bot"})[0] == (403 if status == 200 else 401)

@@ -179,6 +179,21 @@ WRONG = {
     ),
     "jwt map and fleets": (jwt("jwks_url: https://h/k, fleet_claims: true, map: {a: b}"), "auth.jwt.fleet_claims: true beside a map"),
     "jwt keys": (jwt("jwks_url: https://h/k", "keys: fleetgate.yaml, "), "auth.keys: a key file that mode: jwt would not read"),
+    "spiffe from anywhere": (
+        "auth: {spiffe: {trusted: [0.0.0.0/0], map: {a: b}}}\n",
+        "auth.spiffe.trusted: '0.0.0.0/0'; expected a network",
+    ),
+    "spiffe from nowhere": ("auth: {spiffe: {trusted: [], map: {a: b}}}\n", "auth.spiffe.trusted: a list; expected a list of networks"),
+    "spiffe network": ("auth: {spiffe: {trusted: [10.0.0.1/8], map: {a: b}}}\n", "auth.spiffe.trusted: '10.0.0.1/8'; expected a network"),
+    "spiffe for nobody": ("auth: {spiffe: {trusted: [10.0.0.0/8]}}\n", "auth.spiffe: map is missing; expected a mapping of pattern"),
+    "spiffe by a key's header": (
+        "auth: {spiffe: {trusted: [10.0.0.0/8], map: {a: b}, header: x-api-key}}\n",
+        "auth.spiffe.header: 'x-api-key'; expected the name of a header",
+    ),
+    "spiffe for all": (
+        "auth: {mode: open, spiffe: {trusted: [10.0.0.0/8], map: {a: b}}}\n",
+        "auth.spiffe: a section that mode: open would not read; expected mode: keys or jwt",
+    ),
     "keys too": ("auth: {also_keys: true}\n", "auth.also_keys: true with mode: keys; expected mode: jwt"),
     "auth mode": ("auth: {mode: key}\n", "auth.mode: 'key'; expected `keys` or `jwt` or `open` (did you mean keys?)"),
     "redis": ("store: redis://h:1/x\n", "store: the database is no number; expected redis://HOST:PORT/DB"),
