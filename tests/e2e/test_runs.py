@@ -172,3 +172,27 @@ def test_a_child_never_passes_its_own_cap_and_leaves_the_rest_to_the_run(sim: Si
         over = ask(proxy, "scout two", tokens=20)
         assert (over.status, refusal(over)["rule"]) == (402, "budgets/test.yaml:2 budgets.job (job)")
         assert {r["run"] for r in proxy.records(16)} == {f"{LEAD}/job"}
+
+
+def test_one_prompt_mapped_over_many_items_is_no_loop(sim: Simulator) -> None:
+    template = "Read the invoice and say what it is worth, who sent it and when it is due. " * 30
+    history: list[dict[str, Any]] = [{"role": "user", "content": "Have all invoices read."}]
+
+    def said(who: str, messages: list[dict[str, Any]]) -> tuple[int, str]:
+        body = {"model": "m", "max_tokens": 5, "messages": messages}
+        reply = post(proxy.url + "/v1/chat/completions", body, {"authorization": f"Bearer {KEYS[who]}", "x-fleetgate-run": "job"})
+        return reply.status, reply.headers["x-fleetgate-loop"]
+
+    def worker(item: int) -> tuple[int, str]:
+        who = "scout one" if item % 2 else "scout two"
+        return said(who, [{"role": "user", "content": f"{template} Invoice {item}. [[sim:{json.dumps({'tokens': 2})}]]"}])
+
+    with served(sim, usd=10) as proxy:
+        for item in range(12):
+            call = {"id": f"c{item}", "type": "function", "function": {"name": "scout", "arguments": json.dumps({"invoice": item})}}
+            assert said("lead", history) == (200, "none")
+            assert worker(item) == (200, "none")
+            history += [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": call["id"], "content": f"{item} EUR"}]
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(worker, range(40))) == {(200, "none")}
+            assert {status for status, _ in pool.map(worker, [7] * 20)} == {200}, "equal prompts"
