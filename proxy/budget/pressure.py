@@ -67,6 +67,5 @@ def pressure(rules: Sequence[BudgetRule], store: BudgetStore) -> Pressure:
 
 
 def _of(claim: Claim, spent: int, held: int, now: float) -> float:
-    if claim.rule is None or claim.limit is None or claim.resets_at is None:
-        return 0.0
+    assert claim.rule is not None and claim.limit is not None and claim.resets_at is not None  # noqa: S101, PT018  chosen so
     return over_plan(spent + held, claim.limit, elapsed(claim.rule.window, claim.resets_at, now))

@@ -37,7 +37,8 @@ class Record:
         media: (kind, tokens) pairs, as in `model.Usage`.
         cost: nano-dollars charged. price: where the price came from. price_digest: 8 hex digits of its rates.
         repriced: what `ledger --reprice --apply` found that it would cost at later prices; None where nobody asked.
-        saved: nano-dollars less than the same tokens cost at the model that was asked for, of a call that the simple model served.
+        saved: nano-dollars less than the same tokens cost at the model that was asked for, of a call that the simple model
+            served; of one that fell back, what was paid there in vain, as a loss.
         would_save: the same of a call that would have gone there, had scores done more than report.
         fallbacks: the targets that were asked before and replaced, as (provider, model, cause, tokens in, tokens out, nanos, ns it took);
             their nanos are a part of `cost`, their tokens are not among the record's own.
@@ -175,7 +176,7 @@ def _saved(ex: Exchange) -> tuple[int, int]:
     there = cost(usage, route.other.price)
     if route.reason != "local":
         return 0, ex.cost - there
-    return (there - ex.cost if ex.target == route.targets[0] else 0), 0
+    return (there - ex.cost if ex.target == route.targets[0] else -sum([x.cost for x in ex.left])), 0
 
 
 def _why(ex: Exchange, route: Route | None) -> str:

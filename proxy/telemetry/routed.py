@@ -40,6 +40,8 @@ class Line:
     saved: int = 0
     would_save: int = 0
     seconds: float = 0.0
+    causes: dict[str, int] = field(default_factory=dict)
+    """Why they fell back, where the record says (docs/local.md)."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the line as plain data."""
@@ -51,6 +53,7 @@ class Line:
             "share": _share(self.local, self.calls),
             "fell_back": self.back,
             "fallback_rate": _share(self.back, self.local),
+            "fallback_causes": self.causes,
             "cost_usd": dollars(self.cost),
             "saved_usd": dollars(self.saved),
             "saved_share": _share(self.saved, self.cost + self.saved),
@@ -123,10 +126,12 @@ def _add(line: Line, record: Record, usual: dict[str, float]) -> None:
     if not began_local(record):
         return
     line.local += 1
+    line.saved += record.saved
     if record.route != "local" or record.outcome not in ("ok", "client_gone"):
         line.back += 1
+        for _, _, cause, *_ in record.fallbacks[:1]:
+            line.causes[cause] = line.causes.get(cause, 0) + 1
         return
-    line.saved += record.saved
     took = upstream_ns(record)
     if took is not None and record.model_asked in usual:
         line.seconds += usual[record.model_asked] - took / 1e9
@@ -143,7 +148,7 @@ def words(found: Report, since: str) -> str:
     if all_.local or not all_.would:
         lines += [
             f"  routed      {count(all_.local)} to the simple model: {_percent(all_.local, all_.calls)} of calls",
-            f"  fell back   {count(all_.back)}: {_percent(all_.back, all_.local)} of those",
+            f"  fell back   {count(all_.back)}: {_percent(all_.back, all_.local)} of those{_causes(all_)}",
             f"  dollars     {_usd(all_.saved)} saved, {_usd(all_.cost)} spent: {_percent(all_.saved, all_.cost + all_.saved)} saved",
             f"  seconds     {all_.seconds:,.0f} saved (estimated from calls that stayed)",
         ]
@@ -155,6 +160,11 @@ def words(found: Report, since: str) -> str:
         if part:
             lines += ["", _table(title, part)]
     return "\n".join(lines)
+
+
+def _causes(line: Line) -> str:
+    most = sorted(line.causes.items(), key=lambda item: (-item[1], item[0]))[:3]
+    return f" ({', '.join(f'{count(number)} {cause}' for cause, number in most)})" if most else ""
 
 
 def _table(title: str, lines: Sequence[Line]) -> str:

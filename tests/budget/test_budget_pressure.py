@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pytest
 from budget_exchange import FixedClock, exchange, grant, rule
 
+from proxy.budget import pressure as plans
 from proxy.budget.port import Balance
 from proxy.budget.pressure import elapsed, over_plan, pressure
 from proxy.budget.rules import Facts, RuleSet
@@ -92,3 +93,10 @@ def test_a_store_that_is_down_presses_nobody() -> None:
     store.down = True
     assert looked(store, rule(window="day"), used=1) == [0.0, 0.0, 0.0]
     assert store.looks == 3
+
+
+def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plans, "MOST", 1)
+    store = Counting()
+    assert looked(store, rule(window="minute"), used=1)[0] > 0
+    assert store.looks == 2

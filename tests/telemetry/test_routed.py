@@ -36,7 +36,7 @@ RECORDS = (
     record(1, 0.9, cost=6 * S),
     local(2),
     local(3, agent="b"),
-    local(4, route="fallback", model="big", cost=1 * S, saved=0),
+    local(4, route="fallback", model="big", cost=1 * S, saved=0, fallbacks=(("here", "small", "json", 9, 9, 0, 5),)),
     record(5, None, cost=1 * S),
     record(6, 0.2, findings=((WOULD, "x"),), would_save=S),
     record(7, 0.1, outcome="denied"),
@@ -63,7 +63,7 @@ def test_the_text_fits_a_terminal_and_says_all_of_it() -> None:
     for part in (
         "8 chats, 5 scored",
         "routed      3 to the simple model: 37.5% of calls",
-        "fell back   1: 33.3%",
+        "fell back   1: 33.3% of those (1 json)",
         "4 saved",
         "in shadow   1 would go",
     ):
