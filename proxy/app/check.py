@@ -6,6 +6,7 @@ import time
 
 from proxy.app.build import Files
 from proxy.app.house import table
+from proxy.app.tokens import unfetched
 from proxy.budget.prices import free
 from proxy.identity.show import lint
 from proxy.money import dollars
@@ -26,6 +27,7 @@ def warnings(files: Files) -> list[str]:
         found.append(f"store.lease: each replica may spend up to {lease} USD beyond its budgets while the store is away")
     found += doubts(files.rules)
     found += _rego(files)
+    found += unfetched(settings.auth.jwt)
     models = table(settings)
     for rule in settings.models:
         if "*" in rule.pattern or "?" in rule.pattern:

@@ -5,12 +5,14 @@ What was fetched, and which tokens were checked, outlives an edit of other setti
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from proxy.app.build import Files
 from proxy.engine.ports import Clock
-from proxy.identity.issuer import KeySource, Terms, TokenRing
+from proxy.identity.issuer import FetchError, KeySource, Terms, TokenRing
+from proxy.identity.keyset import KeySetError, read_keys
 from proxy.identity.mapping import AgentMap
 from proxy.identity.tokens import TokenRules
 from proxy.settings.jwt import Jwt
@@ -58,8 +60,7 @@ class Tokens:
             if files.keyset is not None:
                 source.put(files.keyset)
             return source
-        endpoint = JwksEndpoint(jwt.jwks_url, jwt.jwks_ca, jwt.jwks_token.reveal() if jwt.jwks_token is not None else "")
-        return KeySource(endpoint.fetch, self._clock, self._spawn, terms)
+        return KeySource(_endpoint(jwt, jwt.jwks_url).fetch, self._clock, self._spawn, terms)
 
     def refresh(self) -> None:
         """Begin to fetch the key document, if it is time to."""
@@ -88,6 +89,21 @@ class Tokens:
     def numbers(self) -> tuple[float | None, int]:
         """Return the age of the key document in seconds, None without one, and how often it could not be fetched."""
         return (None, 0) if self.ring is None else (self.ring.source.age_s, self.ring.source.errors)
+
+
+def unfetched(jwt: Jwt | None) -> list[str]:
+    """Return what keeps the key document of `jwt` from being used, in words; for `fleetgate check`."""
+    if jwt is None or jwt.jwks_url is None:
+        return []
+    try:
+        count, why = read_keys(asyncio.run(_endpoint(jwt, jwt.jwks_url).fetch())).left_out
+    except (FetchError, KeySetError) as e:
+        return [f"auth.jwt.jwks_url: {e}: while that lasts no token can be checked, and a server that starts is not ready"]
+    return [f"auth.jwt.jwks_url: {count} of the keys there cannot be used ({why})"] if count else []
+
+
+def _endpoint(jwt: Jwt, url: str) -> JwksEndpoint:
+    return JwksEndpoint(url, jwt.jwks_ca, jwt.jwks_token.reveal() if jwt.jwks_token is not None else "")
 
 
 def _place(jwt: Jwt) -> tuple[object, ...]:
