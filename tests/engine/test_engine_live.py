@@ -13,6 +13,7 @@ from engine_script import (
     ASK,
     DONE,
     LOCAL,
+    SSE,
     STOP,
     STREAM,
     STRONG,
@@ -96,11 +97,14 @@ def stopping(
     caller: Caller | None = None,
     leaves: bool = False,
     late: bool = False,
+    trial: bool = False,
 ) -> Outcome:
-    """Run one exchange until it waits, then stop it; `leaves`: the client does so at the same moment; `late`: after it is over."""
+    """Run one exchange until it waits, then stop it; `leaves`: the client does so at the same moment; `late`: after it is over;
+    `trial`: a local model stands before the one that was asked for."""
 
     async def main() -> Outcome:
-        book, admit, client, engine = Book(), Admit([spoken.target]), caller or Caller(body), Engine(settle)
+        book, client, engine = Book(), caller or Caller(body), Engine(settle)
+        admit = Admit([LOCAL, spoken.target], reason="local") if trial else Admit([spoken.target])
         plan = compile_plan([admit, DecodeStage(Memos()), *stages], {"headers"})
         codec = find("POST", spoken.path, {}, spoken.query)
         assert codec is not None
@@ -151,6 +155,14 @@ def test_while_the_provider_is_silent(body: bytes) -> None:
 def test_while_a_buffered_reply_arrives() -> None:
     out = stopping(ASK, Upstream([Says([ANSWER[:20]], hang=True)]))
     refused(out)
+
+
+@pytest.mark.parametrize(("body", "upstream"), [(ASK, Silent([])), (STREAM, Upstream([Says([], kind=SSE, hang=True)]))])
+def test_while_a_local_model_is_on_trial(body: bytes, upstream: Upstream) -> None:
+    out = stopping(body, upstream, trial=True)
+    refused(out)
+    assert [request.target for request in out.upstream.asked] == [LOCAL]
+    assert out.record.fallbacks == ()
 
 
 @pytest.mark.parametrize("gated", [False, True])

@@ -12,7 +12,7 @@ import pytest
 
 from proxy.engine.exchange import Exchange, Runtime
 from proxy.engine.ports import SystemClock
-from proxy.loops.chant import ODD, PLAIN, STEP, Chant, chants, period_of, run_of
+from proxy.loops.chant import ODD, PLAIN, STEP, Chant, chants, period_of, run_of, stuck
 from proxy.loops.stage import LoopStage
 from proxy.model import Deny, Grant, LoopLimits, Reason
 from proxy.wire.base import Memos
@@ -144,3 +144,18 @@ def test_a_whole_reply_leaves_a_finding(text: str, found: list[str]) -> None:
         ex.meter.buffered(json.dumps({"choices": [{"message": {"role": "assistant", "content": text}}]}).encode())
         assert asyncio.run(LoopStage().reply(ex)) is None
         assert [f.rule for f in ex.findings] == (found if not more else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Here it is. " + "the same words again " * 40, True),
+        ("Here it is. " + "the same words again " * 40 + "\n", True),
+        ("the same words again " * 10, False),
+        ("fine, thank you", False),
+        ("| a | b |\n" * 100, False),
+        ("A long answer of many words, none of which comes again in this order. " * 3, False),
+    ],
+)
+def test_an_answer_that_ends_in_one_piece_is_stuck(text: str, found: bool) -> None:
+    assert stuck(text) is found
