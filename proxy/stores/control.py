@@ -225,10 +225,11 @@ class SqliteControl:
             found = work(self._db)
             self._db.execute("COMMIT")
             return found
-        except sqlite3.Error as e:
+        except (sqlite3.Error, UnicodeError) as e:
+            raise StoreError(f"the control store's file cannot be used: {e}") from None
+        finally:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            raise StoreError(f"the control store's file cannot be used: {e}") from None
 
     def _prepare(self, db: sqlite3.Connection) -> None:
         for statement in TABLES:

@@ -208,3 +208,33 @@ def test_a_kill_is_seen_though_every_thread_is_busy(tmp_path: Path) -> None:
             await asyncio.gather(*busy)
 
     asyncio.run(main())
+
+
+def test_what_cannot_be_looked_for_leaves_nothing_open(tmp_path: Path) -> None:
+    async def work(store: ControlStore) -> None:
+        assert isinstance(store, SqliteControl)
+        for name in ("\ud800", "a\0b"):
+            for verb in (store.case(name), store.resume(f"agent:{name}", "ann", "", NOW)):
+                try:
+                    assert not await verb
+                except StoreError:
+                    pass
+                assert not store._db.in_transaction
+        store._db.execute("INSERT INTO control_questions VALUES ('x', 1, 'a', 'pending', 9e9, '{}')")
+        with pytest.raises(StoreError, match="something else"):
+            await store.cases(NOW)
+        assert (await store.versions()).kills == 0, "the next look at kills is not the one that fails"
+
+    run(f"sqlite:{tmp_path / 'store.db'}", work)
+
+
+def test_an_id_that_is_no_text_is_unknown_or_refused_and_nothing_breaks(url: str) -> None:
+    async def work(store: ControlStore) -> None:
+        for name in ("\ud800", "a\0b", "x" * 100_000):
+            try:
+                assert await store.case(name) is None
+            except StoreError:
+                pass
+            assert await store.versions() == Versions(0, 0)
+
+    run(url, work)
