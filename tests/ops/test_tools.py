@@ -14,12 +14,16 @@ ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "tests" / "clients" / "package-lock.json"
 
 
+def _has_a_tool(folder: str) -> bool:
+    return Path(folder, "opa").exists() or Path(folder, "helm").exists()
+
+
 def tools(cache: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     closed = {"npm_config_registry": "http://127.0.0.1:9/", "npm_config_cache": str(cache / "npm"), "npm_config_fetch_retries": "0"}
     env = {k: v for k, v in os.environ.items() if not k.lower().startswith("npm_config_")}
     command = [sys.executable, str(ROOT / "scripts" / "tools.py"), *arguments]
     env = {**env, **closed, "XDG_CACHE_HOME": str(cache), "GOPROXY": "off", "GOPATH": str(cache / "go"), "GOCACHE": str(cache / "gocache")}
-    env = {**env, "OPA_BIN": "", "PATH": os.pathsep.join(p for p in env["PATH"].split(os.pathsep) if not Path(p, "opa").exists())}
+    env = {**env, "OPA_BIN": "", "HELM_BIN": "", "PATH": os.pathsep.join(p for p in env["PATH"].split(os.pathsep) if not _has_a_tool(p))}
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=100, check=False)
 
 
@@ -36,6 +40,7 @@ def test_without_a_network_it_warns_and_leaves_nothing_half_done(tmp_path: Path)
     assert "installing the Node clients" in done.stderr
     assert "WARNING: clients not installed, their tests will be skipped: npm ci failed (no network?)" in done.stderr
     assert "WARNING: opa not installed, their tests will be skipped: " in done.stderr
+    assert "WARNING: helm not installed, their tests will be skipped: " in done.stderr
     assert list((tmp_path / "fleetgate-tests").iterdir()) == []
 
 
@@ -45,10 +50,16 @@ def test_opa_that_is_missing_is_named_with_what_to_do(tmp_path: Path) -> None:
     assert "OPA is neither in OPA_BIN, on PATH" in done.stderr
 
 
+def test_helm_that_is_missing_is_named_with_what_to_do(tmp_path: Path) -> None:
+    done = tools(tmp_path, "where", "helm")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "Helm is neither in HELM_BIN, on PATH" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", [("where",), ("where", "nothing"), ("clients",)])
 def test_usage(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = tools(tmp_path, *arguments)
-    assert (done.returncode, done.stderr) == (2, "usage: scripts/tools.py [where clients|opa]\n")
+    assert (done.returncode, done.stderr) == (2, "usage: scripts/tools.py [where clients|opa|helm]\n")
 
 
 def test_the_lock_pins_every_package_by_its_hash_and_names_no_registry() -> None:
