@@ -122,6 +122,7 @@ def test_the_proxy_reaches_what_its_configuration_names() -> None:
     assert _ports(redis) == {6379}
     assert _ports(otlp) == {4317}
     assert [_ports(rule) for rule in spec["ingress"]] == [{"http"}, {"admin"}]
+    assert _ports(one("workload-tokens", "NetworkPolicy")["spec"]["egress"][1]) == {443, 6443}
     assert _ports(one("redis-tls", "NetworkPolicy")["spec"]["egress"][2]) == {26379, 26380, 6379}
 
 

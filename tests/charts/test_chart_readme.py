@@ -79,7 +79,7 @@ def _missing(of: type[Any], schema: dict[str, Any], above: str) -> Iterator[str]
 def test_a_configuration_may_hold_every_setting() -> None:
     """A new setting belongs into charts/fleetgate/values.schema.json, unless the chart sets it itself."""
     config = SCHEMA["properties"]["config"]
-    of_chart = {"agents", "policies", "budgets", "store", "auth.keys", "auth.jwt", "policy.engine"}
+    of_chart = {"agents", "policies", "budgets", "store", "auth.keys", "policy.engine"}
     of_chart |= {f"listen.{key}" for key in ("host", "port", "admin_host", "admin_port")}
     assert set(_missing(Settings, config, "")) - of_chart == set()
     assert set(_missing(Provider, config["properties"]["providers"]["additionalProperties"], "providers.")) == set()

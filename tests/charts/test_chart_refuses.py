@@ -10,6 +10,8 @@ pytestmark = needs_helm
 REFUSED = [
     # what `fleetgate check` would refuse, or what would be unsafe
     ("minimal", ["config.auth.mode=open"], "open is refused off loopback"),
+    ("minimal", ["config.auth.mode=jwt"], "jwt without config.auth.jwt"),
+    ("workload-tokens", ["keys.existingSecret=k"], "mode: jwt would not read them"),
     ("minimal", ["config.providers.openai.api_key=sk-live"], "config.providers.openai.api_key: a key itself"),
     ("minimal", ["providerKeys.existingSecret="], "there is no OPENAI_API_KEY in providerKeys.values"),
     ("minimal", ["models[0].provider=nobody"], "`gpt-*` is served by nobody, and no provider is called that. There are: openai"),

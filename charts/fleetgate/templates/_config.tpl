@@ -80,7 +80,7 @@ store:
 {{- else -}}
 {{- $c := deepCopy .Values.config -}}
 {{- $_ := set $c "listen" (merge (dict "host" "0.0.0.0" "port" 8080 "admin_host" "0.0.0.0" "admin_port" 9090) (default dict $c.listen)) -}}
-{{- $_ := set $c "auth" (merge (dict "mode" "keys") (default dict $c.auth)) -}}
+{{- $_ := set $c "auth" (merge (default dict $c.auth) (dict "mode" "keys")) -}}
 {{- if include "fleetgate.keysSecret" . -}}{{- $_ := set $c.auth "keys" "/etc/fleetgate/keys/keys.yaml" -}}{{- end -}}
 {{- $_ := set $c "limits" (merge (default dict $c.limits) (dict "drain_s" 120)) -}}
 {{- if .Values.opa.enabled -}}{{- $_ := set $c "policy" (merge (dict "engine" "opa:http://127.0.0.1:8181") (default dict $c.policy)) -}}{{- end -}}
@@ -119,7 +119,7 @@ models:
 {{- end }}
 {{- end -}}
 
-{{- /* Ports that providers and webhooks are asked on, 443 among them. */ -}}
+{{- /* Ports that providers, webhooks and the issuer of tokens are asked on, 443 among them. */ -}}
 {{- define "fleetgate.egressPorts" -}}
 {{- $known := include "fleetgate.known" . | fromYaml -}}
 {{- $urls := list -}}
@@ -127,6 +127,7 @@ models:
 {{- if kindIs "map" .base_url -}}{{- $urls = concat $urls (values .base_url) -}}{{- else if .base_url -}}{{- $urls = append $urls .base_url -}}{{- end -}}
 {{- end -}}
 {{- range default list $known.webhooks -}}{{- if hasPrefix "http" .url -}}{{- $urls = append $urls .url -}}{{- end -}}{{- end -}}
+{{- with dig "auth" "jwt" "jwks_url" "" $known -}}{{- $urls = append $urls . -}}{{- end -}}
 {{- $ports := list 443 -}}
 {{- range $urls -}}
 {{- $port := regexFind ":[0-9]+$" (regexFind "^https?://[^/?#]+" .) | trimPrefix ":" -}}

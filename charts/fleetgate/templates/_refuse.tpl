@@ -19,6 +19,10 @@
 {{- if and (not .Values.configFile) (not .Values.models) -}}{{- fail "models: none. Say who serves which model, for example `- {match: \"gpt-*\", provider: openai}`" -}}{{- end -}}
 {{- $mode := dig "auth" "mode" "keys" $known -}}
 {{- if eq $mode "open" -}}{{- fail "config.auth.mode: open is refused off loopback, and a pod always listens off loopback: anyone who reaches the port could spend. Use keys." -}}{{- end -}}
+{{- if and (eq $mode "jwt") (not (dig "auth" "jwt" dict $known)) -}}{{- fail "config.auth.mode: jwt without config.auth.jwt. Say whose tokens count: issuer, audience, jwks_url" -}}{{- end -}}
+{{- if and (eq $mode "jwt") (include "fleetgate.keysSecret" .) (not (dig "auth" "also_keys" false $known)) -}}
+{{- fail "keys: mode: jwt would not read them. Set config.auth.also_keys to take both, or leave `keys` out" -}}
+{{- end -}}
 {{- if not (include "fleetgate.filesMap" (list . "agents")) -}}
 {{- fail "agents: none. Nobody could have a key. Use --set-file agents.files.AGENTS\\.md=AGENTS.md, or agents.existingConfigMap" -}}
 {{- end -}}
