@@ -39,7 +39,12 @@ def test_check_accepts_it(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert code == 0, out.err
     assert "ok: configuration" in out.out
     warned = [w for w in (out.out + out.err).splitlines() if w.startswith("warning:")]
-    known = ("baseline.yaml: not there", "OPA at http://127.0.0.1:8181", "0.50 USD beyond its budgets")
+    known = (
+        "auth.jwt.jwks_url: it cannot be fetched",
+        "baseline.yaml: not there",
+        "OPA at http://127.0.0.1:8181",
+        "0.50 USD beyond its budgets",
+    )
     assert [w for w in warned if not any(k in w for k in known)] == []
 
 
