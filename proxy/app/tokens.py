@@ -46,7 +46,10 @@ class Tokens:
         )
         if old is not None and self._settings is not None and files.keyset is None and _place(jwt) == _place(self._settings):
             return TokenRing(rules, old.source)
-        return TokenRing(rules, self._source(jwt, files))
+        source = self._source(jwt, files)
+        if old is not None and self._settings is not None and jwt.jwks_url is not None and jwt.jwks_url == self._settings.jwks_url:
+            source.take_over(old.source)  # its own token is renewed every hour, and nobody is to wait for that
+        return TokenRing(rules, source)
 
     def use(self, files: Files, ring: TokenRing | None) -> None:
         """Take what `build` made of `files` into use."""

@@ -76,6 +76,10 @@ class KeySource:
         """Use `keys`, of a file: they never grow stale."""
         self.keys = keys
 
+    def take_over(self, old: KeySource) -> None:
+        """Go on with what `old` fetched from the same address, which is no younger for that; the next fetch is due at once."""
+        self.keys, self._raw, self._got_ns, self.errors = old.keys, old._raw, old._got_ns, old.errors
+
     @property
     def age_s(self) -> float | None:
         """How old the document is, None without one or where it is a file's."""

@@ -19,6 +19,7 @@ from proxy.identity.issuer import TokenRing
 from proxy.identity.keyset import KeySet, read_keys
 from proxy.model import Principal
 from proxy.settings.jwt import Jwt
+from proxy.settings.kinds import Secret
 from proxy.settings.sections import Auth
 
 SAID = Jwt(issuer=ISSUER, audience=(AUDIENCE,), jwks_url="http://127.0.0.1:1/k")
@@ -87,6 +88,26 @@ def test_operators_see_keys_that_come_and_grow_old() -> None:
         assert tokens.numbers() == (None, 1)
         use(tokens, SAID, also_keys=True)
         assert not tokens.down
+
+    asyncio.run(play())
+
+
+def test_a_renewed_token_of_our_own_keeps_the_keys_and_makes_them_no_younger() -> None:
+    clock = Clock()
+
+    async def play() -> None:
+        tokens = Tokens(clock, lambda work: work.close())
+        first = use(tokens, dataclasses.replace(SAID, jwks_token=Secret("a", "file:t")))
+        assert first is not None
+        first.source.keys, first.source._got_ns = read_keys(document(jwk(RSA, "k1"))), 0
+        clock.at = 3000
+        second = use(tokens, dataclasses.replace(SAID, jwks_token=Secret("b", "file:t")))
+        assert second is not None
+        assert second.source is not first.source
+        assert second.source.due
+        assert isinstance(await second.prove(signed(claims(exp=NOW + 9000)), NOW), Principal)
+        clock.at = 3601
+        assert tokens.down
 
     asyncio.run(play())
 
