@@ -80,6 +80,12 @@ class Approval:
     timeout_s: float | None = None
     default: Literal["deny", "allow"] | None = None
 
+    def beside(self, other: Approval) -> Approval:
+        """Return what holds where another one is asked for as well: one yes lifts both, and without one the stricter default follows."""
+        defaults = (self.default, other.default)
+        default: Literal["deny", "allow"] | None = "deny" if "deny" in defaults else None if None in defaults else "allow"
+        return Approval(self.timeout_s, default)
+
 
 @dataclass(frozen=True, slots=True)
 class Deny:

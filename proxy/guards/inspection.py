@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from proxy.effects import Effect
 from proxy.engine.approval import Held, lifted
@@ -152,7 +153,7 @@ class Inspection:
             elif deny.approval is None:
                 return deny
             else:
-                asking = asking or deny
+                asking = deny if asking is None else _both(asking, deny)
         return asking
 
     async def _asked(self, deny: Deny, call: ToolCall, said: str) -> Deny | None:
@@ -166,6 +167,12 @@ class Inspection:
             return arguments
         raw = arguments.encode("utf-8", "surrogatepass")
         return replace_words(raw, self._back).decode("utf-8", "surrogatepass")
+
+
+def _both(first: Deny, second: Deny) -> Deny:
+    """Return what a person is asked where two judges ask: one yes lifts both."""
+    approval = first.approval.beside(second.approval) if first.approval is not None and second.approval is not None else first.approval
+    return replace(first, rule=f"{first.rule} and {second.rule}", approval=approval)
 
 
 def preview(arguments: str) -> str:

@@ -6,9 +6,10 @@ then warn. A rule that runs dry (`shadow`) is only noted, and never stands in fr
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from typing import Literal
 
@@ -18,6 +19,8 @@ from proxy.policy.match import Match
 
 Action = Literal["deny", "require_approval", "redact", "limit", "route", "warn"]
 Direction = Literal["request", "tool_definition", "tool_result", "tool_call", "reply"]
+MOST_NAMED = 3
+"""Rules that a refusal names beside its first, where a person may lift it."""
 ORDER: tuple[Action, ...] = ("deny", "require_approval", "redact", "limit", "route", "warn")
 """The strictest first."""
 REMEMBERED = 1024
@@ -188,10 +191,15 @@ def strictest(rules: Iterable[Rule]) -> list[Rule]:
 
 def refusal(rules: Iterable[Rule], reason: Reason) -> Deny | None:
     """Return the refusal that follows from the rules that hold, dry where only dry ones refuse; None where none refuses."""
-    for rule in strictest(rules):
-        if rule.action in ("deny", "require_approval"):
-            return deny_of(rule, reason)
-    return None
+    refusing = [rule for rule in strictest(rules) if rule.action in ("deny", "require_approval")]
+    if not refusing:
+        return None
+    first = deny_of(refusing[0], reason)
+    if first.approval is None or first.shadow:
+        return first
+    others = [rule for rule in refusing[1:] if not rule.shadow]
+    approval = functools.reduce(Approval.beside, [rule.approval for rule in others], first.approval)
+    return replace(first, rule=" and ".join([first.rule, *[rule.place for rule in others[:MOST_NAMED]]]), approval=approval)
 
 
 def deny_of(rule: Rule, reason: Reason) -> Deny:

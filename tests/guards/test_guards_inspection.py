@@ -15,12 +15,13 @@ from multidict import CIMultiDict
 from proxy.effects import Effect
 from proxy.engine.exchange import Exchange, Limits, Runtime
 from proxy.engine.inspector import PASSES, Span, Verdict
+from proxy.engine.ports import Answer, Beat, Question
 from proxy.engine.stage import compile_plan
 from proxy.guards import inspection
 from proxy.guards.base import Hit, Surface, TextGuard
 from proxy.guards.inspection import Inspection
 from proxy.guards.watch import watch_of
-from proxy.model import Deny, Grant, Reason
+from proxy.model import Approval, Deny, Grant, Reason
 from proxy.wire import jsonio
 from proxy.wire.call import ToolCall
 
@@ -151,6 +152,25 @@ def test_the_first_refusal_counts_and_dry_runs_are_findings() -> None:
     assert (first.seen, second.seen) == (['{"c":"rm -rf /"}'], []), "what the agent would run is judged"
     assert [(f.rule, f.detail) for f in ex.findings] == [("shadow/tool_call_blocked", "rule-rm"), ("tool_call_blocked", "rule-rm")]
     assert judged(found, call('{"c":"ls"}')) is PASSES
+
+
+def test_where_two_judges_ask_a_person_is_told_of_both_and_the_stricter_default_follows() -> None:
+    asked: list[Question] = []
+
+    class Person:
+        async def ask(self, question: Question, beat: Beat | None = None) -> Answer:
+            asked.append(question)
+            return Answer(True, "ann", "fine", "q1")
+
+    judges = [Refuses("rm"), Refuses("rm")]
+    for judge, default in zip(judges, ("allow", "deny"), strict=True):
+        judge.deny = dataclasses.replace(judge.deny, rule=f"rule-{default}", approval=Approval(9.0, default))  # type: ignore[arg-type]
+    ex, found = look("off", *judges)
+    ex.agent = "a"
+    ex.rt = dataclasses.replace(ex.rt, approver=Person())
+    assert judged(found, call('{"c":"rm"}')) is PASSES
+    (question,) = asked
+    assert (question.rule, question.default, question.timeout_s) == ("rule-allow and rule-deny", "deny", 9.0)
 
 
 @pytest.mark.parametrize(("mode", "withheld"), [("warn", False), ("redact", False), ("block", True)])

@@ -298,3 +298,21 @@ def test_spans_of_a_reply_and_how_far_they_reach() -> None:
 @pytest.mark.parametrize(("name", "word"), [("hide-names", "HIDE_NAMES"), ("7-up", "UP"), ("0", "REDACTED")])
 def test_the_word_of_a_placeholder(name: str, word: str) -> None:
     assert label(Rule(name, "redact", Source("r.yaml", 1), frozenset())) == word
+
+
+@pytest.mark.parametrize(
+    ("said", "default"),
+    [
+        (("allow", "deny"), "deny"),
+        (("deny", "allow"), "deny"),
+        (("allow", "allow"), "allow"),
+        (("allow", ""), None),
+    ],
+)
+def test_where_two_rules_ask_the_stricter_default_follows_and_both_are_named(said: tuple[str, str], default: str | None) -> None:
+    asks = [f"approval: {{default: {word}}}" if word else "message: x" for word in said]
+    deny = judged(ruleset(*[f"match: {{path: x}}, action: require_approval, {ask}" for ask in asks]), {"path": "x"})
+    assert deny is not None
+    assert deny.approval is not None
+    assert deny.approval.default == default
+    assert deny.rule.count(" and ") == 1
