@@ -112,7 +112,7 @@ def _steered(call: Call, edit: Edit, steer: Steer) -> dict[str, bytes]:
     """Return what `steer` changes; the tools stay as they are, so that what is cached of them stays."""
     found: dict[str, bytes] = {}
     if steer.note or steer.system is not None:
-        found["messages"] = steering.conversation(call, "messages", steer)
+        found["messages"] = steering.conversation(call, "messages", steer, model=edit.model or call.model)
     if (heat := steering.temperature_for(call, edit, bool(steering.value(call, "temperature")))) is not None:
         found["temperature"] = heat
     if steer.no_tools:

@@ -18,6 +18,16 @@ SYSTEM = ("system", "developer")
 _REFUSES = re.compile(r"(^|[/.])(o[1-9]\d*([-:]|$)|gpt-([5-9]|\d\d))")
 _CLAUDE = re.compile(r"claude-(2|3|instant|(sonnet|haiku)-4|opus-4(-[0-6])?(-\d{8}|-latest|@|:|$))")
 
+_ORDERED = re.compile(r"(mis|mix|minis|magis|codes|devs|pix)tral")
+
+
+def answers_first(model: str) -> bool:
+    """Return whether `model` must answer the results of tools before anybody else speaks: it refuses a user's message behind them.
+
+    Source: Mistral's API and the chat templates of its models, error 3230 "Unexpected role 'user' after role 'tool'" (2025 to 2026).
+    """
+    return _ORDERED.search(model.lower()) is not None
+
 
 def takes_temperature(model: str) -> bool:
     """Return whether `model` is known to take a temperature; of Claude's those that do are named, since newer ones refuse it.
@@ -44,7 +54,7 @@ def value(call: Call, key: str) -> bytes:
     return b"" if raw == b"null" else raw
 
 
-def conversation(call: Call, key: str, steer: Steer, part: str = "text") -> bytes:
+def conversation(call: Call, key: str, steer: Steer, part: str = "text", model: str = "") -> bytes:
     """Return the array of messages under `key` with the system prompt and the note in it; the same bytes where neither is asked for.
 
     Args:
@@ -52,10 +62,12 @@ def conversation(call: Call, key: str, steer: Steer, part: str = "text") -> byte
         key: the member.
         steer: what to write.
         part: the type of a text part where content is a list of parts; empty where content is always a text.
+        model: who reads it, where that is known.
     """
     array = value(call, key)
     changes = [] if steer.system is None else list(_system(array, call.messages, steer.system))
-    if steer.note and (change := _note(array, call.messages[-1], steer.note, part)) is not None:
+    within = ("user", "tool") if answers_first(model) else ("user",)
+    if steer.note and (change := _note(array, call.messages[-1], steer.note, part, within)) is not None:
         changes.append(change)
     return written(array, changes)
 
@@ -86,12 +98,12 @@ def _system(array: bytes, messages: Sequence[Message], words: str) -> Iterator[t
     yield (start, end), new
 
 
-def _note(array: bytes, last: Message, note: str, part: str) -> tuple[Span, bytes] | None:
-    """Return what puts `note` behind the last message, None where that is the assistant's."""
+def _note(array: bytes, last: Message, note: str, part: str, within: tuple[str, ...]) -> tuple[Span, bytes] | None:
+    """Return what puts `note` behind the last message, in it where its role is one of `within`; None where that is the assistant's."""
     if last.role == "assistant":
         return None
     end = len(array[:-1].rstrip())
-    if last.role == "user":
+    if last.role in within:
         raw = jsonio.elements(array, "", "")[-1]
         inner = jsonio.members(raw, "").get("content", (0, 0))
         content = raw[inner[0] : inner[1]]

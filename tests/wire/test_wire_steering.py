@@ -302,6 +302,18 @@ def test_what_a_steer_leaves_alone_in_another_dialect() -> None:
     assert "tool_choice" not in body
 
 
+def test_models_that_must_answer_a_tool_first_read_the_note_in_its_result() -> None:
+    tool = '{"role":"tool","tool_call_id":"c","content":"x"}'
+    body = '{"model":"mistralai/Devstral-Small","messages":[{"role":"user","content":"hi"},' + tool + "]}"
+    assert added(body, steered(CHAT, body, NOTE)) == ("", "\\n\\nstop it")
+    own = body.replace("mistralai/Devstral-Small", "m")
+    assert steered(CHAT, own, NOTE, Edit(model="mistral-small-latest")).count('"role"') == 2
+    assert steered(CHAT, own, NOTE).count('"role"') == 3
+    call = CHAT.decode(own.encode(), Memos())
+    for model, notes in (("mistral-small-latest", 0), ("gpt-4o", 1)):
+        assert Bridge(CHAT, "anthropic.messages", call, Edit(model=model, steer=NOTE)).body.count(b"stop it") == notes
+
+
 @pytest.mark.parametrize(
     ("codec", "body", "new"),
     [

@@ -17,7 +17,7 @@ from proxy.wire.base import Codec, Meter
 from proxy.wire.call import Call, Edit, Steer
 from proxy.wire.openai_chat import ChatCodec
 from proxy.wire.openai_responses import ResponsesCodec
-from proxy.wire.steering import takes_temperature
+from proxy.wire.steering import answers_first, takes_temperature
 from proxy.wire.translate.anthropic import MessagesDialect
 from proxy.wire.translate.gemini import GeminiDialect
 from proxy.wire.translate.hub import (
@@ -178,12 +178,17 @@ def _steer(asked: Asked, steer: Steer) -> None:
     if steer.system is not None:
         first = next((i for i, turn in enumerate(asked.turns) if turn.role != "system"), len(asked.turns))
         asked.turns[:first] = [Turn("system", (Text(steer.system),))]
-    if steer.note and asked.turns and asked.turns[-1].role != "assistant":
+    if steer.note and asked.turns and asked.turns[-1].role != "assistant" and not _waits(asked):
         asked.turns.append(Turn("user", (Text(steer.note),)))
     if steer.temperature is not None and not asked.effort and (takes_temperature(asked.model) or asked.temperature is not None):
         asked.temperature = steer.temperature
     if steer.no_tools and asked.tools:
         asked.choice = "none"
+
+
+def _waits(asked: Asked) -> bool:
+    """Return whether the model must answer what tools gave before it may read anything else."""
+    return answers_first(asked.model) and any(isinstance(part, ToolOutput) for part in asked.turns[-1].parts)
 
 
 def _read(body: bytes) -> dict[str, Any]:
