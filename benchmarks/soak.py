@@ -74,8 +74,9 @@ store: "{store}"
 
 def asked(stream: bool) -> tuple[str, dict[str, Any]]:
     """Return path and body of a request in one of five protocols."""
-    text = TEXT * random.randint(1, 20)
     ceiling = random.choice([20, 100, 300])
+    paced = {"tokens": random.randint(5, 300), "chunk_ms": 2}  # as models speak: a provider that says all at once is held in full
+    text = f"{TEXT * random.randint(1, 20)}[[sim: {json.dumps(paced)}]]"
     kind = random.choice(["chat", "responses", "messages", "gemini", "ollama"])
     if kind == "chat":
         body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": text}], "stream": stream}
@@ -164,7 +165,8 @@ class Soak:
         self.looks = 0
 
     async def client(self, session: aiohttp.ClientSession, number: int) -> None:
-        head = {"authorization": f"Bearer {self.key}", "x-fleetgate-session": f"s{number}-{secrets.token_hex(3)}"}
+        head = {"authorization": f"Bearer {self.key}", "anthropic-version": "2023-06-01"}
+        head["x-fleetgate-session"] = f"s{number}-{secrets.token_hex(3)}"
         while time.time() < self.until:
             replica, stream = random.choice(self.replicas), random.random() < 0.5
             path, body = asked(stream)
