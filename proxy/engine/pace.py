@@ -26,7 +26,11 @@ BEHIND_S = 0.005
 """How long what stands behind a cut is read: what came is there at once, and what still comes would be billed too."""
 
 GONE_S = 0.25
-"""How long, at most, a reply is read whose client is gone, while more of it is there at once."""
+"""How long, at most, a reply is read that goes no further, while more of it is there at once."""
+MUCH = 1 << 16
+"""What a connection gives at once when more may lie behind it, in bytes."""
+ROUNDS = 3
+"""How often the loop looks for more once the time is over."""
 
 
 class Pace(Protocol):
@@ -76,15 +80,7 @@ async def judge_paced(ex: Exchange, pace: Pace, judging: Coroutine[Any, Any, Non
 async def count_behind(ex: Exchange, meter: Meter, events: Iterable[bytes], chunks: AsyncIterator[bytes], framing: Framing) -> None:
     """Add to `meter` the pieces and texts of `events` and of what else of the reply has arrived."""
     behind = ex.codec.meter(ex.call) if ex.bridge is None else ex.bridge.meter()
-    for raw in events:
-        behind.event(raw)
-    try:
-        async with asyncio.timeout(BEHIND_S):
-            async for chunk in chunks:
-                for raw in framing.feed(chunk):
-                    behind.event(raw)
-    except (TimeoutError, UpstreamError, WireError):
-        pass
+    await _read(behind, events, chunks, framing)
     meter.pieces += behind.pieces
     meter.texts += behind.texts
 
@@ -98,17 +94,41 @@ async def read_out(ex: Exchange, meter: Meter, events: Iterable[bytes], chunks: 
     if ex.stopped is not None:
         await count_behind(ex, meter, events, chunks, framing)
         return
+    await _read(meter, events, chunks, framing)
+
+
+async def _read(meter: Meter, events: Iterable[bytes], chunks: AsyncIterator[bytes], framing: Framing) -> None:
     loop = asyncio.get_running_loop()
     ends, waits = loop.time() + GONE_S, BEHIND_S
     for raw in events:
         meter.event(raw)
     try:
-        while waits > 0 and not meter.ended:
-            began = loop.time()
-            async with asyncio.timeout_at(min(began + waits, ends)):
-                chunk = await anext(chunks)
-            waits -= loop.time() - began
+        while waits > 0 and not meter.ended and (began := loop.time()) < ends:
+            chunk = await _next(chunks, min(waits, ends - began))
+            if chunk is None:
+                return
+            if len(chunk) < MUCH:  # else more of it lies there
+                waits -= loop.time() - began
             for raw in framing.feed(chunk):
                 meter.event(raw)
-    except (StopAsyncIteration, TimeoutError, UpstreamError, WireError):
+    except (UpstreamError, WireError):
         pass
+
+
+async def _next(chunks: AsyncIterator[bytes], seconds: float) -> bytes | None:
+    """Return what comes next within `seconds`, None at the end or when nothing does.
+
+    A loop that is busy is late: when the time is over it has perhaps not even looked for what lies there, so it goes round some more.
+    """
+    task = asyncio.ensure_future(anext(chunks, None))
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        for _ in range(ROUNDS):
+            if task.done():
+                break
+            await asyncio.sleep(0)
+        return task.result() if task.done() else None
+    finally:
+        if not task.done():
+            task.cancel()
+            await asyncio.wait({task})
