@@ -77,6 +77,7 @@ class Steps:
 
     __slots__ = (
         "_biggest",
+        "_burst",
         "_last",
         "_look",
         "_read",
@@ -97,7 +98,7 @@ class Steps:
         self.balances: Sequence[Balance] = ()
         self.bursts: set[tuple[str, str]] = set()
         self._read = self._seen = 0
-        self._biggest = 0
+        self._biggest = self._burst = 0
         self._last = False
         self._room = self._look = -1
         self._tally: Tally | None = None
@@ -107,6 +108,13 @@ class Steps:
         usage, target = ex.usage, ex.target
         if usage is not None and target is not None and usage.output > self.held and len(self.bursts) < MOST_BURSTS:
             self.bursts.add((target.provider, target.upstream_model))
+
+    def came(self, events: int) -> None:
+        """See `Pace.came`."""
+        more = min(events, self.step // 4) - self._burst
+        if more > 0:
+            self._burst += more
+            self._room, self._look = self._room - more, self._look - more
 
     def due(self, meter: Meter) -> bool:
         """See `Pace.due`."""
@@ -200,7 +208,7 @@ class Steps:
 
     def _left(self) -> int:
         """Return how many tokens may pass until more is asked for; at the end of a budget, until the stream is cut."""
-        margin = IN_FLIGHT_TOKENS + BEHIND_TOKENS + min(self._biggest // 2, self.step // 4)
+        margin = IN_FLIGHT_TOKENS + BEHIND_TOKENS + max(min(self._biggest // 2, self.step // 4), self._burst)
         if not self._last:
             margin += self.step // 8
         return self.held - margin - self._seen

@@ -36,6 +36,10 @@ ROUNDS = 3
 class Pace(Protocol):
     """Keeps the hold of one stream ahead of what has passed."""
 
+    def came(self, events: int) -> None:
+        """Take in how many events came at once: while they are read as many more may come, of a provider that is faster than we are."""
+        ...
+
     def due(self, meter: Meter) -> bool:
         """Return whether the hold has to grow before another event passes."""
         ...

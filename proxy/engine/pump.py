@@ -87,6 +87,7 @@ async def pump(ex: Exchange, reply: UpstreamReply, flow: Flow) -> Deny | None:
                 continue
             todo = iter(events)
             if ex.pace is not None:
+                ex.pace.came(len(events))
                 out, cut = await _paced(ex, todo, flow, ex.pace)
             elif flow.gate is None:
                 out, cut = _pass(ex, todo, flow)

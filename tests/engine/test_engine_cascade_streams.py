@@ -197,6 +197,9 @@ class Slow:
     def __init__(self, deny: Deny | None) -> None:
         self.deny = deny
 
+    def came(self, events: int) -> None:
+        """See `Pace`."""
+
     def due(self, meter: object) -> bool:
         return False
 

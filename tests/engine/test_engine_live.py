@@ -207,6 +207,9 @@ class Asking:
     def __init__(self, at_end: bool) -> None:
         self.at_end = at_end
 
+    def came(self, events: int) -> None:
+        """See `Pace`."""
+
     def due(self, meter: Meter) -> bool:
         return meter.ended if self.at_end else meter.pieces >= 2
 

@@ -166,6 +166,13 @@ def test_a_piece_that_uses_up_the_budget_is_the_last() -> None:
     assert out.caller.got.endswith(DONE)
 
 
+def test_a_provider_that_is_faster_than_we_are_is_cut_so_much_earlier() -> None:
+    for each in (1, 50):
+        pay = Full(1000, left=300)
+        out = ask(pay, stream(*chunks(4000, each), STOP + DONE))
+        assert 700 - 64 - 70 - 2 * each <= tokens_got(out) <= 700 - 64 - 16 - each + 1, "as many as come at once are on their way"
+
+
 def test_two_streams_share_what_the_first_would_have_taken() -> None:
     store = MemoryBudget()
     first, second = Pay(600, store), Pay(600, store)
