@@ -19,7 +19,7 @@ TEMPLATE = (
 
 def write_model(path: Path, context: int) -> None:
     """Write the model, which reads `context` tokens. The same bytes each time."""
-    pieces = [chr(c) for c in range(33, 127)] + ["▁"] + [f"▁{a}{b}" for a in SYLLABLES for b in ENDS]
+    pieces = ["▁"] + [chr(c) for c in range(33, 127)] + [f"▁{a}{b}" for a in SYLLABLES for b in ENDS]
     special = ["<unk>", "<s>", "</s>", *[f"<0x{i:02X}>" for i in range(256)]]
     writer: Any = gguf.GGUFWriter(str(path), "llama")
     writer.add_name("tiny")
@@ -55,7 +55,7 @@ def _weights(writer: Any, special: int, vocabulary: int) -> None:
 
     matrix("token_embd.weight", vocabulary, DIM, 1.0)
     words = (luck.standard_normal((vocabulary, DIM)) * 0.6).astype(np.float32)
-    words[:special] = 0  # single bytes and endings are hardly ever said
+    words[: special + 1] = 0  # single bytes, endings and a blank alone are hardly ever said
     writer.add_tensor("output.weight", words)
     writer.add_tensor("output_norm.weight", np.ones(DIM, np.float32))
     for layer in range(LAYERS):
