@@ -360,3 +360,13 @@ def test_an_agent_that_is_only_warned_is_only_warned() -> None:
     bench.call("a", "2", "b/1")
     bench.call("b", "2", "a/2")
     assert bench.loop("a", "3", "b/2") == "warn;rule=delegation_cycle;count=3"
+
+
+def test_calls_without_words_hand_nothing_over_and_what_was_forgotten_is_not_taken_back() -> None:
+    bench = Bench()
+    for i in range(9):
+        for agent in ("one", "two"):
+            assert bench.loop(agent, f"{i}", messages=(said("user", ""),)) == "none"
+    runs = Runs()
+    runs.refuse(Arrival("unknown", "a/1", "a", "b/1", 0.0))
+    assert runs.arrive(Arrival("unknown", "a/1", "a", "b/1", 0.0)).born == 1
