@@ -3,8 +3,8 @@
 Decides what a verb changes; keeps no file, reads no clock and takes no lock: its owner calls it from one place at a time. Whoever wants
 to save the changes finds the keys touched in `dirty_counters` and `dirty_holds`, and clears them.
 
-A book that nobody saves keeps at most about `most` counters. Sessions are named by clients, who may name a new one with every call: above
-that the sessions that were quiet for longest are forgotten, and begin anew if they come back, as a session of another name would. No other
+A book that nobody saves keeps at most about `most` counters. Sessions and runs are named by clients, who may name a new one with every
+call: above that those that were quiet for longest are forgotten, and begin anew if they come back, as one of another name would. No other
 counter ever is; where they alone are twice as many, reserves fail.
 """
 
@@ -19,11 +19,11 @@ from proxy.budget.port import TOMBSTONE_S, Balance, Claim, Ended, Exceeded, Held
 from proxy.engine.ports import StoreError
 
 MOST_COUNTERS = 250_000
-"""Counters in memory above which sessions are forgotten: with their keys and a hold each now and then, some 100 MB."""
+"""Counters in memory above which sessions and runs are forgotten: with their keys and a hold each now and then, some 100 MB."""
 _TRIES, _LOOKED_AT = 16, 5000
 """How many sessions a reserve looks at to make room, and a sweep to find those that expired: a millisecond or two."""
-_SESSION = "session="
-"""What the key of a counter that each session has for itself says (see `rules`); nothing else in a key has an equals sign behind it."""
+_SESSION, _RUN = "session=", "run="
+"""What the key of a counter that each session or run has for itself says (see `rules`); else nothing in a key has such a sign behind it."""
 
 
 class Hold:
@@ -103,7 +103,7 @@ class Book:
     def _open(self, key: str, counter: Counter | None, span: float, now: float) -> Counter:
         """Return the counter of `key` for a reserve, a rolling one where there is a `span`, with what it has forgotten gone."""
         if counter is None and not self._watched:
-            if _SESSION in key:
+            if _SESSION in key or _RUN in key:
                 self._sessions[key] = 0.0
             else:
                 heapq.heappush(self._due, (0.0, key))  # when it expires, the next sweep sees
@@ -118,7 +118,7 @@ class Book:
         return counter
 
     def _make_room(self) -> None:
-        """Forget sessions in which nothing runs and nothing happened since they were last looked at."""
+        """Forget sessions and runs in which nothing runs and nothing happened since they were last looked at."""
         for _ in range(min(_TRIES, len(self._sessions))):
             if len(self.counters) <= self._most:
                 break

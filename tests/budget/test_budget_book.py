@@ -35,6 +35,15 @@ def test_a_session_of_another_name_with_every_call_fills_no_memory_and_passes_no
     assert max(map(len, book.counters)) < 200
 
 
+def test_a_run_of_another_name_with_every_call_fills_no_memory_either() -> None:
+    book = Book(watched=False, most=50)
+    rules = RuleSet([rule("run", 1e-7, window="run")])
+    for i in range(500):
+        facts = Facts("t", "triage", "k", "s", f"k/{i}")
+        assert isinstance(call(book, f"h{i}", rules.claims(facts, 1000.0 + i, AMOUNTS), 1000.0 + i), Held)
+        assert len(book.counters) <= 70
+
+
 def test_a_refused_call_leaves_no_counter_of_its_session_for_long() -> None:
     book = Book(watched=False, most=10**6)
     for i in range(100):
@@ -61,7 +70,7 @@ def test_sessions_that_run_or_are_used_are_kept_and_the_others_forgotten() -> No
 
 def test_counters_that_are_no_sessions_are_never_forgotten_and_too_many_are_a_fault() -> None:
     book = Book(watched=False, most=10)
-    claims = [[Claim(f"c|usd|run={i}|run", "usd", 100, 10, LATE)] for i in range(40)]
+    claims = [[Claim(f"c|usd|key={i}|total", "usd", 100, 10, LATE)] for i in range(40)]
     for i in range(21):
         assert isinstance(call(book, f"h{i}", claims[i], 1.0), Held)
     with pytest.raises(StoreError, match="more counters than the memory store keeps"):
