@@ -3,12 +3,12 @@
 # that of the coverage report (which fails below the bound set in pyproject.toml). Clients that no Python package brings are installed
 # first; where that fails their tests are skipped.
 #
-# Without arguments, and with two processors, the suite runs in two halves side by side: what starts servers and clients, which mostly
+# Without arguments, and with two processors, the suite runs in two halves side by side: what starts servers, which mostly
 # waits, and the rest. The first half's output comes when it has ended.
 set -eu
 cd "$(dirname "$0")/.."
 bin=${VENV:-.venv}/bin
-outside="tests/admin tests/app tests/charts tests/cli tests/clients tests/docs tests/e2e tests/ops tests/sdk tests/sim"
+outside="tests/e2e tests/ops tests/sdk tests/sim"
 
 "$bin/python" scripts/tools.py
 
