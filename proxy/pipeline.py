@@ -16,6 +16,7 @@ routing   inside what policy allows; before the budget, which reserves at the de
 kill-route  takes the models out of the route that a person has stopped
 budget    last, so that nothing is held for a call that is refused anyway
 kill-lease  only where a store has a lease: while kills cannot be read, what the budget did not bound goes no further
+sample    only where `routing.sample` asks for it: draws calls whose local answers are compared, when nothing can refuse them any more
 [send]    the engine asks the provider
 """
 
@@ -65,6 +66,7 @@ from proxy.policy.stage import ContractStage
 from proxy.routing.choice import cheap_bound
 from proxy.routing.memory import Conversations
 from proxy.routing.models import ModelTable
+from proxy.routing.sample import Listen, SampleStage, Take
 from proxy.routing.stage import Around, Options, RoutingStage
 from proxy.settings import Settings
 from proxy.wire.base import Memos
@@ -103,6 +105,14 @@ class Parts:
     """Who is stopped; None where nothing is sent anyway."""
     tokens: TokenRing | None = None
     """Checks tokens; None where only keys count."""
+    samples: tuple[Take, Listen] | None = None
+    """Who compares answers of local models; None where nobody does."""
+
+    @property
+    def sampled(self) -> bool:
+        """Whether any call is drawn for that."""
+        asked = self.settings.routing
+        return self.samples is not None and asked.mode == "enforce" and asked.sample > 0
 
 
 def stages(parts: Parts) -> list[Stage]:
@@ -142,6 +152,7 @@ def stages(parts: Parts) -> list[Stage]:
         *([KillRouteStage(kills)] if kills is not None else []),
         budget,
         *([KillLeaseStage(kills)] if kills is not None and s.store.lease else []),
+        *([SampleStage(asked.sample, *parts.samples)] if parts.samples is not None and parts.sampled else []),
     ]
 
 
@@ -192,3 +203,8 @@ def call_guards() -> tuple[CallGuard, ...]:
 def plan(parts: Parts) -> Plan:
     """Return the compiled plan. Raises PlanError when the order above cannot work."""
     return compile_plan(stages(parts), GIVEN)
+
+
+def sample_plan(parts: Parts) -> Plan:
+    """Return the plan for requests that we send once more ourselves: the same, without what would take them for the client's repeats."""
+    return compile_plan([stage for stage in stages(parts) if stage.name not in ("again", "loops", "sample")], GIVEN)

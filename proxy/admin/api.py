@@ -49,6 +49,7 @@ class AdminViews:
         budgets: one mapping for each budget counter; may ask the store.
         ledger: where records are read; called in a thread.
         now: UTC seconds.
+        pairs: the answers of local models beside those of the models that were asked for, newest first; called in a thread.
         hands: what people may do; None where nothing can be changed.
     """
 
@@ -58,6 +59,7 @@ class AdminViews:
     budgets: Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
     ledger: Journal
     now: Callable[[], float] = time.time
+    pairs: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     hands: Hands | None = None
 
 
@@ -83,6 +85,7 @@ def build_admin(views: AdminViews, token: str | None, host: str = "127.0.0.1") -
             web.get("/api/v1/budgets", pages.budgets),
             web.get("/api/v1/exchanges", pages.exchanges),
             web.get("/api/v1/decisions/{id}", pages.decision),
+            web.get("/api/v1/pairs", pages.pairs),
         ]
     )
     if views.hands is not None:
@@ -159,6 +162,10 @@ class _Pages:
             raise web.HTTPBadRequest(text=f"`by` must be one of {', '.join(BYS)}.")
         groups = await asyncio.to_thread(self._views.ledger.groups, known, where)
         return answer({"by": known, "groups": [group_json(g) for g in groups]})
+
+    async def pairs(self, request: web.Request) -> web.Response:
+        """The pairs that routing has sampled."""
+        return answer({"pairs": list(await asyncio.to_thread(self._views.pairs))})
 
     async def decision(self, request: web.Request) -> web.Response:
         """One record, and its story in words."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from proxy import __version__, pipeline
 from proxy.app import build
@@ -17,7 +18,8 @@ from proxy.app.balances import Board
 from proxy.app.build import Files
 from proxy.app.gauges import Gauges
 from proxy.app.hands import timing
-from proxy.app.storage import AnyLedger, open_ledger, open_stores
+from proxy.app.sampler import Sampler
+from proxy.app.storage import AnyLedger, open_ledger, open_pairs, open_stores
 from proxy.app.tokens import Tokens
 from proxy.budget.estimate import tokenizer_for
 from proxy.budget.learned import Ratios
@@ -28,10 +30,11 @@ from proxy.config import Doc
 from proxy.control.approvals import Approvals
 from proxy.control.kill import KillBoard
 from proxy.engine.again import AgainStage
-from proxy.engine.exchange import Runtime
+from proxy.engine.exchange import Nobody, Runtime
 from proxy.engine.notice import Notice, nobody
 from proxy.engine.ports import Clock, Sink, SystemClock
 from proxy.engine.run import Engine
+from proxy.guards.catalog import text_guards
 from proxy.identity.keys import KeyEntry, KeyRing
 from proxy.identity.lineage import Lineage
 from proxy.identity.threads import Threads
@@ -74,13 +77,14 @@ class House:
         self.journal: AnyLedger = open_ledger(store, self.stores)
         self.metrics = Metrics(__version__)
         self.metrics.watch(self.journal)
-        self.sinks: tuple[Sink, ...] = (self.journal, self.metrics, AccessLog())
         self.memos = Memos()
         self.ratios = Ratios()
         self.threads, self.lineage = Threads(elsewhere=store.place is not None), Lineage()
         self.again, self.past = AgainStage(), Past()
         self.conversations = Conversations()
         self.engine = Engine(settle_usage, on_lost=self.metrics.store_error)
+        self.sampler = Sampler(self.engine, open_pairs(store), text_guards())
+        self.sinks: tuple[Sink, ...] = (self.journal, self.metrics, AccessLog(), self.sampler)
         self.webhooks = Webhooks(Surroundings(self.engine.spawn, self.clock, self.metrics.webhook))
         self.problems: tuple[str, ...] = ()
         self.gauges = Gauges(self)
@@ -135,8 +139,9 @@ class House:
             opa=self._opa(files.settings),
             kills=self.kills,
             tokens=tokens,
+            samples=(self.sampler.take, self.sampler.listen),
         )
-        plan = pipeline.plan(parts)
+        plan, second = pipeline.plan(parts), pipeline.sample_plan(parts) if parts.sampled else None
         transport = self._transport
         if transport is None or old is None or _upstreams(old.settings) != _upstreams(files.settings):
             retired, transport = transport, build.transport(files.settings, self.simulator)
@@ -161,6 +166,7 @@ class House:
             patience=pipeline.patience(files.settings),
             approver=self.approvals,
         )
+        self.sampler.runtime = None if second is None else replace(self.runtime, plan=second, approver=Nobody())
         self.problems = ()
         self.metrics.config(files.version, stale=False)
         if old is not None and old.directory.baseline is not None and files.directory.baseline is None:
@@ -249,6 +255,7 @@ class House:
     def drain(self) -> None:
         """Prepare to stop: not ready any more, and nothing is sent to a provider again."""
         self.draining = True
+        self.sampler.stop()
         if self._transport is not None:
             self._transport.hurry()
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from proxy.control.port import ControlStore
 from proxy.engine.record import Record
+from proxy.routing.pairs import Pairs
 from proxy.settings.store import Store
 from proxy.stores.control import SqliteControl
 from proxy.stores.keys import SqliteKeys
 from proxy.stores.open import Stores, blocking_link, open_store
 from proxy.stores.outage import Outage
+from proxy.stores.pairs import MemoryPairs, SqlitePairs
 from proxy.stores.redis_control import RedisControl
 from proxy.stores.redis_keys import RedisKeys
 from proxy.stores.redis_link import RedisLink
@@ -44,6 +46,11 @@ def open_ledger(store: Store, stores: Stores) -> AnyLedger:
     if stores.blocking is not None:
         return RedisLedger(stores.blocking, store.records)
     return MemoryLedger() if store.path is None else Ledger(store.path, first=RECORDED)
+
+
+def open_pairs(store: Store) -> Pairs:
+    """Return where sampled pairs are kept: the file, else the memory of this process, also beside a Redis."""
+    return MemoryPairs() if store.path is None else SqlitePairs(store.path)
 
 
 @contextmanager

@@ -63,5 +63,6 @@ def admin_views(house: House) -> AdminViews:
         budgets=budgets,
         ledger=house.journal,
         now=house.clock.now,
+        pairs=lambda: [pair.as_json() for pair in house.sampler.pairs.all()],
         hands=HouseHands(house),
     )

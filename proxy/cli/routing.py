@@ -1,4 +1,5 @@
-"""`routing report` and `routing calibrate`: what the simple model serves and saves, and which threshold recorded traffic speaks for."""
+"""`routing report`, `routing calibrate`, `routing pairs`: what the simple model serves and saves, which threshold recorded traffic speaks
+for, and its answers beside those of the model that was asked for."""
 
 from __future__ import annotations
 
@@ -10,12 +11,14 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from proxy.app.storage import reading
+from proxy.app.storage import open_pairs, reading
 from proxy.engine.record import Record
+from proxy.money import dollars
+from proxy.routing.pairs import Pair
 from proxy.settings import Settings, load_settings
 from proxy.telemetry.query import MAX_ROWS, Filter, Journal
 from proxy.telemetry.routed import Fit, fit_quality, fit_saving, report, words
-from proxy.telemetry.tables import count, moment, parse_when
+from proxy.telemetry.tables import count, moment, parse_when, printable
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -34,6 +37,10 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     p.add_argument("--of", choices=("calls", "dollars"), default="calls", help="what --saving is a share of (default: %(default)s)")
     p.add_argument("--json", action="store_true")
     p.set_defaults(run=_calibrate)
+    p = inner.add_parser("pairs", parents=[common], help="answers of local models beside those of the asked ones (routing.sample)")
+    p.add_argument("--limit", type=int, default=20, metavar="N", help="how many, newest first (default: %(default)s)")
+    p.add_argument("--json", action="store_true")
+    p.set_defaults(run=_pairs)
 
 
 def _since(p: argparse.ArgumentParser) -> None:
@@ -81,6 +88,29 @@ def _report(args: argparse.Namespace) -> int:
     when = "of all records" if args.since is None else f"since {moment(args.since)}"
     sys.stdout.write((json.dumps(found.as_json(), indent=1) if args.json else words(found, when)) + "\n")
     return 0
+
+
+def _pairs(args: argparse.Namespace) -> int:
+    store = _settings(args).store
+    if store.path is None:
+        raise ValueError("pairs are in the memory of each server unless store is sqlite:PATH; ask its admin port: GET /api/v1/pairs")
+    found = open_pairs(store).all()[: max(0, args.limit)]
+    if args.json:
+        sys.stdout.write(json.dumps([pair.as_json() for pair in found], indent=1) + "\n")
+    elif not found:
+        sys.stdout.write("No pairs are kept; `routing.sample` says how many calls are compared (docs/routing.md).\n")
+    else:
+        sys.stdout.write("\n".join([_told(pair) for pair in found]))
+    return 0
+
+
+def _told(pair: Pair) -> str:
+    lines = [f"{moment(pair.time)}  {printable(pair.agent)}"]
+    for title, half in (("local", pair.local), ("asked", pair.asked)):
+        facts = f"{half.chars} characters, {half.ns / 1e9:.2f} s, {dollars(half.cost)} USD, ended: {half.finish or '-'}"
+        lines.append(f"  {title}  {printable(half.provider)} {printable(half.model)}  {half.id}: {printable(facts)}")
+        lines += [f"    | {printable(line)}" for line in (half.text or "").splitlines()]
+    return "\n".join(lines) + "\n"
 
 
 def _calibrate(args: argparse.Namespace) -> int:

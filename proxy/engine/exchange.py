@@ -143,6 +143,7 @@ class Exchange:
         "route_to",
         "rt",
         "run",
+        "sample_of",
         "sent",
         "served",
         "session",
@@ -203,6 +204,8 @@ class Exchange:
     route_to: str
     """The model that a rule has this served by, empty for most; `route_rule` says which rule."""
     route_rule: str
+    sample_of: str
+    """The exchange whose answer this one, which we began, is to be compared with; empty for whatever a client asks."""
     redactions: Mapping[str, str]
     """Texts that the provider must not see, to what stands for them; empty for most."""
     held_output: int
@@ -254,7 +257,7 @@ class Exchange:
         self.upstream_status = 0
         self.max_output = None
         self.steer: Steer | None = None
-        self.route_to = self.route_rule = ""
+        self.route_to = self.route_rule = self.sample_of = ""
         self.held_output = self.held_input = self.look_at = self.history = 0
         self.pace: Pace | None = None
         self.reply_body = b""

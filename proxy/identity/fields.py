@@ -140,7 +140,6 @@ AGENT: dict[str, Shape] = {
 
 NOT_ENFORCED: tuple[str, ...] = (
     "budgets.session.tool_calls",
-    "data.log_content",
     "data.retention_days",
     "compliance.risk_level",
     "compliance.frameworks",

@@ -51,6 +51,8 @@ class RoutingStage(Stage):
         ex.asked_model = call.model
         if call.operation == "models":
             return self._list(ex)
+        if ex.sample_of:
+            return self._sampled(ex)
         if ex.route_to:
             return self._ruled(ex)
         model = self._model(ex)
@@ -113,6 +115,17 @@ class RoutingStage(Stage):
             )
         ex.route = Route(tuple(targets), "local" if targets[0].local else "downgrade", f"rule {rule}")
         ex.note("routing", f"{ex.route.reason}: {targets[0].provider} {targets[0].model}; rule {rule}")
+        return None
+
+    def _sampled(self, ex: Exchange) -> Deny | None:
+        """Route a second look to the first target of the model that was asked for, and nowhere else, where the data may still go there."""
+        model = self._model(ex)
+        usable = () if model is None else self._permitted(ex, self._table.targets(model, ex.codec.dialect))
+        if not usable or ex.route_to:
+            why = f"A sample goes to the model that was asked for alone, and {ex.route_rule or 'what is configured'} keeps it from there."
+            return Deny(Reason.MODEL_NOT_ALLOWED, why, ex.route_rule or "routing.sample", "Nothing: the client was answered before.")
+        ex.route = Route(usable[:1], "requested", f"sample of {ex.sample_of}")
+        ex.note("routing", f"requested: {usable[0].provider} {usable[0].model}; {ex.route.why}")
         return None
 
     def _list(self, ex: Exchange) -> Deny | None:

@@ -91,6 +91,12 @@ class Routing:
     answer_s: float = deadline(
         "How long it may take to an answer that is looked at whole: no stream, or tools or JSON in it; then the asked one answers.", 60.0
     )
+    sample: float = setting(
+        Number(0, 1),
+        "The share of calls served by the local model that are asked of the asked model once more, in the background and at its price, to "
+        "compare both answers.",
+        0.0,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

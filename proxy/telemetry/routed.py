@@ -18,6 +18,7 @@ from proxy.telemetry.tables import count, printable, table
 from proxy.telemetry.timing import upstream_ns
 
 WOULD = "routing/would-go-local"
+SAMPLE = "sample"
 LEAST = 20
 """Calls that the simple model must have been tried with before their outcome says anything."""
 _NAME_CHARS = 20
@@ -71,16 +72,26 @@ class Report:
     total: Line
     agents: list[Line] = field(default_factory=list)
     models: list[Line] = field(default_factory=list)
+    samples: int = 0
+    samples_cost: int = 0
+    """Calls that were asked of the asked model once more to compare its answer, and what those cost: in no other sum."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as plain data."""
         parts = {"agents": self.agents, "models": self.models}
-        return {"total": self.total.as_json()} | {name: [line.as_json() for line in lines] for name, lines in parts.items()}
+        samples = {"calls": self.samples, "cost_usd": dollars(self.samples_cost)}
+        whole = {"total": self.total.as_json(), "samples": samples}
+        return whole | {name: [line.as_json() for line in lines] for name, lines in parts.items()}
 
 
 def chats(records: Iterable[Record]) -> list[Record]:
-    """Return the records that routing could have moved: chats that were not refused."""
-    return [r for r in records if r.operation == "chat" and r.outcome != "denied"]
+    """Return the records that routing could have moved: chats of clients that were not refused."""
+    return [r for r in records if r.operation == "chat" and r.outcome != "denied" and not sampled(r)]
+
+
+def sampled(record: Record) -> bool:
+    """Tell if the exchange was ours, to compare its answer with a local one."""
+    return any(stage == SAMPLE for stage, _ in record.decisions)
 
 
 def began_local(record: Record) -> bool:
@@ -90,13 +101,14 @@ def began_local(record: Record) -> bool:
 
 def report(records: Iterable[Record]) -> Report:
     """Return what routing did with `records`."""
-    found = chats(records)
+    every = list(records)
+    found, samples = chats(every), [record for record in every if sampled(record) and record.outcome == "ok"]
     usual = _usual(found)
     total, agents, models = Line("all"), dict[str, Line](), dict[str, Line]()
     for record in found:
         for line in (total, _line(agents, record.agent), _line(models, record.model_asked)):
             _add(line, record, usual)
-    return Report(total, _sorted(agents), _sorted(models))
+    return Report(total, _sorted(agents), _sorted(models), len(samples), sum([record.cost for record in samples]))
 
 
 def _line(lines: dict[str, Line], key: str) -> Line:
@@ -156,6 +168,8 @@ def words(found: Report, since: str) -> str:
         lines.append(
             f"  in shadow   {count(all_.would)} would go: {_percent(all_.would, all_.calls)} of calls, {_usd(all_.would_save)} USD"
         )
+    if found.samples:
+        lines.append(f"  compared    {count(found.samples)} asked again for {_usd(found.samples_cost)} USD: `fleetgate routing pairs`")
     for title, part in (("AGENT", found.agents), ("MODEL ASKED", found.models)):
         if part:
             lines += ["", _table(title, part)]

@@ -25,7 +25,7 @@ from proxy.telemetry.query import Journal
 TOKEN = "canary-admin-4f9a8b7c6d5e"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 NOW = 1_800_000_000.0
-PATHS = ("/", "/metrics", "/api/v1/agents", "/api/v1/budgets", "/api/v1/exchanges", "/api/v1/decisions/one")
+PATHS = ("/", "/metrics", "/api/v1/agents", "/api/v1/budgets", "/api/v1/exchanges", "/api/v1/decisions/one", "/api/v1/pairs")
 RECORD = Record(
     "one", NOW - 60, agent="a", model="m", model_asked="m", provider="p", status=200, outcome="ok", output_tokens=5, cost=1_500_000_000
 )
@@ -52,6 +52,7 @@ class House:
             budgets=budgets,
             ledger=self.ledger,
             now=lambda: NOW,
+            pairs=lambda: [{"agent": "a"}],
         )
 
 
@@ -104,12 +105,13 @@ def ask(
 def test_everything_can_be_read_over_loopback() -> None:
     answers = ask(memory(), *PATHS)
     assert [a.status for a in answers] == [200] * len(PATHS)
-    index, metrics, agents, budgets, exchanges, decision = answers
+    index, metrics, agents, budgets, exchanges, decision, pairs = answers
     assert index.json["paths"] == [
         "/api/v1/agents",
         "/api/v1/budgets",
         "/api/v1/decisions/{id}",
         "/api/v1/exchanges",
+        "/api/v1/pairs",
         "/healthz",
         "/metrics",
         "/readyz",
@@ -117,6 +119,7 @@ def test_everything_can_be_read_over_loopback() -> None:
     assert metrics.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert 'fleetgate_build_info{version="1.2.3"} 1.0' in metrics.text
     assert agents.json == {"agents": [{"id": "a", "models": ["m"]}]}
+    assert pairs.json == {"pairs": [{"agent": "a"}]}
     assert budgets.json == {"budgets": [{"name": "fleet-month", "limit": "500.00"}]}
     assert [r["id"] for r in exchanges.json["exchanges"]] == ["one", "two"]
     assert decision.json["exchange"]["cost"] == 1_500_000_000

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_cases import Folder, folder
+from cli_cases import CONFIG, Folder, folder
 
 from proxy.cli import routing
 from proxy.engine.record import Record
+from proxy.routing.pairs import Half, Pair
+from proxy.stores.pairs import SqlitePairs
 from proxy.telemetry.ledger import Ledger, MemoryLedger
 
 START = 1_795_600_000.0
@@ -91,3 +94,23 @@ def test_reads_more_than_one_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routing, "MAX_ROWS", 10)
     assert sorted(r.id for r in routing._records(ledger, None)) == sorted(f"id{n}" for n in range(25))
     assert len(list(routing._records(ledger, START + 20))) == 5
+
+
+def test_pairs_of_a_store_in_memory_are_on_the_admin_port(made: Folder) -> None:
+    assert "No pairs are kept" in made.run("routing", "pairs").out
+    made.write("fleetgate.yaml", CONFIG.replace("sqlite:fleetgate.db", "'memory:'"))
+    done = made.run("routing", "pairs")
+    assert done.code != 0
+    assert "GET /api/v1/pairs" in done.err
+    assert "Traceback" not in done.err
+
+
+def test_pairs_are_shown_with_their_texts_and_without_what_a_terminal_obeys(made: Folder, tmp_path: Path) -> None:
+    half = Half("one", "here", "small", 0, 2_000_000_000, "stop", 9, "first\nsec\x1b[2Jond")
+    SqlitePairs(tmp_path / "fleetgate.db").keep(Pair(START, "clerk", half, replace(half, id="two", cost=5_000_000, text=None)))
+    done = made.run("routing", "pairs")
+    assert (done.code, done.err) == (0, "")
+    assert "here small  one: 9 characters, 2.00 s, 0.00 USD, ended: stop\n    | first\n    | sec" in done.out
+    assert "0.005 USD" in done.out
+    assert "\x1b" not in done.out
+    assert [pair["asked"]["id"] for pair in made.run("routing", "pairs", "--json").json] == ["two"]

@@ -120,3 +120,12 @@ def test_fits_the_threshold_to_a_quality() -> None:
     assert fit_quality(well, 1.0).threshold == pytest.approx(0.13)
     assert fit_quality([local(n, route="fallback") for n in range(40)], 0.5).problem == "below no threshold 50% ended well"
     assert f"{LEAST} say something" in fit_quality(well[:5], 0.5).problem
+
+
+def test_samples_are_told_of_and_count_in_nothing_else() -> None:
+    sample = record(9, None, cost=4 * S, decisions=(("sample", "sample of id2"), ("routing", "requested: cloud big; sample of id2")))
+    refused = record(10, None, outcome="denied", decisions=(("sample", "sample of id3"),))
+    found, without = report((*RECORDS, sample, refused)), report(RECORDS)
+    assert found.as_json() == without.as_json() | {"samples": {"calls": 1, "cost_usd": "4.00"}}
+    assert "compared    1 asked again for 4.00 USD" in words(found, "today")
+    assert "compared" not in words(without, "today")

@@ -1,0 +1,63 @@
+"""A pair: what the local model answered, and what the model that was asked for answered to the same request.
+
+Facts of both always; their texts only where the agent's file has content logged (`data.log_content: full`), cut to `MOST_CHARS` and with
+secrets hidden by whoever made the pair. Pure data; decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from proxy.money import dollars
+
+MOST_CHARS = 4000
+MOST_PAIRS = 200
+"""Pairs that are kept; the oldest go first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Half:
+    """One answer: its exchange, who gave it, nanos charged, ns from the request to its end, why it stopped, its length in characters, and
+    its text, None where the agent's file does not have content logged."""
+
+    id: str
+    provider: str
+    model: str
+    cost: int
+    ns: int
+    finish: str
+    chars: int
+    text: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        facts = {"id": self.id, "provider": self.provider, "model": self.model, "cost_usd": dollars(self.cost)}
+        return facts | {"seconds": round(self.ns / 1e9, 3), "finish": self.finish, "chars": self.chars, "text": self.text}
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Both answers to one request of an agent; `time` is when the second was asked for, UTC seconds."""
+
+    time: float
+    agent: str
+    local: Half
+    asked: Half
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {"time": self.time, "agent": self.agent, "local": self.local.as_json(), "asked": self.asked.as_json()}
+
+
+class Pairs(Protocol):
+    """Keeps the last `MOST_PAIRS` pairs. May block: called in threads."""
+
+    def keep(self, pair: Pair) -> None:
+        """Keep one. Raises StoreError."""
+        ...
+
+    def all(self) -> Sequence[Pair]:
+        """Return all that are kept, newest first. Raises StoreError."""
+        ...

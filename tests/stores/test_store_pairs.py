@@ -1,0 +1,39 @@
+"""Pairs are kept, the last of them, in memory and in the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from proxy.engine.ports import StoreError
+from proxy.routing.pairs import MOST_PAIRS, Half, Pair
+from proxy.stores.pairs import MemoryPairs, SqlitePairs
+
+
+def pair(number: int) -> Pair:
+    return Pair(
+        float(number), "a", Half(f"l{number}", "here", "small", 0, 5, "stop", 3, "yes"), Half(f"b{number}", "cloud", "big", 7, 9, "", 2)
+    )
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_the_newest_come_first_and_the_oldest_go(kind: str, tmp_path: Path) -> None:
+    pairs = MemoryPairs() if kind == "memory" else SqlitePairs(tmp_path / "f.db")
+    assert list(pairs.all()) == []
+    for number in range(MOST_PAIRS + 3):
+        pairs.keep(pair(number))
+    found = pairs.all()
+    assert [int(one.time) for one in found] == list(range(MOST_PAIRS + 2, 2, -1))
+    assert found[0] == pair(MOST_PAIRS + 2)
+    assert found[0].as_json()["asked"]["text"] is None
+    if isinstance(pairs, SqlitePairs):
+        assert SqlitePairs(tmp_path / "f.db").all() == found, "another process sees them"
+
+
+def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
+    (tmp_path / "f.db").write_text("no database at all, whatever its name" * 100)
+    with pytest.raises(StoreError, match="cannot be kept"):
+        SqlitePairs(tmp_path / "f.db").keep(pair(1))
+    with pytest.raises(StoreError, match="cannot be read"):
+        SqlitePairs(tmp_path / "f.db").all()
