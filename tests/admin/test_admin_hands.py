@@ -241,7 +241,7 @@ def test_what_is_no_decision_decides_nothing(body: Any, status: int) -> None:
 
 def test_a_question_that_is_over_or_unknown() -> None:
     people = People()
-    name = asking(people, until=-1.0)
+    name = asking(people, until=-100.0)
     gone, unknown = ask(people, (f"/api/v1/approvals/{name}", {"allow": True}), ("/api/v1/approvals/ffff", {"allow": True}))
     assert (gone.status, unknown.status, status_of(people, name)) == (410, 404, "pending")
 
@@ -313,7 +313,7 @@ def test_a_link_to_another_question_or_none_looks_the_same() -> None:
 
 def test_a_link_that_comes_too_late() -> None:
     people = People()
-    name = asking(people, until=-1.0)
+    name = asking(people, until=-100.0)
     form = f"decision=approve&token={SECRET}".encode()
     shown, posted = ask(people, (f"/approve/{name}?token={SECRET}", None), (f"/approve/{name}", form), headers=FORM)
     assert (shown.status, posted.status, status_of(people, name)) == (410, 410, "pending")
