@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -40,6 +42,19 @@ def _ready(process: subprocess.Popen[bytes], admin: int) -> bool:
     return False
 
 
+def _known(port: int, key: str) -> bool:
+    """Wait until a server that runs has seen a key that was made beside it."""
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/fleetgate/v1/me", headers={"authorization": f"Bearer {key}"})
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(asked, timeout=10):
+                return True
+        except urllib.error.HTTPError:
+            time.sleep(0.05)
+    return False
+
+
 @needs_curl
 def test_the_test_pod_passes_against_a_real_server_and_fails_without_one(tmp_path: Path) -> None:
     with Simulator() as provider:
@@ -57,6 +72,7 @@ def test_the_test_pod_passes_against_a_real_server_and_fails_without_one(tmp_pat
             assert _ready(process, admin)
             made = subprocess.run([*command, "keys", "create", "demo"], env=env, capture_output=True, text=True, timeout=60, check=True)
             refused = _run_test_pod("minimal", port)
+            assert _known(port, made.stdout.split()[0])
             asked = _run_test_pod("production", port, KEY=made.stdout.split()[0])
             wrong = _run_test_pod("production", port, KEY="fg-demo-nobody")
         finally:
