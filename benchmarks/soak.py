@@ -49,9 +49,9 @@ policy:
 ---
 """
 BUDGETS = """budgets:
-  - {name: fleet-hour, scope: {fleet: "*"}, limit: {usd: 2.00}, window: hour}
+  - {name: fleet-hour, scope: {fleet: "*"}, limit: {usd: 8.00}, window: hour}
   - {name: session, scope: {session: "*"}, limit: {usd: 0.02, tokens: 40000}, window: session}
-  - {name: last-minutes, scope: {agent: "*"}, limit: {usd: 1.50, tokens: 3000000}, window: rolling 5m}
+  - {name: last-minutes, scope: {agent: "*"}, limit: {usd: 6.00, tokens: 3000000}, window: rolling 5m}
 limits:
   - {name: burst, scope: {agent: "*"}, requests: 100000, window: minute, concurrency: 400}
 """
@@ -68,7 +68,7 @@ providers:
 models:
   "*": {{provider: sim, price: {{input: 1, output: 10}}}}
 limits: {{total_s: {total}, drain_s: 5}}
-store: "{store}"
+store: {{url: "{store}", records: 10000000}}
 """
 
 
@@ -181,7 +181,7 @@ class Soak:
                     text = await reply.read()
                     self.seen[str(reply.status) if reply.status == 200 else f"{reply.status} {_reason(text)}"] += 1
                     if reply.status != 200:
-                        await asyncio.sleep(0.2)
+                        await asyncio.sleep(1)
             except (aiohttp.ClientError, TimeoutError, ConnectionError) as e:
                 self.seen[type(e).__name__] += 1
                 await asyncio.sleep(0.2)

@@ -27,7 +27,7 @@ from proxy.wire.base import Meter
 
 STEP_OUTPUT = 1024
 """The default of `step_output`."""
-EXTEND_S = 1.0
+EXTEND_S = 0.25
 """The longest wait for an extension: the stream stands still meanwhile, and the provider does not."""
 AMPLE = 8
 """A hold doubles while this many times as much is left, so that long replies ask seldom; else it grows by a step."""
