@@ -37,6 +37,8 @@ HOLD_S = 1800.0
 """The default of `hold_s`."""
 ATTEMPTS = 4
 """How often a lowered ceiling is tried when other calls take what was left in between."""
+LEAST_GROWS = 256
+"""A hold of less output does not grow: what is in flight at a cut could be more. The provider gets it as its ceiling."""
 REMEMBERED = 10_000
 """Callers (a grant and a key) whose plans are kept."""
 LIMIT_HEADER = "x-fleetgate-limit-usd"
@@ -219,7 +221,7 @@ class BudgetStage(Stage):
         """
         hold, output = part.hold, part.output
         most = output
-        if part.grows and output < need.output:
+        if part.grows and LEAST_GROWS <= output < need.output:
             fits, _ = fit(hold.claims, [(spent, 0) for spent, _ in balances], need.cost)
             most = max(output, min(need.output, fits) // need.choices * need.choices)
         if most > output:
