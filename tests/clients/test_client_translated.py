@@ -31,8 +31,8 @@ def claude(clients: Clients, served: Watched, prompt: str, *options: str) -> Don
 
 
 def test_text(clients: Clients, served: Watched) -> None:
-    done = claude(clients, served, say("Say it.", text="Seven pelicans."))
-    assert (done.code, done.out) == (0, "Seven pelicans.\n"), done.err
+    done = claude(clients, served, say("Say it.", text="Seven birds"))
+    assert (done.code, done.out) == (0, "Seven birds\n"), done.err
     (call,) = served.calls()
     assert call["path"] == "/v1/chat/completions"
     (record,) = served.records(1)
