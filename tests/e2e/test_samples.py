@@ -128,7 +128,7 @@ def test_a_sample_that_the_budget_refuses_leaves_its_record_and_no_pair(sim: Sim
 
 def test_a_kill_ends_a_sample_that_runs_and_none_begins_after_it(sim: Simulator, proxy: Proxy) -> None:
     before = sim.stats()["total"]
-    reply = ask(proxy, "quiet", script={"delay_ms": 1500})
+    reply = ask(proxy, "quiet", script={"delay_ms": 6000})  # each of the two calls: longer than the command takes on a busy machine
     until(lambda: sim.stats()["total"] == before + 2)
     assert proxy.command("kill", "agent:quiet", "--reason", "test").returncode == 0
     try:
