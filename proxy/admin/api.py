@@ -1,9 +1,9 @@
 """The admin port's HTTP: `/healthz`, `/readyz`, `/metrics`, `/` and `/api/v1`.
 
-Decides which answer a path gives and who sees it (`auth` says who is authorised). It reads through `AdminViews` and knows no store,
+Decides which answer a path gives and who sees it (`guard` says who is authorised). It reads through `AdminViews` and knows no store,
 pipeline or configuration. Reading the ledger and writing the metrics happen in a thread, so that the data plane goes on. Whatever changes
-something is a POST with the admin token in a header, which no browser sends by itself, so a page that it was lured to can change nothing;
-no answer carries a CORS header, so it can read nothing either. What people may change is `hands`.
+something is a POST with a secret in a header, which no browser sends by itself, so a page that it was lured to can change nothing; no
+answer carries a CORS header, so it can read nothing either. What people may change is `hands`.
 
 How it fails: input that means nothing is a 400 that says what was expected, a ledger or store that cannot be read is a 503, and a bug is
 aiohttp's 500 without details (they are in the log).
@@ -15,16 +15,19 @@ import asyncio
 import dataclasses
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
-from proxy.admin.answers import HEADERS, answer, error
+from proxy.admin.answers import HEADERS, answer
 from proxy.admin.auth import Gate
+from proxy.admin.guard import CALLER, PAGES, Guard, wants_page
 from proxy.admin.hands import MAX_BODY, Hands, routes
-from proxy.admin.links import PAGE, links
-from proxy.engine.ports import StoreError
+from proxy.admin.links import links
+from proxy.admin.logins import Logins
+from proxy.admin.pages import WEB, Pages, read_files
+from proxy.admin.signin import SignIn
 from proxy.engine.record import Record
 from proxy.money import dollars
 from proxy.telemetry.explain import explain
@@ -32,10 +35,8 @@ from proxy.telemetry.metrics import CONTENT_TYPE
 from proxy.telemetry.query import BYS, Filter, Group, Journal
 from proxy.telemetry.tables import parse_when
 
-OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 MAX_LIMIT = 1000
 _FILTERS = ("agent", "session", "model", "reason", "outcome")
-_AUTHORISED = web.RequestKey("authorised", bool)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class AdminViews:
         now: UTC seconds.
         pairs: the answers of local models beside those of the models that were asked for, newest first; called in a thread.
         hands: what people may do; None where nothing can be changed.
+        web: the folder of the dashboard's files.
     """
 
     ready: Callable[[], tuple[bool, Mapping[str, Any]]]
@@ -61,6 +63,7 @@ class AdminViews:
     now: Callable[[], float] = time.time
     pairs: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     hands: Hands | None = None
+    web: Path = WEB
 
 
 def build_admin(views: AdminViews, token: str | None, host: str = "127.0.0.1") -> web.Application:
@@ -73,8 +76,10 @@ def build_admin(views: AdminViews, token: str | None, host: str = "127.0.0.1") -
 
     Run it with `access_log=None`.
     """
-    pages = _Pages(views)
-    app = web.Application(middlewares=[_guard(Gate(token, host))], client_max_size=MAX_BODY)
+    gate, logins, files = Gate(token, host), Logins(), Pages(read_files(views.web))
+    pages = _Pages(views, files)
+    app = web.Application(middlewares=[Guard(gate, logins, views.now).middleware()], client_max_size=MAX_BODY)
+    app.add_routes([*SignIn(gate, logins, views.now).routes(), web.get(f"{PAGES}{{name}}", files.file)])
     app.add_routes(
         [
             web.get("/", pages.index),
@@ -93,38 +98,16 @@ def build_admin(views: AdminViews, token: str | None, host: str = "127.0.0.1") -
     return app
 
 
-def _guard(gate: Gate) -> Middleware:
-    @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if request.method not in ("GET", "HEAD", "POST"):
-            return error(405, "Only GET, HEAD and POST exist here.", {"Allow": "GET, HEAD, POST"})
-        found = request.match_info.route.resource
-        linked = found is not None and found.canonical == PAGE  # whoever has a link shows its secret
-        if request.method == "POST" and not linked and (why_not := gate.why_no_change(list(request.headers.items()))):
-            return error(401, why_not, {"WWW-Authenticate": "Bearer"}) if gate.has_token else error(403, why_not)
-        peer = request.transport.get_extra_info("peername") if request.transport else None
-        why_not = gate.why_not(peer[0] if isinstance(peer, tuple) else None, list(request.headers.items()))
-        request[_AUTHORISED] = not why_not
-        if why_not and not linked and request.path not in OPEN_PATHS:
-            return error(401, why_not, {"WWW-Authenticate": "Bearer"}) if gate.has_token else error(403, why_not)
-        try:
-            return await handler(request)
-        except web.HTTPException as e:
-            return error(e.status, e.text or e.reason, {"Allow": e.headers["Allow"]} if "Allow" in e.headers else None)
-        except StoreError as e:
-            return error(503, str(e))
-
-    return guard
-
-
 class _Pages:
     """The handlers."""
 
-    def __init__(self, views: AdminViews) -> None:
-        self._views = views
+    def __init__(self, views: AdminViews, files: Pages) -> None:
+        self._views, self._files = views, files
 
     async def index(self, request: web.Request) -> web.Response:
-        """Say what there is to read."""
+        """Give a browser the dashboard, and say what there is to read to anybody else."""
+        if self._files.there and wants_page(request):
+            return self._files.index(request)
         routes = {r.resource.canonical for r in request.app.router.routes() if r.resource is not None}
         return answer({"fleetgate": "admin plane", "paths": sorted(routes - {"/"})})
 
@@ -135,7 +118,7 @@ class _Pages:
     async def readyz(self, request: web.Request) -> web.Response:
         """200 when requests can be served, else 503; why is for the authorised."""
         ready, detail = self._views.ready()
-        shown = dict(detail) if request[_AUTHORISED] else {}
+        shown = dict(detail) if request[CALLER].how != "none" else {}
         return answer({"ready": ready} | shown, 200 if ready else 503)
 
     async def metrics(self, request: web.Request) -> web.Response:

@@ -42,7 +42,7 @@ class Gate:
             peer: the address of the other end of the connection, never what a header claims; None when unknown.
             headers: all of the request's headers, repeated ones repeated.
         """
-        if self._proves(headers):
+        if self.proves(headers):
             return ""
         if not self._bound_local or peer is None or not is_loopback(peer) or any(k.lower() in _PASSED_ON for k, _ in headers):
             return _NEED_TOKEN if self._token is not None else _NO_TOKEN
@@ -53,16 +53,21 @@ class Gate:
 
     def why_no_change(self, headers: Sequence[tuple[str, str]]) -> str:
         """Return why a request may not change anything, or nothing when it may: with the token alone, wherever it comes from."""
-        if self._proves(headers):
+        if self.proves(headers):
             return ""
         return _NEED_TOKEN if self._token is not None else _NO_CHANGE
 
-    def _proves(self, headers: Sequence[tuple[str, str]]) -> bool:
+    def proves(self, headers: Sequence[tuple[str, str]]) -> bool:
+        """Return whether the headers carry the token."""
         sent = [v for k, v in headers if k.lower() == "authorization"]
-        if self._token is None or len(sent) != 1:
+        if len(sent) != 1:
             return False
         scheme, _, value = sent[0].partition(" ")
-        return scheme.lower() == "bearer" and hmac.compare_digest(_digest(value.strip()), self._token)
+        return scheme.lower() == "bearer" and self.is_token(value.strip())
+
+    def is_token(self, value: str) -> bool:
+        """Return whether `value` is the token, in constant time."""
+        return self._token is not None and hmac.compare_digest(_digest(value), self._token)
 
 
 _NEED_TOKEN = "Send `Authorization: Bearer` with the value of FLEETGATE_ADMIN_TOKEN."  # noqa: S105 - advice, not a token

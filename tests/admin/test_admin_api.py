@@ -111,10 +111,14 @@ def test_everything_can_be_read_over_loopback() -> None:
         "/api/v1/budgets",
         "/api/v1/decisions/{id}",
         "/api/v1/exchanges",
+        "/api/v1/login",
+        "/api/v1/logout",
         "/api/v1/pairs",
+        "/api/v1/session",
         "/healthz",
         "/metrics",
         "/readyz",
+        "/web/{name}",
     ]
     assert metrics.headers["Content-Type"] == "text/plain; version=0.0.4; charset=utf-8"
     assert 'fleetgate_build_info{version="1.2.3"} 1.0' in metrics.text
