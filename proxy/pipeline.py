@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 
 from proxy.budget.estimate import bound_now
 from proxy.budget.grades import Instead
-from proxy.budget.learned import Ratios
+from proxy.budget.learned import Learned
 from proxy.budget.left import left
 from proxy.budget.port import BudgetStore
 from proxy.budget.pressure import pressure
@@ -98,7 +98,7 @@ class Parts:
     rules: RuleSet
     rego: Policies = NO_POLICIES
     opa: OpaServer | None = None
-    ratios: Ratios = field(default_factory=Ratios)
+    learned: Learned = field(default_factory=Learned)
     past: Past = field(default_factory=Past)
     conversations: Conversations = field(default_factory=Conversations)
     kills: KillBoard | None = None
@@ -134,7 +134,7 @@ def stages(parts: Parts) -> list[Stage]:
         step_output=s.budget.step_output,
         hold_s=s.longest_s() + HOLD_MARGIN_S,
     )
-    budget.ratios = parts.ratios
+    budget.learned = parts.learned
     budget.instead = instead(routing, kills)
     return [
         IdentityStage(parts.directory, parts.ring, auth.mode, parts.tokens, auth.also_keys, mesh(s)),

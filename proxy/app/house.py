@@ -22,7 +22,7 @@ from proxy.app.sampler import Sampler
 from proxy.app.storage import AnyLedger, open_ledger, open_pairs, open_stores
 from proxy.app.tokens import Tokens
 from proxy.budget.estimate import tokenizer_for
-from proxy.budget.learned import Ratios
+from proxy.budget.learned import Learned
 from proxy.budget.port import Ended
 from proxy.budget.prices import context_of, price_from, price_of
 from proxy.budget.settle import floor_output, settle_usage
@@ -78,7 +78,7 @@ class House:
         self.metrics = Metrics(__version__)
         self.metrics.watch(self.journal)
         self.memos = Memos()
-        self.ratios = Ratios()
+        self.learned = Learned()
         self.threads, self.lineage = Threads(elsewhere=store.place is not None), Lineage()
         self.again, self.past = AgainStage(), Past()
         self.conversations = Conversations()
@@ -129,7 +129,7 @@ class House:
             memos=self.memos,
             store=self.stores.budget,
             threads=self.threads,
-            ratios=self.ratios,
+            learned=self.learned,
             lineage=self.lineage,
             again=self.again,
             past=self.past,

@@ -17,6 +17,7 @@ from collections.abc import Collection, Sequence
 from proxy.budget.cost import Cost, fit
 from proxy.budget.estimate import IN_FLIGHT_TOKENS, PER_CALL, Tally
 from proxy.budget.hold import Hold
+from proxy.budget.learned import Learned
 from proxy.budget.port import Balance, Exceeded
 from proxy.budget.refusal import used_up
 from proxy.budget.settle import hides_reasoning, tokenizer_of
@@ -34,7 +35,6 @@ AMPLE = 8
 BEHIND_TOKENS = 16
 """What may be read behind a cut: it is charged beside what may be in flight."""
 NEVER = 1 << 62
-MOST_BURSTS = 1000
 LEAST_STEP = 32
 """Less than this is not worth asking for."""
 
@@ -65,7 +65,7 @@ class Steps:
 
     Attributes:
         balances: those of the hold's claims, as last seen.
-        bursts: see `meterable`.
+        learned: where to remember a provider that sends in one piece.
 
     Args:
         hold: the hold, which covers `held` output tokens.
@@ -85,10 +85,10 @@ class Steps:
         "_seen",
         "_tally",
         "balances",
-        "bursts",
         "cost",
         "held",
         "hold",
+        "learned",
         "most",
         "step",
     )
@@ -96,7 +96,7 @@ class Steps:
     def __init__(self, hold: Hold, cost: Cost, held: int, most: int, step: int) -> None:
         self.hold, self.cost, self.held, self.most, self.step = hold, cost, held, most, step
         self.balances: Sequence[Balance] = ()
-        self.bursts: set[tuple[str, str]] = set()
+        self.learned = Learned()
         self._read = self._seen = 0
         self._biggest = self._burst = 0
         self._last = False
@@ -106,8 +106,8 @@ class Steps:
     async def close(self, ex: Exchange) -> None:
         """Remember a provider that had sent more than was held when it was cut: it does not stream as it goes, and holds in full."""
         usage, target = ex.usage, ex.target
-        if usage is not None and target is not None and usage.output > self.held and len(self.bursts) < MOST_BURSTS:
-            self.bursts.add((target.provider, target.upstream_model))
+        if usage is not None and target is not None and usage.output > self.held:
+            self.learned.burst(target.provider, target.upstream_model)
 
     def came(self, events: int) -> None:
         """See `Pace.came`."""

@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from proxy.budget.learned import Kind, Ratios
 from proxy.budget.port import BudgetStore, Claim, Exceeded, Held
 from proxy.engine.exchange import Charges, Exchange
 from proxy.model import Reason
@@ -21,14 +20,11 @@ _encode = msgspec.json.Encoder().encode
 class Hold:
     """See the module. `claims` is empty while nothing may be held."""
 
-    __slots__ = ("_found", "bound", "claims", "extended", "hold_id", "kind", "ratios", "store")
+    __slots__ = ("_found", "claims", "extended", "hold_id", "store")
 
     def __init__(self, store: BudgetStore, hold_id: str) -> None:
         self.store, self.hold_id = store, hold_id
         self.claims: Sequence[Claim] = ()
-        self.bound = 0
-        self.kind: Kind | None = None
-        self.ratios: Ratios | None = None
         self.extended: Mapping[str, int] = {}
         self._found: tuple[dict[str, int], list[str]] | None = None
 
@@ -63,11 +59,6 @@ class Hold:
             return self._found
         usage = ex.usage
         if usage is not None:
-            if ex.served and self.kind is not None and self.ratios is not None:
-                if usage.exact:
-                    self.ratios.learn(self.kind, usage.total_input, self.bound)
-                else:
-                    self.ratios.doubt(self.kind)
             read, made = usage.total_input, usage.output
             amounts = {"requests": 1, "usd": int(ex.cost), "tokens": read + made, "input_tokens": read, "output_tokens": made}
         else:

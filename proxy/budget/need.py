@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from proxy.budget.cost import Cost, bounding
 from proxy.budget.estimate import FAMILIES, OWN, bound_now, family_of, measure
-from proxy.budget.learned import Kind, Ratios, kind_of
+from proxy.budget.learned import Kind, Learned, kind_of
 from proxy.budget.settle import stored, tokenizer_of
 from proxy.engine.cascade import on_trial
 from proxy.engine.exchange import Exchange
@@ -41,7 +41,7 @@ class Bounds:
     min_output: int
 
 
-async def need_of(ex: Exchange, bounds: Bounds, ratios: Ratios) -> Need:
+async def need_of(ex: Exchange, bounds: Bounds, learned: Learned) -> Need:
     """Return the most that the call of `ex` can use on its route, and the least that is worth sending."""
     call, targets = ex.call, ex.route.targets
     kind, bound = None, 0
@@ -54,7 +54,7 @@ async def need_of(ex: Exchange, bounds: Bounds, ratios: Ratios) -> Need:
         bound = tokens + stored(ex, target)
         if _learnable(call, name, ex.history):
             kind = kind_of(target.provider, target.upstream_model, bound, bool(call.tools.text), ex.agent)
-        held = bound if kind is None else math.ceil(bound * ratios.factor(kind))
+        held = bound if kind is None else math.ceil(bound * learned.factor(kind))
         cost = Cost(((held, bounding(target.price or FREE, call)),))
     else:
         names = [tokenizer_of(target) for target in targets]

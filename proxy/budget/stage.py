@@ -19,7 +19,7 @@ from proxy.budget.cost import Cost, fit
 from proxy.budget.extend import STEP_OUTPUT, Steps, amounts, meterable
 from proxy.budget.grades import MOST, Instead, grade, move, nowhere, unmoved
 from proxy.budget.hold import Hold, about
-from proxy.budget.learned import Ratios
+from proxy.budget.learned import Learned, Lesson
 from proxy.budget.need import MOST_OUTPUT, Bounds, Need, need_of, useful
 from proxy.budget.port import Balance, BudgetStore, Claim, Held
 from proxy.budget.refusal import KEY_LIMIT, SESSION_LIMIT, bad_limit, dearer, exceeded, short, too_much_input, unpriced
@@ -67,7 +67,7 @@ class BudgetStage(Stage):
 
     Attributes:
         instead: where else a call may go, for budgets that have it served by another model when they are used up.
-        ratios: what is known of how providers count prompts; it lives as long as the process.
+        learned: what is known of how providers count and send; it lives as long as the process.
 
     Args:
         rules: the fleet's budgets; an agent's own come with its grant.
@@ -99,8 +99,7 @@ class BudgetStage(Stage):
         self._hold_s = hold_s
         self._step_output, self._watch = max(step_output, min_output), Watch()
         self.instead: Instead = nowhere
-        self.ratios = Ratios()
-        self._bursts: set[tuple[str, str]] = set()
+        self.learned = Learned()
 
     async def request(self, ex: Exchange) -> Deny | None:
         """See `Stage.request`."""
@@ -135,8 +134,10 @@ class BudgetStage(Stage):
                 return unpriced(target)
             if ex.call.dearer and target.price not in (None, FREE):
                 return dearer(ex.call.dearer[0])
-        need = await need_of(ex, self._bounds, self.ratios)
+        need = await need_of(ex, self._bounds, self.learned)
         need.tighter = tighter
+        if need.kind is not None:
+            ex.defer("learn", Lesson(self.learned, need.kind, need.bound).learn)
         if ex.grant.max_input:
             deny = _input_bound(ex, need.bound)
             if deny is not None:
@@ -173,7 +174,7 @@ class BudgetStage(Stage):
         return found
 
     async def _reserve(self, ex: Exchange, need: Need) -> Short | None:
-        plan, grows = self._plan(ex), need.injects and meterable(ex, self._bursts)
+        plan, grows = self._plan(ex), need.injects and meterable(ex, self.learned.bursts)
         output = self._step(need) if grows else need.output
         claims = self._claims(ex, plan, need, output)
         nobody_asked = need.injects
@@ -183,7 +184,6 @@ class BudgetStage(Stage):
         if not claims:
             return None
         hold = Hold(self._store, ex.id)
-        hold.bound, hold.kind, hold.ratios = need.bound, need.kind, self.ratios
         ex.defer(self.name, hold.release)
         ex.bill = hold.bill
         now = ex.clock.now()
@@ -197,7 +197,7 @@ class BudgetStage(Stage):
                 self._said(ex, plan, claims, answer.balances)
                 return None
             if attempt == 1:
-                need.least, grows = useful(ex.call, need), grows or meterable(ex, self._bursts)
+                need.least, grows = useful(ex.call, need), grows or meterable(ex, self.learned.bursts)
             fits, tightest = fit(claims, answer.balances, need.cost)
             fits = min(fits, output, self._step(need) if grows else fits)
             if fits < need.least or tightest < 0 or attempt == ATTEMPTS:
@@ -226,7 +226,7 @@ class BudgetStage(Stage):
             most = max(output, min(need.output, fits) // need.choices * need.choices)
         if most > output:
             ex.pace = steps = Steps(hold, need.cost, output, most, self._step(need))
-            steps.balances, steps.bursts = balances, self._bursts
+            steps.balances, steps.learned = balances, self.learned
             ex.defer("steps", steps.close)
         ex.held_output = output
         if most == need.output and not need.injects:
