@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from functools import cache
 from pathlib import Path
@@ -34,15 +36,42 @@ needs_opa = pytest.mark.skipif(not _asked()[0], reason=_asked()[1] or "no OPA")
 
 
 class Opa:
-    """`opa run --server --bundle FOLDER` in a process of its own."""
+    """`opa run --server --bundle FOLDER` in a process of its own; `more` arguments may stand in place of the bundle.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder, self.port = folder, free_port()
+    It keeps its port over `kill` and `start`. `ready=False` does not wait for it.
+    """
+
+    def __init__(self, folder: Path, *more: str, ready: bool = True) -> None:
+        self._what, self.port, self._ready = more or ("--bundle", str(folder)), free_port(), ready
         self.url = f"http://127.0.0.1:{self.port}"
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed at the end
 
     def __enter__(self) -> Self:
-        command = [opa_bin(), "run", "--server", "--log-level=error", f"--addr=127.0.0.1:{self.port}", "--disable-telemetry"]
-        self._process = subprocess.Popen([*command, "--bundle", str(self._folder)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        try:
+            self.start()
+        except BaseException:
+            end(self._process)
+            self._log.close()
+            raise
+        return self
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        self._process.kill()
+        self._process.wait()
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        command = [opa_bin(), "run", "--server", "--log-level=error", f"--addr=127.0.0.1:{self.port}", "--skip-version-check"]
+        self._process = subprocess.Popen([*command, *self._what], stdout=self._log, stderr=subprocess.STDOUT)
+        if self._ready:
+            self._wait()
+
+    def _wait(self) -> None:
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             try:
@@ -50,16 +79,20 @@ class Opa:
             except subprocess.TimeoutExpired:
                 pass
             else:
-                assert self._process.stderr is not None
-                raise AssertionError(self._process.stderr.read().decode())
+                raise AssertionError(self.log())
             try:
                 if get(f"{self.url}/health")[0] == 200:
-                    return self
+                    return
             except OSError:
                 continue
         raise AssertionError("OPA was not ready in time")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._process.send_signal(signal.SIGCONT)
         end(self._process)
-        if self._process.stderr is not None:
-            self._process.stderr.close()
+        self._log.close()
+
+    def log(self) -> str:
+        """What it wrote."""
+        self._log.seek(0)
+        return self._log.read().decode()

@@ -117,6 +117,7 @@ class Proxy:
         self.folder = Path()
         self._settings = _merge(self._defaults(sim), settings or {})
         self.exit_code: int | None = None
+        self.awaited = "/readyz"
         self.program: tuple[str, ...] = ("-m", "proxy")
 
     def _defaults(self, sim: Simulator) -> dict[str, Any]:
@@ -227,7 +228,7 @@ class Proxy:
             if code is not None:
                 raise AssertionError(f"the proxy ended with {code} at start:\n{self.log()[-4000:]}")
             with contextlib.suppress(OSError):
-                if get(f"{self.admin_url}/readyz")[0] == 200:
+                if get(f"{self.admin_url}{self.awaited}")[0] == 200:
                     return
         raise AssertionError(f"the proxy was not ready within {START_S} s:\n{self.log()[-4000:]}")
 

@@ -18,6 +18,7 @@ from proxy.app.balances import Board
 from proxy.app.build import Files
 from proxy.app.gauges import Gauges
 from proxy.app.hands import timing
+from proxy.app.policies import Opas
 from proxy.app.sampler import Sampler
 from proxy.app.storage import AnyLedger, open_ledger, open_pairs, open_stores
 from proxy.app.tokens import Tokens
@@ -40,11 +41,9 @@ from proxy.identity.lineage import Lineage
 from proxy.identity.threads import Threads
 from proxy.loops.stage import Past
 from proxy.model import FREE, Price, Target
-from proxy.policy.opa import OpaServer
 from proxy.routing.memory import Conversations
 from proxy.routing.models import ModelTable
 from proxy.settings import Settings
-from proxy.settings.engines import OPA
 from proxy.telemetry.logs import AccessLog
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.base import MODEL
@@ -103,11 +102,12 @@ class House:
         self._stored = tuple(self.stores.keys.keys())
         self._ring = KeyRing(())
         self._transport: SteadyTransport | None = None
-        self._opas: dict[tuple[str, int], OpaServer] = {}
+        self.opas = Opas()
         self.metrics.watch_circuits(self.circuits)
         self.metrics.watch_kills(self.kills.active)
         self.tokens = Tokens(self.clock, self.engine.spawn)
         self.metrics.watch_keys(self.tokens.numbers)
+        self.metrics.watch_policies(self.opas.gauge)
         self.started = files.settings
         self.use(files)
 
@@ -136,7 +136,7 @@ class House:
             conversations=self.conversations,
             rules=files.rules,
             rego=files.rego,
-            opa=self._opa(files.settings),
+            opa=self.opas.of(files.settings),
             kills=self.kills,
             tokens=tokens,
             samples=(self.sampler.take, self.sampler.listen),
@@ -152,6 +152,7 @@ class House:
         self.files, self.table, self.board = files, models, board
         self._rekey()
         self.tokens.use(files, tokens)
+        self.opas.use(files)
         hooks = build.hooks(files.settings)
         self.webhooks.use(hooks)
         self.runtime = Runtime(
@@ -173,23 +174,6 @@ class House:
             log.warning("the operator's baseline is gone: agents are held to their own files alone")
         if old is not None and (restart := files.settings.needs_restart(self.started)):
             log.warning("%s changed: that takes effect at the next start", " and ".join(restart))
-
-    def _opa(self, settings: Settings) -> OpaServer | None:
-        """Return the OPA server that `settings` names, the same one as long as they do; None for the embedded engine."""
-        policy = settings.policy
-        if not policy.engine.startswith(OPA):
-            return None
-        named = (policy.engine.removeprefix(OPA), policy.timeout_ms)
-        if named not in self._opas:
-            self._opas[named] = OpaServer(*named)
-        return self._opas[named]
-
-    def policy_state(self) -> str:
-        """Return how the engine of Rego does: `none`, `embedded`, or of the OPA server `ok` or `failing`."""
-        server = self._opa(self.files.settings)
-        if not self.files.rego:
-            return "none"
-        return "embedded" if server is None else "failing" if server.failing else "ok"
 
     def keep_old(self, problems: Iterable[str]) -> None:
         """Stay on the current snapshot because the files have `problems`, and say so everywhere."""
@@ -271,8 +255,7 @@ class House:
             await sink.close()
         if self._transport is not None:
             await self._transport.close()
-        for server in self._opas.values():
-            await server.close()
+        await self.opas.close()
         await self.stores.close()
 
 

@@ -74,7 +74,7 @@ async def serve(options: Options, env: Mapping[str, str], say: Callable[[str], N
         port = await _bound("listen", listen.host, listen.port, server.start(listen.host, listen.port, _tls(files.settings)))
         admin_port = await _bound("listen.admin", listen.admin_host, listen.admin_port, _start_admin(stack, house, env))
         url = f"{'https' if listen.tls else 'http'}://{_host(listen.host)}:{port}"
-        await warm
+        await asyncio.gather(warm, house.opas.look())
         tuning.when_ready()
         house.warming = False
         say(
@@ -89,6 +89,7 @@ async def serve(options: Options, env: Mapping[str, str], say: Callable[[str], N
             _tokens(house),
             _sweep(house),
             house.gauges.run(),
+            house.opas.run(),
             audit.watch(house),
         ]
         await _until_stopped(stop, work)

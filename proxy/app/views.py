@@ -30,13 +30,14 @@ def admin_views(house: House) -> AdminViews:
             "store": house.stores.problem or "ok",
             "ledger": problem or "ok",
             "circuits_open": [name for name, is_open in house.circuits().items() if is_open],
-            "policy": house.policy_state(),
+            "policy": house.opas.state(),
+            "opa": house.opas.detail(),
             "control": house.kills.problem or "ok",
             "tokens": house.tokens.state(),
             "inflight": house.engine.live.inflight,
         }
         behind = problem and not house.started.store.lease  # with a lease it serves while the store is away
-        return not (house.draining or house.warming or behind or house.kills.stale or house.tokens.down), detail
+        return not (house.draining or house.warming or behind or house.kills.stale or house.tokens.down or house.opas.down), detail
 
     def agents() -> Sequence[Mapping[str, Any]]:
         return [

@@ -15,7 +15,7 @@ from typing import Any
 Path = tuple[str, ...]
 CHANGING = frozenset({"time.now_ns", "rand.intn", "uuid.rfc4122", "http.send", "opa.runtime", "net.lookup_ip_addr"})
 """Functions that answer differently each time."""
-MOVING: frozenset[str] = frozenset({"time", "budgets", "cost", "counters"})
+MOVING: frozenset[str] = frozenset({"id", "time", "budgets", "cost", "counters"})
 """Parts of the input that are other ones at every call."""
 LONGEST_KEY = 16 << 10
 _SPAN = "span"

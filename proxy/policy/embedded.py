@@ -108,8 +108,8 @@ class Embedded:
         if error is not None:
             raise ConfigErrors([error])
 
-    async def ask(self, hook: Hook, document: Mapping[str, Any]) -> Any:
-        """Return the document of `data.fleetgate.<hook>` for the input `document`.
+    async def ask(self, hook: Hook, document: Mapping[str, Any], tell: object = None) -> Any:
+        """Return the document of `data.fleetgate.<hook>` for the input `document`; there is nothing to tell of it.
 
         Raises:
             PolicyFault: it cannot be evaluated.

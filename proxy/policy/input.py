@@ -199,6 +199,7 @@ def _reply(subject: Subject) -> dict[str, Any]:
 
 
 COMMON: Mapping[str, Part] = {
+    "id": lambda s: s.ex.id,
     "agent": _agent,
     "session": _session,
     "run": _run,
@@ -227,6 +228,7 @@ PARTS: Mapping[Hook, Mapping[str, Part]] = {
 
 _CALL = {"name": "read_file", "arguments": {"path": "README.md"}, "arguments_text": '{"path": "README.md"}'}
 _SAMPLE: Mapping[str, Any] = {
+    "id": "019a9e5c-0000",
     "agent": {"id": "demo", "team": "platform", "version": "1.0.0", "description": "", "data": {}, "shadow": False},
     "session": {"id": "s1", "source": "header"},
     "run": {"id": "", "parent": ""},

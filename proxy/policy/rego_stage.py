@@ -9,7 +9,7 @@ A reply is decided on whole, before the client sees it; of a stream its end, whe
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, Protocol
 
 from proxy.effects import Effect
@@ -38,8 +38,8 @@ class Engine(Protocol):
 
     reads: Mapping[Hook, Reads]
 
-    async def ask(self, hook: Hook, document: Mapping[str, Any]) -> Any:
-        """Return the document of `data.fleetgate.<hook>`; raises PolicyFault."""
+    async def ask(self, hook: Hook, document: Mapping[str, Any], tell: Callable[[str], None] | None = None) -> Any:
+        """Return the document of `data.fleetgate.<hook>`; `tell` hears by what the decision can be found again. Raises PolicyFault."""
         ...
 
 
@@ -72,7 +72,8 @@ class Rego:
             subject.budgets = await self._facts.budgets(ex)
         try:
             found = document(hook, subject, what)
-            decision = decide(self.packages(hook), await self.engine.ask(hook, found))
+            answer = await self.engine.ask(hook, found, lambda words: ex.note("rego", words))
+            decision = decide(self.packages(hook), answer)
         except PolicyFault as e:
             return self._unavailable(ex, str(e.args[0]))
         for warning in decision.warnings:

@@ -20,6 +20,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from proxy.engine.record import Record
 from proxy.model import Reason
 from proxy.money import NANOS
+from proxy.telemetry.policy_metrics import PolicyGauge, families
 from proxy.telemetry.timing import overhead_ns, ttft_ns, upstream_ns
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -177,6 +178,7 @@ class Metrics:
         self._kills: Callable[[], int] = int
         self._keys: Callable[[], tuple[float | None, int]] = lambda: (None, 0)
         self._approvals = 0
+        self._policies: Callable[[], PolicyGauge | None] = lambda: None
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -267,6 +269,10 @@ class Metrics:
         """Show how many kills hold; `kills` is called in the thread of the scrape."""
         self._kills = kills
 
+    def watch_policies(self, policies: Callable[[], PolicyGauge | None]) -> None:
+        """Show the engine that decides on Rego; `policies` is called in the thread of the scrape."""
+        self._policies = policies
+
     def approvals(self, pending: int) -> None:
         """Show how many questions nobody has decided."""
         self._approvals = pending
@@ -312,6 +318,7 @@ class Metrics:
         yield CounterMetricFamily("fleetgate_ledger_lost", "Records that the ledger could not write.", value=lost)
         yield GaugeMetricFamily("fleetgate_config_stale", "1 while an edited file is refused.", value=int(self._stale))
         yield from self._money()
+        yield from families(self._policies())
         for name, words, version in (
             ("fleetgate_config_info", "The configuration snapshot in force.", self._config),
             ("fleetgate_build_info", "The running release.", self._version),

@@ -23,6 +23,8 @@ CASES = {
     "FleetgateBudgetDrift": "fleetgate_budget_drift",
     "FleetgateLoopStorm": "fleetgate_loops_total",
     "FleetgatePolicyUnavailable": "fleetgate_requests_total",
+    "FleetgatePolicyStale": "fleetgate_opa_bundle_stale",
+    "FleetgatePoliciesDiffer": "fleetgate_policy_info",
     "FleetgateConfigStale": "fleetgate_config_stale",
     "FleetgateStoreErrors": "fleetgate_store_errors_total",
     "FleetgateLedgerLost": "fleetgate_ledger_lost_total",

@@ -127,7 +127,9 @@ def test_a_stream_passes_and_the_embedded_engine_says_so_late(proxy: Proxy) -> N
 @pytest.mark.parametrize(("on_error", "status", "calls"), [("deny", 503, 0), ("observe", 200, 1)])
 def test_an_engine_that_is_down_refuses_unless_it_is_only_to_observe(sim: Simulator, on_error: str, status: int, calls: int) -> None:
     settings = {"policy": {"engine": f"opa:http://127.0.0.1:{free_port()}", "on_error": on_error}}
-    with Proxy(sim, policies={"a.rego": POLICIES["request.rego"]}, settings=settings) as proxy:
+    proxy = Proxy(sim, policies={"a.rego": POLICIES["request.rego"]}, settings=settings)
+    proxy.awaited = "/healthz"
+    with proxy:
         reply = ask(proxy, "hello")
         assert reply.status == status
         assert len(sim.calls()) == calls
@@ -135,7 +137,8 @@ def test_an_engine_that_is_down_refuses_unless_it_is_only_to_observe(sim: Simula
             assert "policy/unavailable" in reply.headers["x-fleetgate-findings"]
         else:
             assert json.loads(reply.body)["fleetgate"]["reason"] == "policy_unavailable"
-        assert json.loads(get(f"{proxy.admin_url}/readyz")[1])["policy"] == "failing"
+        ready, told = get(f"{proxy.admin_url}/readyz")
+        assert (ready, json.loads(told)["policy"]) == (status, "down"), "who only observes goes on, so is ready"
         warned = proxy.command("check").stdout
         assert "cannot be reached: while that lasts every call is refused" in warned
 

@@ -11,7 +11,7 @@ no other pod can ask or change it; the kubelet looks at a second port that tells
     - --addr=127.0.0.1:8181
     - --diagnostic-addr=0.0.0.0:8282
     - --log-level=error
-    - --disable-telemetry
+    - --skip-version-check
     {{- if .Values.opa.config }}
     - --config-file=/etc/opa/opa.yaml
     {{- else }}
