@@ -9,17 +9,20 @@
 #
 # The base image is pinned by tag so that security fixes arrive with a rebuild. To pin a build for good, name the digest that you
 # tested: --build-arg BASE=python:3.13-slim-bookworm@sha256:…
+#
+# --build-arg LOCK=requirements-extras.lock adds what `fleetgate ledger ship` needs for PostgreSQL and Parquet.
 ARG BASE=python:3.13-slim-bookworm
 
 FROM ${BASE} AS build
+ARG LOCK=requirements.lock
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
 WORKDIR /src
 RUN python -m venv /opt/build && python -m venv --without-pip /opt/fleetgate && mkdir /data
-COPY requirements.lock requirements-build.lock ./
+COPY requirements.lock requirements-extras.lock requirements-build.lock ./
 RUN /opt/build/bin/python -m pip install --require-hashes --only-binary=:all: -r requirements-build.lock
 # A layer of its own: the build's tools stay cached while what serves changes.
 # hadolint ignore=DL3059
-RUN /opt/build/bin/python -m pip --python /opt/fleetgate/bin/python install --require-hashes --only-binary=:all: -r requirements.lock
+RUN /opt/build/bin/python -m pip --python /opt/fleetgate/bin/python install --require-hashes --only-binary=:all: -r "${LOCK}"
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY proxy proxy
 RUN /opt/build/bin/python -m hatchling build -t wheel -d /dist \

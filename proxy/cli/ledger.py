@@ -7,21 +7,17 @@ import json
 import os
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 from proxy.admin.api import group_json, record_json
 from proxy.app.house import table as model_table
 from proxy.app.storage import reading
+from proxy.cli import ship
 from proxy.cli.reprice import reprice
 from proxy.settings import Settings, load_settings
-from proxy.stores.open import blocking_link
 from proxy.telemetry.explain import explain
 from proxy.telemetry.query import BYS, MAX_ROWS, Filter
-from proxy.telemetry.ship import Shipment
-from proxy.telemetry.tables import count, group_table, parse_when, record_table
-
-FOLLOW_S = 1.0
+from proxy.telemetry.tables import group_table, parse_when, record_table
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -41,9 +37,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     p.add_argument("--json", action="store_true")
     p.add_argument("--reprice", action="store_true", help="show what it would have cost at today's prices; changes nothing")
     p.add_argument("--apply", action="store_true", help="with --reprice: keep the new costs in a column of their own")
-    p.add_argument("what", nargs="?", choices=["ship"], help="move what the Redis store holds into a SQLite ledger (with --to)")
-    p.add_argument("--to", type=_file, metavar="sqlite:PATH", help="where `ship` moves records")
-    p.add_argument("--follow", action="store_true", help="`ship` on until stopped")
+    ship.add(p)
     p.set_defaults(run=_ledger)
     p = commands.add_parser("explain", parents=[common], help="say in words what was decided about one exchange, and why")
     p.add_argument("id", metavar="ID", help="x-fleetgate-request-id of the reply, or decision_id of the refusal")
@@ -71,7 +65,7 @@ def _settings(args: argparse.Namespace) -> Settings:
 
 def _ledger(args: argparse.Namespace) -> int:
     if args.what == "ship":
-        return _ship(args)
+        return ship.ship(args, _settings(args))
     where = Filter(args.agent, args.session, args.model, args.reason, args.outcome, args.since, args.until, args.limit)
     if args.apply and not args.reprice:
         raise ValueError("ledger --apply: belongs to --reprice")
@@ -85,36 +79,6 @@ def _ledger(args: argparse.Namespace) -> int:
             records = journal.rows(where)
             sys.stdout.write(json.dumps([record_json(r) for r in records], indent=1) if args.json else record_table(records))
     sys.stdout.write("\n")
-    return 0
-
-
-def _file(text: str) -> Path:
-    kind, _, path = text.partition(":")
-    if kind != "sqlite" or not path or path.startswith("//"):
-        raise argparse.ArgumentTypeError(f"{text[:60]!r} is not sqlite:PATH")
-    return Path(path)
-
-
-def _ship(args: argparse.Namespace) -> int:
-    place = _settings(args).store.place
-    if place is None or args.to is None:
-        raise ValueError("ledger ship: moves records from a store redis://… and needs --to sqlite:PATH")
-    link = blocking_link(place)
-    try:
-        shipment = Shipment(link, args.to)
-        moved = new = 0
-        try:
-            while (step := shipment.step()) != (0, 0) or args.follow:
-                moved, new = moved + step[0], new + step[1]
-                if not step[0]:
-                    time.sleep(FOLLOW_S)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            shipment.close()
-    finally:
-        link.close()
-    sys.stdout.write(f"shipped {count(moved)} records to {args.to}, {count(new)} of them new there\n")
     return 0
 
 

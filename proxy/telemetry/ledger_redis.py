@@ -21,11 +21,8 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
-
-import msgspec
 
 from proxy.budget.port import OWED
 from proxy.engine.ports import StoreError
@@ -33,6 +30,7 @@ from proxy.engine.record import SWEPT, Record
 from proxy.telemetry import charges, query, schema
 from proxy.telemetry.charges import Recent
 from proxy.telemetry.query import ALL, By, Filter, Group
+from proxy.telemetry.stream import Entry, entries_of, insert, packed
 
 log = logging.getLogger("fleetgate.ledger")
 BATCH = 100
@@ -40,11 +38,6 @@ MOST_INDEXED = 1_000_000
 """Records in an index above which it is made anew, from what the stream still has."""
 _READ = 1000
 _GATHER_S, _RETRY_S = 0.05, 0.5
-_COLUMNS = {name: i for i, name in enumerate(schema.COLUMNS)}
-_INSERT = f"{schema.insert_sql(1).replace(' VALUES ', ' SELECT ').replace('(?', '?').removesuffix(')')} WHERE NOT EXISTS (SELECT 1 FROM records WHERE id = ?)"  # noqa: E501, S608
-
-Entry = tuple[bytes, bytes, bool]
-"""One entry of the stream: its id, the record, and whether it is set aside."""
 
 
 class Link(Protocol):
@@ -80,22 +73,25 @@ for i = 2, #ARGV, 3 do
 end
 local over = redis.call('XLEN', KEYS[1]) - tonumber(ARGV[1])
 if over <= 0 then return 0 end
-local shipped = false
-for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
-  for n = 1, #group, 2 do
-    if group[n] == 'last-delivered-id' then shipped = group[n + 1] end
-  end
-end
-local dropped, first = 0, redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', over)
-redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[1])
+local shipped
 local function parts(id)
   local ms, n = string.match(id, '(%d+)-(%d+)')
   return tonumber(ms), tonumber(n)
 end
+local function before(a, b)
+  local ms, n = parts(a)
+  local to_ms, to_n = parts(b)
+  return ms < to_ms or (ms == to_ms and n < to_n)
+end
+for _, group in ipairs(redis.call('XINFO', 'GROUPS', KEYS[1])) do
+  for n = 1, #group, 2 do
+    if group[n] == 'last-delivered-id' and (not shipped or before(group[n + 1], shipped)) then shipped = group[n + 1] end
+  end
+end
+local dropped, first = 0, redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', over)
+redis.call('XTRIM', KEYS[1], 'MAXLEN', ARGV[1])
 for _, entry in ipairs(first) do
-  local ms, n = parts(entry[1])
-  local to_ms, to_n = parts(shipped or '0-0')
-  if ms > to_ms or (ms == to_ms and n > to_n) then dropped = dropped + 1 end
+  if before(shipped or '0-0', entry[1]) then dropped = dropped + 1 end
 end
 return dropped
 """
@@ -277,36 +273,3 @@ class Index:
     def _next(self) -> list[Entry]:
         found = self._link.call("XRANGE", self._link.key("ledger"), self._last, "+", "COUNT", _READ, again=True)
         return entries_of(found)
-
-
-def entries_of(found: Any) -> list[Entry]:
-    """Return the entries of the stream in an answer, without those that are gone."""
-    return [(entry[0], entry[1][1], len(entry[1]) > 2) for entry in found or () if entry and entry[1]]
-
-
-def packed(record: Record) -> bytes:
-    """Return `record` as text for the stream, by column, so that other releases can read it."""
-    return msgspec.json.encode(dict(zip(schema.COLUMNS, schema.clean(schema.to_row(record)), strict=True)))
-
-
-def insert(db: sqlite3.Connection, entries: Sequence[Entry]) -> int:
-    """Append the records of `entries` that `db`'s ledger does not have yet, in one transaction; return how many those were.
-
-    Columns that this release does not know are left out, those that the record lacks are empty.
-    """
-    empty = schema.to_row(Record("", 0.0))
-    before = db.total_changes
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        for _, text, aside in entries:
-            row = list(empty)
-            for name, value in msgspec.json.decode(text).items():
-                if name in _COLUMNS:
-                    row[_COLUMNS[name]] = value
-            row = schema.second(row) if aside else row
-            db.execute(_INSERT, (*row, row[0]))
-    except BaseException:
-        db.execute("ROLLBACK")
-        raise
-    db.execute("COMMIT")
-    return db.total_changes - before

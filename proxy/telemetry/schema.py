@@ -24,11 +24,13 @@ VERSION = 2
 CHARGES_VERSION = 2
 """The first version whose records hold charges."""
 COLUMNS = tuple(f.name for f in dataclasses.fields(Record))
+KINDS = {f.name: str(f.type) for f in dataclasses.fields(Record)}
+"""The type of each column, as the record writes it."""
 JSON_COLUMNS = frozenset(("findings", "decisions", "marks", "charges", "media", "fallbacks"))
 BOOL_COLUMNS = frozenset(("stream", "usage_exact"))
 _SQL_TYPE = {"str": "TEXT NOT NULL DEFAULT ''", "int": "INTEGER NOT NULL DEFAULT 0", "bool": "INTEGER NOT NULL DEFAULT 0"}
 _SQL_TYPE |= {"float": "REAL NOT NULL DEFAULT 0", "float | None": "REAL", "int | None": "INTEGER"}
-_TYPES = {f.name: _SQL_TYPE.get(str(f.type), "TEXT NOT NULL DEFAULT '[]'") for f in dataclasses.fields(Record)}
+_TYPES = {name: _SQL_TYPE.get(kind, "TEXT NOT NULL DEFAULT '[]'") for name, kind in KINDS.items()}
 _TYPES |= {"id": "TEXT NOT NULL UNIQUE", "marks": "TEXT NOT NULL DEFAULT '{}'", "usage_exact": "INTEGER NOT NULL DEFAULT 1"}
 
 _DDL = (

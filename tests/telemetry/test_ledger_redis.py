@@ -17,9 +17,11 @@ from proxy.stores.redis_link import BlockingLink
 from proxy.stores.redis_place import Place, place_of
 from proxy.telemetry import query
 from proxy.telemetry.charges import Charged, Charges
-from proxy.telemetry.ledger_redis import Index, RedisLedger, packed
+from proxy.telemetry.ledger_redis import Index, RedisLedger
 from proxy.telemetry.query import Filter
 from proxy.telemetry.ship import GROUP, Shipment
+from proxy.telemetry.ship_sqlite import SqliteTarget
+from proxy.telemetry.stream import packed
 
 pytestmark = needs_redis
 
@@ -118,7 +120,7 @@ def test_shipping_moves_all_once_and_lets_the_stream_forget(link: BlockingLink, 
     path = tmp_path / "all.db"
     ids = [f"r{i:04}" for i in range(1200)]
     written(link, ids)
-    shipment = Shipment(link, path)
+    shipment = Shipment(link, SqliteTarget(path))
     moved = 0
     while (step := shipment.step())[0]:
         moved += step[1]
@@ -127,7 +129,7 @@ def test_shipping_moves_all_once_and_lets_the_stream_forget(link: BlockingLink, 
     assert link.call("XLEN", link.key("ledger")) == 0
     assert [r.id for r in reversed(query.rows(path, Filter(limit=10_000)))] == ids
     written(link, ["r0003", "later"])
-    again = Shipment(link, path)
+    again = Shipment(link, SqliteTarget(path))
     assert again.step() == (2, 1), "what the file has is passed over"
     assert again.step() == (0, 0)
     again.close()
@@ -137,7 +139,7 @@ def test_shipping_moves_all_once_and_lets_the_stream_forget(link: BlockingLink, 
 
 def test_what_a_shipper_took_and_did_not_finish_is_taken_over(link: BlockingLink, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     written(link, [f"r{i}" for i in range(10)])
-    first = Shipment(link, tmp_path / "a.db")
+    first = Shipment(link, SqliteTarget(tmp_path / "a.db"))
     link.call("XREADGROUP", "GROUP", GROUP, "dead", "COUNT", 4, "STREAMS", link.key("ledger"), ">")
     assert first.step() == (6, 6)
     assert link.call("XLEN", link.key("ledger")) == 10, "not below what nobody acknowledged"
@@ -149,10 +151,10 @@ def test_what_a_shipper_took_and_did_not_finish_is_taken_over(link: BlockingLink
 
 def test_a_file_that_cannot_be_written_keeps_the_records_in_the_stream(link: BlockingLink, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be opened"):
-        Shipment(link, tmp_path / "no" / "where.db")
+        SqliteTarget(tmp_path / "no" / "where.db")
     written(link, ["r1"])
     path = tmp_path / "a.db"
-    shipment = Shipment(link, path)
+    shipment = Shipment(link, SqliteTarget(path))
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("DROP TABLE records")
     with pytest.raises(StoreError, match="cannot be written"):
