@@ -8,9 +8,11 @@ that rule set alone.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
+
+import re2
 
 from proxy.effects import EFFECTS, Effect
 from proxy.wire.call import ToolCall
@@ -39,6 +41,19 @@ class Hit:
     label: str = ""
     detail: str = ""
     open: bool = False
+
+
+class Compiled(dict[str, Any]):
+    """Patterns by name, each compiled when it is first asked for: most texts need none of them, and a server starts sooner."""
+
+    def __init__(self, sources: Mapping[str, str]) -> None:
+        super().__init__()
+        self._sources = sources
+
+    def __missing__(self, name: str) -> Any:
+        """Compile it."""
+        found = self[name] = re2.compile(self._sources[name])
+        return found
 
 
 class TextGuard(ABC):

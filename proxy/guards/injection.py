@@ -11,14 +11,16 @@ of a chat template.
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import ClassVar, NamedTuple
 
 import re2
 
 from proxy.guards.anomalies import VERSION, anomalies, decoded, misplaced, templates, unseen
-from proxy.guards.base import Hit, Surface, TextGuard
+from proxy.guards.base import Compiled, Hit, Surface, TextGuard
 from proxy.guards.data.instructions import SIGNS
+from proxy.guards.data.sign import Sign
 from proxy.guards.folding import folded, strange
 
 PASSAGE = 600
@@ -47,9 +49,9 @@ class InjectionGuard(TextGuard):
     def __init__(self) -> None:
         self.reach = None
         stems = sorted({stem for sign in SIGNS for stem in sign.stems}, key=len, reverse=True)
-        self._signs = {stem.encode(): [sign for sign in SIGNS if any(_shares(stem, other) for other in sign.stems)] for stem in stems}
+        self._signs = _by_stem(stems)
         self._stems = re2.compile("|".join(map(re2.escape, stems)))
-        self._patterns = {sign.id: re2.compile(f"(?s){sign.pattern}") for sign in SIGNS}
+        self._patterns = Compiled({sign.id: f"(?s){sign.pattern}" for sign in SIGNS})
         self.digest = hashlib.sha256(repr((SIGNS, VERSION, PASSAGE, BEFORE, AFTER)).encode()).hexdigest()[:12]
 
     def scan(self, text: str, surface: Surface) -> Sequence[Hit]:
@@ -106,9 +108,21 @@ class InjectionGuard(TextGuard):
         return None if near is None else Found(base + near.start(), base + near.end(), id, weight)
 
 
-def _shares(stem: str, other: str) -> bool:
-    """Tell whether `other` may stand where `stem` was found: inside it, or beginning in it."""
-    return other in stem or any(stem.endswith(other[:size]) for size in range(4, len(other)))
+def _by_stem(stems: Sequence[str]) -> dict[bytes, list[Sign]]:
+    """Return, for each of `stems`, the signs that may stand where it was found: whose own stem is inside it, or begins in it."""
+    whole, begun = defaultdict[str, set[int]](set), defaultdict[str, set[int]](set)
+    for number, sign in enumerate(SIGNS):
+        for stem in sign.stems:
+            whole[stem].add(number)
+            for size in range(4, len(stem)):
+                begun[stem[:size]].add(number)
+    found: dict[bytes, list[Sign]] = {}
+    for stem in stems:
+        length = len(stem)
+        numbers = {n for at in range(length) for end in range(at + 1, length + 1) for n in whole.get(stem[at:end], ())}
+        numbers.update(n for at in range(length - 3) for n in begun.get(stem[at:], ()))
+        found[stem.encode()] = [SIGNS[number] for number in sorted(numbers)]
+    return found
 
 
 def _together(places: list[Found]) -> Iterator[Found]:

@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import re2
 
-from proxy.guards.base import Hit, Surface, TextGuard
+from proxy.guards.base import Compiled, Hit, Surface, TextGuard
 from proxy.guards.data.formats import FORMATS, Format
 from proxy.guards.data.vendors import KEYS, NOT_SECRET, PASSWORDS, VENDORS, Vendor
 from proxy.guards.folding import shown
@@ -51,9 +51,9 @@ class SecretsGuard(TextGuard):
         self.reach = REACH
         self._starts = _by_start()
         self._marked = re2.compile("|".join(map(_beginning, sorted(self._starts, key=len, reverse=True))))
-        self._patterns = {f.id: re2.compile(f.pattern) for f in FORMATS}
+        self._patterns = Compiled({f.id: f.pattern for f in FORMATS})
         self._vendors = {name: vendor for vendor in VENDORS for name in vendor.names}
-        self._shapes = {vendor.id: re2.compile(f"(?i)(?:{vendor.shape})") for vendor in VENDORS}
+        self._shapes = Compiled({vendor.id: f"(?i)(?:{vendor.shape})" for vendor in VENDORS})
         words = sorted([*self._vendors, *KEYS, *PASSWORDS], key=len, reverse=True)
         self._named = re2.compile(f"(?i)(?:{'|'.join(map(re2.escape, words))}){_NAME}{_ASSIGN}{_BEGUN}")
         self._vendor_word = re2.compile(f"(?i){'|'.join(map(re2.escape, sorted(self._vendors, key=len, reverse=True)))}")

@@ -9,12 +9,15 @@ import time
 from itertools import pairwise
 
 import pytest
+import re2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.guards.base import Surface
+from proxy.guards.base import Compiled, Surface
 from proxy.guards.catalog import text_guards
+from proxy.guards.data.formats import FORMATS
 from proxy.guards.data.instructions import SIGNS
+from proxy.guards.data.vendors import VENDORS
 from proxy.guards.injection import InjectionGuard
 
 GUARD = InjectionGuard()
@@ -202,3 +205,18 @@ def test_the_catalogue_is_built_once() -> None:
     assert text_guards() is text_guards()
     assert [guard.name for guard in text_guards()] == ["secrets", "pii", "injection"]
     assert len({guard.digest for guard in text_guards()}) == 3
+
+
+def test_a_pattern_is_compiled_once_when_it_is_asked_for() -> None:
+    patterns = Compiled({"a": "x+", "b": "("})
+    assert patterns["a"] is patterns["a"]
+    assert list(patterns) == ["a"]
+    with pytest.raises(re2.error):
+        patterns["b"]
+    with pytest.raises(KeyError):
+        patterns["c"]
+
+
+def test_all_patterns_can_be_compiled() -> None:
+    for pattern in (*(f.pattern for f in FORMATS), *(vendor.shape for vendor in VENDORS), *(sign.pattern for sign in SIGNS)):
+        re2.compile(pattern)
