@@ -79,7 +79,7 @@ def build_admin(views: AdminViews, token: str | None, host: str = "127.0.0.1") -
     gate, logins, files = Gate(token, host), Logins(), Pages(read_files(views.web))
     pages = _Pages(views, files)
     app = web.Application(middlewares=[Guard(gate, logins, views.now).middleware()], client_max_size=MAX_BODY)
-    app.add_routes([*SignIn(gate, logins, views.now).routes(), web.get(f"{PAGES}{{name}}", files.file)])
+    app.add_routes([*SignIn(gate, logins, views.now).routes(), web.get(f"{PAGES}{{name:.+}}", files.file)])
     app.add_routes(
         [
             web.get("/", pages.index),

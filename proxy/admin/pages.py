@@ -1,7 +1,7 @@
-"""The dashboard's own files: read once at start, served by name from memory.
+"""The dashboard's own files: read once at start, served by path from memory.
 
 Decides which there are (those of `web/` whose kind is known), and under which policy a browser runs them: nothing but these files, no
-inline script or style. A name that is not in the list is not there, so no path leads anywhere else. They hold no data and are open to all.
+inline script or style. A path that is not in the list is not there, so none leads anywhere else. They hold no data and are open to all.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ class WebFile:
 
 
 def read_files(folder: Path = WEB) -> dict[str, WebFile]:
-    """Return the files of `folder` by name, without those in folders below it; none where there is no such folder."""
+    """Return the files of `folder` and of those below it, by their paths in it; none where there is no such folder."""
     found = {}
-    for path in sorted(folder.glob("*")):
+    for path in sorted(folder.rglob("*")):
         if path.is_file() and path.suffix in TYPES:
             body = path.read_bytes()
             packed = gzip.compress(body, mtime=0)
             tag = f'"{hashlib.sha256(body).hexdigest()[:24]}"'
-            found[path.name] = WebFile(body, packed if len(packed) < len(body) else None, TYPES[path.suffix], tag)
+            found[path.relative_to(folder).as_posix()] = WebFile(body, packed if len(packed) < len(body) else None, TYPES[path.suffix], tag)
     return found
 
 

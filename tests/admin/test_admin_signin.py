@@ -236,7 +236,17 @@ def test_a_browser_gets_the_dashboard_and_a_script_the_list_of_paths(tmp_path: P
         status, _, headers = await b.ask("/web/app.js")
         assert (status, headers["Content-Type"]) == (200, "text/javascript; charset=utf-8")
         assert (await b.ask("/web/app.js", If_None_Match=f'"other", W/{headers["ETag"]}'))[0] == 304
-        for path in ("/web/notes.py", "/web/more.js", "/web/below/more.js", "/web/..%2fapi.py", "/web/%2e%2e/api.py", "/web/"):
+        assert (await b.ask("/web/below/more.js"))[0] == 200
+        for path in (
+            "/web/notes.py",
+            "/web/more.js",
+            "/web/below",
+            "/web/below/app.js",
+            "/web/below/../notes.py",
+            "/web/..%2fapi.py",
+            "/web/%2e%2e/api.py",
+            "/web/",
+        ):
             status, said, _ = await b.ask(path)
             assert status in (401, 404), path
             assert "secret" not in str(said)
