@@ -7,7 +7,7 @@ scripts/tools.py where opa       prints the path of OPA, likewise
 scripts/tools.py where helm      prints the path of Helm, likewise
 scripts/tools.py where postgres  prints the path of PostgreSQL's `postgres`, likewise; its `initdb` is beside it
 scripts/tools.py where redis-tls prints the path of a Redis server that speaks TLS, likewise
-scripts/tools.py where promtool  prints the path of Prometheus' promtool, likewise
+scripts/tools.py where promtool  prints the path of Prometheus' promtool, likewise; `prometheus` is beside it
 
 OPA is $OPA_BIN, or `opa` on PATH, or what Go installs from its module, whose checksum Go's database vouches for. Helm is found in the same
 way ($HELM_BIN, `helm`). PostgreSQL, Redis with TLS and promtool are $POSTGRES_BIN, $REDIS_TLS_BIN and $PROMTOOL_BIN, or on PATH, or on
@@ -297,7 +297,7 @@ OPA = GoTool("opa", "OPA", "OPA_BIN", "github.com/open-policy-agent/opa", "v1.19
 HELM = GoTool("helm", "Helm", "HELM_BIN", "helm.sh/helm/v3/cmd/helm", "v3.21.4")
 POSTGRES = DebianTool("PostgreSQL", "POSTGRES_BIN", "postgresql", ("postgres", "initdb"), "/usr/lib/postgresql/*/bin")
 REDIS_TLS = DebianTool("A Redis server with TLS", "REDIS_TLS_BIN", "redis-server", ("redis-server",), able=speaks_tls)
-PROMTOOL = DebianTool("promtool", "PROMTOOL_BIN", "prometheus", ("promtool",))
+PROMTOOL = DebianTool("promtool", "PROMTOOL_BIN", "prometheus", ("promtool", "prometheus"))
 DEBIAN = {"postgres": POSTGRES, "redis-tls": REDIS_TLS, "promtool": PROMTOOL}
 
 INSTALL: dict[str, Callable[[], None]] = {"clients": install_clients, "opa": OPA.install, "helm": HELM.install}

@@ -31,7 +31,6 @@ from proxy.admin.signin import SignIn
 from proxy.engine.record import Record
 from proxy.money import dollars
 from proxy.telemetry.explain import explain
-from proxy.telemetry.metrics import CONTENT_TYPE
 from proxy.telemetry.query import BYS, Filter, Group, Journal
 from proxy.telemetry.tables import parse_when
 
@@ -45,7 +44,7 @@ class AdminViews:
 
     Attributes:
         ready: whether requests can be served now, and facts about it (`draining`, `store`, `config`, `config_errors`); must be quick.
-        metrics: the Prometheus text; called in a thread.
+        metrics: the metrics and their content type, for what the scraper accepts; called in a thread.
         agents: one mapping for each agent, in the order to show.
         budgets: one mapping for each budget counter; may ask the store.
         ledger: where records are read; called in a thread.
@@ -56,7 +55,7 @@ class AdminViews:
     """
 
     ready: Callable[[], tuple[bool, Mapping[str, Any]]]
-    metrics: Callable[[], bytes]
+    metrics: Callable[[str], tuple[bytes, str]]
     agents: Callable[[], Sequence[Mapping[str, Any]]]
     budgets: Callable[[], Awaitable[Sequence[Mapping[str, Any]]]]
     ledger: Journal
@@ -122,9 +121,9 @@ class _Pages:
         return answer({"ready": ready} | shown, 200 if ready else 503)
 
     async def metrics(self, request: web.Request) -> web.Response:
-        """The Prometheus text."""
-        body = await asyncio.to_thread(self._views.metrics)
-        return web.Response(body=body, headers={**HEADERS, "Content-Type": CONTENT_TYPE})
+        """The metrics, in the format that the scraper asks for."""
+        body, kind = await asyncio.to_thread(self._views.metrics, request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={**HEADERS, "Content-Type": kind})
 
     async def agents(self, request: web.Request) -> web.Response:
         """All agents and what they may do."""

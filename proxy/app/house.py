@@ -245,7 +245,7 @@ class House:
 
     def metrics_text(self) -> bytes:
         """Return the metrics of this moment."""
-        return self.metrics.render()
+        return self.metrics.render()[0]
 
     async def close(self) -> None:
         """Finish spawned work, flush the sinks, close everything."""

@@ -59,7 +59,7 @@ def admin_views(house: House) -> AdminViews:
 
     return AdminViews(
         ready=ready,
-        metrics=house.metrics_text,
+        metrics=house.metrics.render,
         agents=agents,
         budgets=budgets,
         ledger=house.journal,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,7 @@ class Record:
         marks: name to ns since the start: body, admitted, sent, head, first_byte, last_byte, closed.
         bytes_in, bytes_out: body bytes from and to the client.
         config: version of the configuration snapshot.
+        trace_id: 32 hex digits of the trace that the exchange belongs to, where that is one that is kept; else empty.
     """
 
     id: str
@@ -104,6 +106,7 @@ class Record:
     saved: int = 0
     would_save: int = 0
     fallbacks: tuple[tuple[str, str, str, int, int, int, int], ...] = ()
+    trace_id: str = ""
 
 
 def record_of(ex: Exchange) -> Record:
@@ -165,7 +168,17 @@ def record_of(ex: Exchange) -> Record:
         saved=saved,
         would_save=would_save,
         fallbacks=tuple([(x.provider, x.model, x.cause, x.usage.total_input, x.usage.output, x.cost, x.ns) for x in ex.left]),
+        trace_id=_trace_id(ex.headers.get("traceparent")),
     )
+
+
+_traceparent = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f][13579bdf](?:-.*)?", re.ASCII)
+
+
+def _trace_id(header: str | None) -> str:
+    """Return the trace that a `traceparent` names, if its caller keeps it (the flag `sampled`). Source: W3C Trace Context, 3.2."""
+    match = None if header is None else _traceparent.fullmatch(header)
+    return "" if match is None else match[1]
 
 
 def _saved(ex: Exchange) -> tuple[int, int]:

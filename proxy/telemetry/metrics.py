@@ -2,31 +2,31 @@
 
 Decides which values may become labels. Label values come from people we know (agents of a checked key, models that a rule resolved):
 what an unauthenticated request says never becomes one, each label holds at most `max_labels` distinct values and each metric at most
-ten times as many series; beyond that they are counted under `other`, so sums stay right while memory stays bounded.
+ten times as many series; beyond that they are counted under `other` (see `series`), so sums stay right while memory stays bounded.
 
-The counts are plain integers in dicts, written by the event loop alone and copied by the scrape: an update costs a dict lookup and takes
-no lock. prometheus-client writes the text. Money is added up in nanos and becomes dollars only when scraped. Cannot fail but by a bug.
+prometheus-client writes the text, as OpenMetrics with exemplars for scrapers that ask for it. Money is added up in nanos and becomes
+dollars only when scraped. Cannot fail but by a bug.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.openmetrics import exposition as openmetrics
 
 from proxy.engine.record import Record
 from proxy.model import Reason
 from proxy.money import NANOS
 from proxy.telemetry.policy_metrics import PolicyGauge, families
+from proxy.telemetry.series import Counter, Histogram, Label, shown
 from proxy.telemetry.timing import overhead_ns, ttft_ns, upstream_ns
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-OTHER = "other"
-MAX_LABEL_CHARS = 120
-_SECOND = 1_000_000_000
+OPENMETRICS = "application/openmetrics-text"
+OPENMETRICS_TYPE = f"{OPENMETRICS}; version=1.0.0; charset=utf-8"
 _UNKNOWN_CALLER = frozenset((Reason.UNAUTHENTICATED.value, Reason.UNKNOWN_AGENT.value))
 _NO_MODEL = _UNKNOWN_CALLER | {Reason.MODEL_NOT_ALLOWED.value}
 _STORE_DOWN = Reason.STORE_UNAVAILABLE.value
@@ -62,88 +62,6 @@ class BudgetGauge(NamedTuple):
     exhausted_in: float | None
 
 
-class _Label:
-    """The distinct values of one label: as they are up to `limit`, then `other`."""
-
-    __slots__ = ("known", "limit")
-
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
-        self.known: dict[str, str] = {"": ""}
-
-    def of(self, value: str) -> str:
-        found = self.known.get(value)
-        if found is not None:
-            return found
-        if len(self.known) > self.limit:
-            return OTHER
-        # A lone surrogate would make every later scrape fail.
-        clean = value[:MAX_LABEL_CHARS].encode("utf-8", "replace").decode()
-        self.known[value] = clean
-        return clean
-
-
-class _Counter:
-    """A counter with labels; amounts are whole numbers, divided by `unit` when shown."""
-
-    __slots__ = ("family", "limit", "unit", "values")
-
-    def __init__(self, name: str, words: str, labels: tuple[str, ...], limit: int, unit: int = 1) -> None:
-        self.family = (name, words, labels)
-        self.limit, self.unit = limit, unit
-        self.values: dict[tuple[str, ...], int] = {} if labels else {(): 0}
-
-    def add(self, key: tuple[str, ...], amount: int = 1) -> None:
-        values = self.values
-        if key not in values:
-            if len(values) >= self.limit:
-                key = (OTHER,) * len(key)
-            values.setdefault(key, 0)
-        values[key] += amount
-
-    def metric(self) -> Metric:
-        name, words, labels = self.family
-        family = CounterMetricFamily(name, words, labels=labels)
-        for key, value in list(self.values.items()):
-            family.add_metric(key, value if self.unit == 1 else value / self.unit)
-        return family
-
-
-class _Histogram:
-    """A histogram with at most one label; whole numbers in, divided by `unit` when shown."""
-
-    __slots__ = ("bounds", "family", "rows", "shown", "unit")
-
-    def __init__(self, name: str, words: str, labels: tuple[str, ...], bounds: tuple[float, ...], unit: int = _SECOND) -> None:
-        self.family = (name, words, labels)
-        self.shown = (*(str(b) for b in bounds), "+Inf")
-        self.bounds, self.unit = tuple(b * unit for b in bounds), unit
-        self.rows: dict[str, list[int]] = {} if labels else {"": self._new()}
-
-    def _new(self) -> list[int]:
-        return [0] * (len(self.bounds) + 2)
-
-    def observe(self, label: str, value: int) -> None:
-        row = self.rows.get(label)
-        if row is None:
-            row = self.rows[label] = self._new()
-        row[bisect_left(self.bounds, value)] += 1
-        row[-1] += value
-
-    def metric(self) -> Metric:
-        name, words, labels = self.family
-        family = HistogramMetricFamily(name, words, labels=labels)
-        for label, row in list(self.rows.items()):
-            counts, buckets = row.copy(), []
-            total = counts.pop()
-            running = 0
-            for bound, count in zip(self.shown, counts, strict=True):
-                running += count
-                buckets.append((bound, float(running)))
-            family.add_metric((label,) if labels else (), buckets, total / self.unit)
-        return family
-
-
 class Metrics:
     """The metrics sink; also the collector of its own registry. `record`, `inflight` and the rest belong to the event loop's thread."""
 
@@ -152,24 +70,27 @@ class Metrics:
     def __init__(self, version: str, max_labels: int = 1000) -> None:
         self._version, self._config, self._stale, self._inflight = version, "", False, 0
         self._queue: Queue | None = None
-        self._agent, self._model, self._provider, self._rule = (_Label(max_labels) for _ in range(4))
+        self._agent, self._model, self._provider, self._rule, self._team = (Label(max_labels) for _ in range(5))
         series, who = max_labels * 10, ("agent", "model", "provider")
-        self._requests = _Counter("fleetgate_requests", "Exchanges by what became of them.", (*who, "outcome", "reason"), series)
-        self._tokens = _Counter("fleetgate_tokens", "Tokens charged; reasoning is a part of output.", (*who, "kind"), series)
-        self._cost = _Counter("fleetgate_cost_usd", "Dollars charged.", who, series, NANOS)
-        self._findings = _Counter("fleetgate_findings", "Findings of guards and of rules that run dry.", ("rule",), series)
+        self._requests = Counter("fleetgate_requests", "Exchanges by what became of them.", (*who, "outcome", "reason"), series)
+        self._tokens = Counter("fleetgate_tokens", "Tokens charged; reasoning is a part of output.", (*who, "kind"), series)
+        self._cost = Counter("fleetgate_cost_usd", "Dollars charged.", who, series, NANOS)
+        self._team_cost = Counter("fleetgate_team_cost_usd", "Dollars charged, by team.", ("team",), series, NANOS)
+        saving = "Dollars that simple models saved against the models asked for."
+        self._saved = Counter("fleetgate_saved_usd", saving, ("agent", "kind"), series, NANOS)
+        self._findings = Counter("fleetgate_findings", "Findings of guards and of rules that run dry.", ("rule",), series)
         looped = ("agent", "level", "action", "rule")
-        self._loops = _Counter("fleetgate_loops", "Exchanges in which the loop detector spoke.", looped, series)
-        self._wasted = _Counter("fleetgate_loops_wasted_usd", "Dollars that loops cost since they began.", ("agent", "rule"), series, NANOS)
-        self._routed = _Counter("fleetgate_routed", "Exchanges by how their model was chosen.", ("route",), 100)
-        self._fallbacks = _Counter("fleetgate_fallbacks", "Local models that were replaced, by why.", ("provider", "cause"), series)
-        self._store_errors = _Counter("fleetgate_store_errors", "Times that shared state could not be read or written.", (), 1)
-        self._overhead = _Histogram("fleetgate_overhead_seconds", "Time that the proxy itself added.", (), _OVERHEAD_S)
-        self._upstream = _Histogram("fleetgate_upstream_seconds", "From request sent to last byte of reply.", ("provider",), _UPSTREAM_S)
-        self._ttft = _Histogram("fleetgate_ttft_seconds", "From request sent to first byte of a stream.", ("provider",), _TTFT_S)
-        self._bytes_in = _Histogram("fleetgate_request_bytes", "Size of request bodies.", (), _BYTES, 1)
-        self._bytes_out = _Histogram("fleetgate_reply_bytes", "Size of reply bodies.", (), _BYTES, 1)
-        self._webhooks = _Counter("fleetgate_webhook", "Notices to webhooks by what became of them.", ("outcome",), 10)
+        self._loops = Counter("fleetgate_loops", "Exchanges in which the loop detector spoke.", looped, series)
+        self._wasted = Counter("fleetgate_loops_wasted_usd", "Dollars that loops cost since they began.", ("agent", "rule"), series, NANOS)
+        self._routed = Counter("fleetgate_routed", "Exchanges by how their model was chosen.", ("route",), 100)
+        self._fallbacks = Counter("fleetgate_fallbacks", "Local models that were replaced, by why.", ("provider", "cause"), series)
+        self._store_errors = Counter("fleetgate_store_errors", "Times that shared state could not be read or written.", (), 1)
+        self._overhead = Histogram("fleetgate_overhead_seconds", "Time that the proxy itself added.", (), _OVERHEAD_S)
+        self._upstream = Histogram("fleetgate_upstream_seconds", "From request sent to last byte of reply.", ("provider",), _UPSTREAM_S)
+        self._ttft = Histogram("fleetgate_ttft_seconds", "From request sent to first byte of a stream.", ("provider",), _TTFT_S)
+        self._bytes_in = Histogram("fleetgate_request_bytes", "Size of request bodies.", (), _BYTES, 1)
+        self._bytes_out = Histogram("fleetgate_reply_bytes", "Size of reply bodies.", (), _BYTES, 1)
+        self._webhooks = Counter("fleetgate_webhook", "Notices to webhooks by what became of them.", ("outcome",), 10)
         for outcome in ("delivered", "failed", "dropped", "repeated"):  # there from the start, so that an increase is seen
             self._webhooks.add((outcome,), 0)
         self._circuits: Callable[[], Mapping[str, bool]] = dict
@@ -181,6 +102,7 @@ class Metrics:
         self._policies: Callable[[], PolicyGauge | None] = lambda: None
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
+        ProcessCollector(registry=self._registry)  # nothing where there is no /proc
 
     def record(self, record: Record) -> None:
         """Count one finished exchange."""
@@ -189,7 +111,8 @@ class Metrics:
         hidden = reason in _NO_MODEL or (not agent and outcome == "denied")
         model = "" if hidden else self._model.of(record.model)
         provider = "" if hidden else self._provider.of(record.provider)
-        self._requests.add((agent, model, provider, outcome, reason))
+        trace = (record.trace_id, record.time) if record.trace_id else None
+        self._requests.add((agent, model, provider, outcome, reason), 1, trace)
         if record.input_tokens or record.output_tokens or record.cache_read_tokens or record.cost:
             self._charge(record, agent, model, provider)
         if record.route:
@@ -205,13 +128,13 @@ class Metrics:
                 self._wasted.add((agent, rule), record.wasted_new)
         if reason == _STORE_DOWN:
             self._store_errors.add(())
-        self._overhead.observe("", overhead_ns(record))
+        self._overhead.observe("", overhead_ns(record), trace)
         upstream = upstream_ns(record)
         if upstream is not None:
-            self._upstream.observe(provider, upstream)
+            self._upstream.observe(provider, upstream, trace)
             ttft = ttft_ns(record)
             if ttft is not None:
-                self._ttft.observe(provider, ttft)
+                self._ttft.observe(provider, ttft, trace)
         for left in record.fallbacks:
             name = self._provider.of(left[0])
             self._fallbacks.add((name, left[2]))
@@ -233,6 +156,11 @@ class Metrics:
             tokens.add((agent, model, provider, "reasoning"), record.reasoning_tokens)
         if record.cost:
             self._cost.add((agent, model, provider), record.cost)
+            self._team_cost.add((self._team.of(record.team),), record.cost)
+        if record.saved:
+            self._saved.add((agent, "saved" if record.saved > 0 else "lost"), abs(record.saved))
+        if record.would_save:
+            self._saved.add((agent, "would_save" if record.would_save > 0 else "would_lose"), abs(record.would_save))
 
     async def close(self) -> None:
         """Nothing is queued."""
@@ -285,9 +213,14 @@ class Metrics:
         """Count a notice: `delivered`, `failed`, `dropped` or `repeated`."""
         self._webhooks.add((outcome,))
 
-    def render(self) -> bytes:
-        """Return the Prometheus text. Safe in any thread; takes milliseconds with thousands of series."""
-        return generate_latest(self._registry)
+    def render(self, accept: str = "") -> tuple[bytes, str]:
+        """Return the text and its type: OpenMetrics where `accept` names it, else Prometheus text.
+
+        Safe in any thread; takes milliseconds with thousands of series.
+        """
+        if any(kind.partition(";")[0].strip().lower() == OPENMETRICS for kind in accept.split(",")):
+            return openmetrics.generate_latest(self._registry), OPENMETRICS_TYPE  # type: ignore[no-untyped-call]
+        return generate_latest(self._registry), CONTENT_TYPE
 
     def describe(self) -> Iterator[Metric]:
         """Part of the collector's interface: nothing, so that registering does not collect."""
@@ -295,7 +228,7 @@ class Metrics:
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric (the collector's interface)."""
-        charged = (self._requests, self._tokens, self._cost, self._findings, self._loops, self._wasted)
+        charged = (self._requests, self._tokens, self._cost, self._team_cost, self._saved, self._findings, self._loops, self._wasted)
         counters = (*charged, self._routed, self._fallbacks, self._webhooks, self._store_errors)
         histograms = (self._overhead, self._upstream, self._ttft, self._bytes_in, self._bytes_out)
         for source in (*counters, *histograms):
@@ -335,12 +268,11 @@ class Metrics:
         ends = GaugeMetricFamily(
             "fleetgate_budget_exhausted_in_seconds", "When the budget is gone at this pace, if before it starts anew.", labels=labels
         )
-        for shown in self._budgets:
-            names = [name.encode("utf-8", "replace").decode() for name in shown[:3]]
-            used.add_metric(names, shown.used)
-            left.add_metric(names, shown.remaining)
-            if shown.exhausted_in is not None:
-                ends.add_metric(names, shown.exhausted_in)
+        for names, budget in {tuple(shown(name) for name in b[:3]): b for b in self._budgets}.items():
+            used.add_metric(names, budget.used)
+            left.add_metric(names, budget.remaining)
+            if budget.exhausted_in is not None:
+                ends.add_metric(names, budget.exhausted_in)
         drift = GaugeMetricFamily("fleetgate_budget_drift", "By how much budgets and ledger differ, 0 when all is well.", labels=("unit",))
         for unit, amount in self._drift.items():
             drift.add_metric((unit,), amount)

@@ -28,15 +28,22 @@ KINDS = {f.name: str(f.type) for f in dataclasses.fields(Record)}
 """The type of each column, as the record writes it."""
 JSON_COLUMNS = frozenset(("findings", "decisions", "marks", "charges", "media", "fallbacks"))
 BOOL_COLUMNS = frozenset(("stream", "usage_exact"))
+TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens")
 _SQL_TYPE = {"str": "TEXT NOT NULL DEFAULT ''", "int": "INTEGER NOT NULL DEFAULT 0", "bool": "INTEGER NOT NULL DEFAULT 0"}
 _SQL_TYPE |= {"float": "REAL NOT NULL DEFAULT 0", "float | None": "REAL", "int | None": "INTEGER"}
 _TYPES = {name: _SQL_TYPE.get(kind, "TEXT NOT NULL DEFAULT '[]'") for name, kind in KINDS.items()}
 _TYPES |= {"id": "TEXT NOT NULL UNIQUE", "marks": "TEXT NOT NULL DEFAULT '{}'", "usage_exact": "INTEGER NOT NULL DEFAULT 1"}
 
+SUMMED = ("time", "agent", "team", "model", "model_asked", "provider", "outcome", "reason", *TOKENS, "cost", "saved")
+"""The columns of the index by time: sums over a span read it alone, and not the ten times larger rows."""
+
 _DDL = (
     "CREATE TABLE IF NOT EXISTS ledger_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
     f"CREATE TABLE IF NOT EXISTS records (seq INTEGER PRIMARY KEY, {', '.join(f'{c} {t}' for c, t in _TYPES.items())})",
-    "CREATE INDEX IF NOT EXISTS records_time ON records (time)",
+)
+_REST = (  # once all columns are there
+    "DROP INDEX IF EXISTS records_time",  # of earlier releases; the next one does its work
+    f"CREATE INDEX IF NOT EXISTS records_sums ON records ({', '.join(SUMMED)})",
     "CREATE INDEX IF NOT EXISTS records_agent_time ON records (agent, time)",
     "CREATE INDEX IF NOT EXISTS records_session_time ON records (session, time)",
     "CREATE TRIGGER IF NOT EXISTS records_no_delete BEFORE DELETE ON records BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
@@ -69,13 +76,12 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
         row = connection.execute("SELECT value FROM ledger_meta WHERE key = 'version'").fetchone()
         if row is not None and int(row[0]) > VERSION:
             raise StoreError(f"{path}: its ledger has version {row[0]}, this release knows {VERSION}: run the newer release")
-        for statement in _DDL[1:]:
-            connection.execute(statement)
+        connection.execute(_DDL[1])
         have = {r[1] for r in connection.execute("PRAGMA table_info(records)")}
         for name in COLUMNS:
             if name not in have:
                 connection.execute(f"ALTER TABLE records ADD COLUMN {name} {_TYPES[name]}")
-        for statement in _NO_UPDATE:
+        for statement in (*_REST, *_NO_UPDATE):
             connection.execute(statement)
         if row is not None and int(row[0]) < CHARGES_VERSION:
             connection.execute("INSERT OR IGNORE INTO ledger_meta VALUES (?, strftime('%s'))", (CHARGED_SINCE,))

@@ -102,6 +102,12 @@ def ask(
     return asyncio.run(main())
 
 
+def test_metrics_come_in_the_format_that_the_scraper_asks_for() -> None:
+    (asked,) = ask(memory(), "/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0,text/plain;q=0.5"})
+    assert asked.headers["Content-Type"] == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    assert asked.text.endswith("# EOF\n")
+
+
 def test_everything_can_be_read_over_loopback() -> None:
     answers = ask(memory(), *PATHS)
     assert [a.status for a in answers] == [200] * len(PATHS)

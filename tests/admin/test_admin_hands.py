@@ -80,7 +80,7 @@ def ask(people: People, *asked: tuple[str, Any], headers: Mapping[str, str] = BE
     async def budgets() -> Sequence[Mapping[str, Any]]:
         return []
 
-    views = AdminViews(lambda: (True, {}), lambda: b"", list, budgets, MemoryLedger(), now=lambda: NOW, hands=people)
+    views = AdminViews(lambda: (True, {}), lambda accept: (b"", "text/plain"), list, budgets, MemoryLedger(), now=lambda: NOW, hands=people)
 
     async def main() -> list[Reply]:
         server = TestServer(build_admin(views, token))

@@ -127,7 +127,7 @@ def test_dashboards_ask_for_documented_metrics(path: Any) -> None:
     board = json.loads(path.read_text())
     asked = {target["expr"] for panel in board["panels"] for target in panel["targets"]}
     asked |= {v["query"]["query"] for v in board["templating"]["list"] if v["type"] == "query"}
-    assert len(asked) > 20
+    assert len(asked) > 5
     assert {e: faults(e) for e in asked if faults(e)} == {}
     assert len({p["id"] for p in board["panels"]}) == len(board["panels"])
     for panel in board["panels"]:

@@ -89,6 +89,27 @@ def test_a_buffered_answer_is_byte_identical_and_priced() -> None:
     assert out.caller.headers["x-fleetgate-request-id"] == out.record.id
 
 
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        (f"00-{TRACE}-00f067aa0ba902b7-01", TRACE),
+        (f"00-{TRACE}-00f067aa0ba902b7-03", TRACE),
+        (f"01-{TRACE}-00f067aa0ba902b7-01-more", TRACE),
+        (f"00-{TRACE}-00f067aa0ba902b7-00", ""),
+        (f"ff-{TRACE}-00f067aa0ba902b7-01", ""),
+        (f"00-{'0' * 32}-00f067aa0ba902b7-01", ""),
+        (f"00-{TRACE}-{'0' * 16}-01", ""),
+        (f"00-{TRACE.upper()}-00f067aa0ba902b7-01", ""),
+        ("a secret that is no trace", ""),
+    ],
+)
+def test_the_trace_that_its_caller_keeps_is_on_the_record(header: str, found: str) -> None:
+    assert play(ASK, Says([ANSWER]), headers={"traceparent": header}).record.trace_id == found
+
+
 def test_a_stream_with_usage_asked_for_is_byte_identical() -> None:
     sent = says("a") + says("b") + STOP + USAGE + DONE
     out = play(STREAM_WITH_USAGE, stream(sent[:30], sent[30:200], sent[200:]))

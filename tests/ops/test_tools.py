@@ -89,6 +89,7 @@ def test_a_debian_package_is_unpacked_into_the_cache_and_finds_its_libraries(tmp
     (tree / "usr/lib/odd/libodd.so.1").touch()
     (tree / "usr/bin/promtool").write_text('#!/bin/sh\necho "$1 $LD_LIBRARY_PATH"\n')
     (tree / "usr/bin/promtool").chmod(0o755)
+    shutil.copy(tree / "usr/bin/promtool", tree / "usr/bin/prometheus")
     (tree / "DEBIAN/control").write_text("Package: prometheus\nVersion: 1\nArchitecture: all\nMaintainer: a@b.c\nDescription: a\n")
     (bin_ / "apt-get").write_text(f'#!/bin/sh\nfor word; do case "$word" in Dir*) dpkg-deb -b {tree} "${{word#*=}}" ;; esac; done\n')
     (bin_ / "apt-get").chmod(0o755)

@@ -5,11 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
 from prometheus_client.parser import text_string_to_metric_families
 from record_samples import REFUSED, SERVED, STRANGER
 
 from proxy.telemetry.ledger import MemoryLedger
 from proxy.telemetry.metrics import BudgetGauge, Metrics
+from proxy.telemetry.policy_metrics import PolicyGauge
 
 DOC = Path(__file__).parents[2] / "docs" / "metrics.md"
 WHO = {"agent": "invoice-triage", "model": "gpt-5-mini", "provider": "openai"}
@@ -17,7 +19,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
 def scrape(metrics: Metrics) -> Samples:
-    families = text_string_to_metric_families(metrics.render().decode())
+    families = text_string_to_metric_families(metrics.render()[0].decode())
     return {(s.name, frozenset(s.labels.items())): s.value for f in families for s in f.samples}
 
 
@@ -118,7 +120,7 @@ def test_text_that_utf8_cannot_hold_does_not_break_the_scrape() -> None:
     metrics.record(replace(SERVED, agent='a\ud800\n"b\\' + "x" * 500))
     agents = {v for _, labels in scrape(metrics) for k, v in labels if k == "agent"}
     assert len(agents) == 1
-    assert agents.pop().startswith('a?\n"b\\xxx')
+    assert agents.pop().startswith('a\\ud800\\n"b\\xxx')
 
 
 def test_gauges_show_what_they_are_told() -> None:
@@ -150,7 +152,7 @@ def test_budgets_are_shown_as_they_were_last_looked_up() -> None:
     assert value(metrics, "fleetgate_budget_used_ratio", **of) == 0.5
     assert value(metrics, "fleetgate_budget_remaining", **of) == 1.25
     assert value(metrics, "fleetgate_budget_exhausted_in_seconds", **of) == 60
-    other = {"budget": "old?", "scope": "", "unit": "tokens"}
+    other = {"budget": "old\\ud800", "scope": "", "unit": "tokens"}
     assert value(metrics, "fleetgate_budget_remaining", **other) == 0
     assert value(metrics, "fleetgate_budget_exhausted_in_seconds", **other) is None
     assert [value(metrics, "fleetgate_budget_drift", unit=unit) for unit in ("usd", "tokens")] == [0.25, 3]
@@ -165,13 +167,18 @@ def test_every_metric_is_documented_with_its_type_and_labels_and_no_other() -> N
     metrics.watch_circuits(lambda: {"openai": False})
     metrics.budgets([BudgetGauge("cap", "", "usd", 0.5, 1.0, 60.0)])
     metrics.drift({"usd": 0})
-    metrics.record(replace(SERVED, fallbacks=LEFT))
-    shown: dict[str, tuple[str, set[str]]] = {}
-    for family in text_string_to_metric_families(metrics.render().decode()):
+    metrics.watch_policies(lambda: PolicyGauge("opa", "r1", up=True))
+    metrics.record(replace(SERVED, fallbacks=LEFT, saved=1))
+    shown, words = dict[str, tuple[str, set[str]]](), dict[str, str]()
+    for family in text_string_to_metric_families(metrics.render()[0].decode()):
         name = family.name + ("_total" if family.type == "counter" else "")
+        words[name] = family.documentation
         shown[name] = (family.type, {label for s in family.samples for label in s.labels} - {"le"})
-    rows = re.findall(r"^\| `(fleetgate_\w+)` \| (\w+) \| (.*?) \|", DOC.read_text(), re.M)
-    assert {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in rows} == shown
+    rows = re.findall(r"^\| `((?:fleetgate|process)_\w+)` \| (\w+) \|([^|]*)\| (.*) \|$", DOC.read_text(), re.M)
+    rows = [row for row in rows if row[0] in shown or not row[0].startswith("process_")]  # which of these there are, the system says
+    assert {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels, _ in rows} == shown
+    for name, _, _, meaning in rows:
+        assert meaning.startswith(words[name].removesuffix(".")), f"{name}: its help says {words[name]!r}"
 
 
 def test_local_models_that_were_replaced_are_counted_with_the_time_that_they_took() -> None:
@@ -189,3 +196,84 @@ def test_the_steps_of_a_loop_and_what_it_wasted_are_counted() -> None:
     metrics.record(replace(looped, wasted_new=0))
     assert value(metrics, "fleetgate_loops_total", agent="invoice-triage", level="nudge", action="persona", rule="identical") == 2
     assert value(metrics, "fleetgate_loops_wasted_usd_total", agent="invoice-triage", rule="identical") == pytest.approx(0.002)
+
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"} 1\nfleetgate_evil_total 1',
+    "x" * 10_000,
+    "\u202egnp.exe",
+    "\x1b[2J\x1b]0;evil\x07",
+    "=cmd|' /C calc'!A0",
+    "\ud800",
+)
+
+
+def test_ten_thousand_agents_with_hostile_names_stay_bounded_and_readable() -> None:
+    metrics = Metrics("1")
+    for i in range(10_000):
+        name = f"{HOSTILE[i % len(HOSTILE)]}{i}"
+        metrics.record(replace(SERVED, agent=name, model=name, team=name, findings=((name, ""),), fallbacks=()))
+    samples = scrape(metrics)
+    assert len(samples) < 15_000
+    assert sum(v for (name, _), v in samples.items() if name == "fleetgate_requests_total") == 10_000
+    for label in ("agent", "model", "rule", "team"):
+        values = {dict(labels).get(label, "") for _, labels in samples}
+        assert 1000 <= len(values) <= 1002
+        assert "other" in values
+        assert max(len(v) for v in values) <= 400
+        assert all(v.isprintable() for v in values)
+    assert all(name.startswith(("fleetgate_", "process_")) and "evil" not in name for name, _ in samples)
+
+
+def test_long_names_that_begin_alike_stay_two_series() -> None:
+    metrics = Metrics("1")
+    for end in "ab":
+        metrics.record(replace(SERVED, agent="x" * 10_000 + end))
+    agents = {v for _, labels in scrape(metrics) for k, v in labels if k == "agent"}
+    assert len(agents) == 2
+    assert {len(a) for a in agents} == {120}
+
+
+def test_budgets_with_names_that_look_alike_do_not_break_the_scrape() -> None:
+    metrics = Metrics("1")
+    metrics.budgets([BudgetGauge(name, "", "usd", 0.5, 1.0, None) for name in ("a\n", "a\\n")])
+    assert value(metrics, "fleetgate_budget_used_ratio", budget="a\\n", scope="", unit="usd") == 0.5
+
+
+def test_what_simple_models_saved_is_counted_apart_from_what_they_lost() -> None:
+    metrics = Metrics("1")
+    for saved, would in ((3_000_000_000, 0), (-1_000_000_000, 0), (0, 500_000_000), (0, -250_000_000)):
+        metrics.record(replace(SERVED, saved=saved, would_save=would))
+    found = {kind: value(metrics, "fleetgate_saved_usd_total", agent="invoice-triage", kind=kind) for kind in ("saved", "lost")}
+    assert found == {"saved": 3.0, "lost": 1.0}
+    assert value(metrics, "fleetgate_saved_usd_total", agent="invoice-triage", kind="would_save") == 0.5
+    assert value(metrics, "fleetgate_saved_usd_total", agent="invoice-triage", kind="would_lose") == 0.25
+    assert value(metrics, "fleetgate_team_cost_usd_total", team="payments") == pytest.approx(4 * 0.012345678)
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+def test_a_scraper_that_asks_for_openmetrics_gets_exemplars_and_no_other_does() -> None:
+    metrics = Metrics("1")
+    metrics.record(replace(SERVED, trace_id=TRACE))
+    metrics.record(replace(SERVED, trace_id=""))
+    asked = "application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+    body, kind = metrics.render(asked)
+    assert kind == "application/openmetrics-text; version=1.0.0; charset=utf-8"
+    families = list(openmetrics_families(body.decode()))  # type: ignore[no-untyped-call]
+    found = {s.name: s.exemplar for f in families for s in f.samples if s.exemplar}
+    assert set(found) == {
+        "fleetgate_requests_total",
+        "fleetgate_overhead_seconds_bucket",
+        "fleetgate_upstream_seconds_bucket",
+        "fleetgate_ttft_seconds_bucket",
+    }
+    assert {e.labels["trace_id"] for e in found.values()} == {TRACE}
+    assert found["fleetgate_overhead_seconds_bucket"].value == pytest.approx(0.003)
+    assert float(found["fleetgate_overhead_seconds_bucket"].timestamp or 0) == SERVED.time
+    for accept in ("", "*/*", "text/plain"):
+        body, kind = metrics.render(accept)
+        assert kind.startswith("text/plain")
+        assert TRACE.encode() not in body
