@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy.app.balances import AT_ONCE, Board
-from proxy.app.drift import Difference, Sums, differences, windows
+from proxy.app.drift import Difference, Sums, differences, possibly, surely, windows
 from proxy.budget.port import Balance, BudgetStore, Ended
 from proxy.engine.ports import StoreError
 from proxy.engine.record import EXPIRED, LOST, Record
@@ -122,6 +122,7 @@ class Audit:
         self.sums = Sums()
         self.skipped: dict[str, int] = {}
         self.audited = 0
+        self._rolling: set[str] = set()
 
     async def look(self, now: Callable[[], float], wait_s: float) -> list[Difference]:
         """Look once: at the records, the store, and the records again, `wait_s` apart. Raises StoreError."""
@@ -135,6 +136,22 @@ class Audit:
         self.audited = len(sure)
         return differences(before, balances, self.sums.amounts, sure)
 
+    async def look_rolling(self, now: Callable[[], float], wait_s: float, longest_s: float) -> list[Difference]:
+        """Look once at the rolling windows that the last `look` knew of; no exchange takes longer than `longest_s`. Raises StoreError.
+
+        Reads all their records, so it is for who asks, not for every minute.
+        """
+        counters, journal = sorted(self._rolling), self._journal
+        low = await asyncio.to_thread(surely, journal, counters, now() + 2 * wait_s)
+        await asyncio.sleep(wait_s)
+        began = now()
+        balances = await self._balances(counters, began)
+        await asyncio.sleep(wait_s)
+        high = await asyncio.to_thread(possibly, journal, counters, began, longest_s)
+        self.skipped.pop("rolling", None)
+        self.audited += len(counters)
+        return differences(low, balances, high, counters)
+
     async def read(self) -> None:
         """Read the records that were written since. Raises StoreError."""
         more = True
@@ -146,6 +163,7 @@ class Audit:
         """Return the counters to compare: those that records name, and those that calls would touch now."""
         board = self._board()
         known = await board.fleet(list(board.files.directory.agents.values()), now)
+        self._rolling = self.sums.rolling | {claim.counter for claim in known if claim.span and claim.unit != "concurrency"}
         self.skipped = {}
         return self._sure(dict.fromkeys([*charged, *(claim.counter for claim in known if claim.unit != "concurrency")]), now)
 

@@ -4,7 +4,10 @@ A counter only grows while its window stands, and so do the sums over the record
 records, some time later the store, some time later the records again. What the store says must lie between the two sums; what does not
 is no race but a difference.
 
-Not audited, because nobody can say for sure what they should be: rolling windows (they forget), windows that are over, counters of
+A rolling window forgets, so it has bounds of its own: at least what was charged by exchanges that began within it, at most what was
+charged by those that began as much earlier as one may take.
+
+Not audited, because nobody can say for sure what they should be: windows that are over, counters of
 sessions and runs that are older than the store surely remembers, and windows that began before records held charges.
 """
 
@@ -15,15 +18,17 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from proxy.budget.forecast import length_of
-from proxy.budget.port import Balance
+from proxy.budget.port import SLICES, Balance
 from proxy.budget.rules import GRACE_S, SESSION_S
-from proxy.budget.windows import CALENDAR, calendar
+from proxy.budget.windows import CALENDAR, calendar, span_of
 from proxy.engine.record import SWEPT
-from proxy.telemetry.charges import STEP, Charges, Part
+from proxy.telemetry.charges import ROLLING, STEP, Charges, Part
 
 SURE_S = SESSION_S - 4 * 3600
 """A session's counter that lived shorter than this, and was charged not longer ago, is surely one that the store still has whole."""
 KEPT_S = SESSION_S + GRACE_S
+SKEW_S = 10.0
+"""By how much clocks of replicas may differ."""
 LATE_S = 3600.0
 """How long after its window the sum of a counter is kept."""
 
@@ -38,6 +43,7 @@ class Sums:
     amounts: dict[str, int] = field(default_factory=dict)
     first: dict[str, float] = field(default_factory=dict)
     last: dict[str, float] = field(default_factory=dict)
+    rolling: set[str] = field(default_factory=set)
     upto: int = 0
     since: float = 0.0
     missing: bool = False
@@ -51,6 +57,7 @@ class Sums:
         if not found.upto:
             return False
         self.upto = found.upto
+        self.rolling.update(counter for counter in found.amounts if ROLLING in counter)
         for counter, amount in found.amounts.items():
             self.amounts[counter] = self.amounts.get(counter, 0) + amount
             self.first[counter] = min(found.first[counter], self.first.get(counter, found.first[counter]))
@@ -64,6 +71,7 @@ class Sums:
             window = counter.rpartition("|")[2]
             kept = KEPT_S if window in ("session", "run") else LATE_S
             if window not in current and window != "total" and last < now - kept:
+                self.rolling.discard(counter)
                 del self.amounts[counter], self.first[counter], self.last[counter]
 
     def why_not(self, counter: str, now: float, current: Mapping[str, float]) -> str:
@@ -78,6 +86,34 @@ class Sums:
             first, last = self.first[counter], self.last[counter]
             return "older" if last - first > SURE_S or now - last > SURE_S else ""
         return ""
+
+
+def spans(counters: Iterable[str]) -> dict[int, list[str]]:
+    """Return counters of rolling windows by the lengths of these, seconds."""
+    found: dict[int, list[str]] = {}
+    for counter in counters:
+        span = span_of(counter.rpartition("|")[2])
+        if span:
+            found.setdefault(span, []).append(counter)
+    return found
+
+
+def surely(journal: Charges, counters: Iterable[str], until: float) -> dict[str, int]:
+    """Return the least that each rolling counter must hold at any time before `until`. Reads the ledger: call it in a thread."""
+    found: dict[str, int] = {}
+    for span, names in spans(counters).items():
+        sums = journal.rolled(until + SKEW_S - span, own=True)
+        found |= {name: sums.get(name, 0) for name in names}
+    return found
+
+
+def possibly(journal: Charges, counters: Iterable[str], now: float, longest_s: float) -> dict[str, int]:
+    """Return the most that each rolling counter may hold after `now`, with exchanges of at most `longest_s`. Reads the ledger."""
+    found: dict[str, int] = {}
+    for span, names in spans(counters).items():
+        sums = journal.rolled(now - span * (1 + 1 / SLICES) - longest_s - SKEW_S, own=False)
+        found |= {name: sums.get(name, 0) for name in names}
+    return found
 
 
 def windows(now: float) -> dict[str, float]:

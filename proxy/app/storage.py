@@ -157,6 +157,10 @@ class FileJournal:
         """See `Charges.charged`."""
         return charges.charged(self.now(), after, most)
 
+    def rolled(self, since: float, *, own: bool) -> dict[str, int]:
+        """See `Charges.rolled`."""
+        return charges.rolled(self.now(), since, own=own)
+
     def parts(self, counter: str) -> list[charges.Part]:
         """See `Charges.parts`."""
         return charges.parts(self.now(), counter)

@@ -12,7 +12,7 @@ from typing import Any
 from proxy.app.audit import WAIT_S, Audit
 from proxy.app.balances import Board
 from proxy.app.build import Files
-from proxy.app.drift import Difference, Parting, lasting, parting
+from proxy.app.drift import LATE_S, Difference, Parting, lasting, parting
 from proxy.app.storage import open_stores, reading
 from proxy.money import dollars
 from proxy.telemetry.charges import Charges
@@ -45,10 +45,15 @@ async def _audit(files: Files, journal: Charges) -> tuple[Audit, list[Difference
     stores, board = open_stores(files.settings.store), Board(files)
     try:
         done = Audit(journal, stores.budget, lambda: board)
-        found = await done.look(time.time, WAIT_S / 2)
-        return done, lasting(found, await done.look(time.time, WAIT_S)) if found else []
+        found = await _look(done, files, WAIT_S / 2)
+        return done, lasting(found, await _look(done, files, WAIT_S)) if found else []
     finally:
         await stores.close()
+
+
+async def _look(done: Audit, files: Files, wait_s: float) -> list[Difference]:
+    longest_s = files.settings.longest_s() + LATE_S
+    return [*await done.look(time.time, wait_s), *await done.look_rolling(time.time, wait_s, longest_s)]
 
 
 def _text(done: Audit, shown: Sequence[tuple[Difference, Parting]]) -> str:

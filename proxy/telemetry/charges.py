@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
-from proxy.engine.record import Record
+from proxy.engine.record import SWEPT, Record
 from proxy.telemetry.query import reading
 from proxy.telemetry.schema import CHARGED_SINCE
 
 STEP = 20_000
 """Most records in one reading of `charged`."""
+ROLLING = "|rolling "
+"""What the name of a rolling window begins with in that of a counter."""
 MOST_RECENT = 100_000
 """Most records that `recent` looks at: of a busy hour it takes the end."""
 
@@ -64,6 +66,11 @@ class Charges(Protocol):
         """Return the sums over the records from `since` to `now`, or over the latest of them where they are very many."""
         ...
 
+    def rolled(self, since: float, *, own: bool) -> dict[str, int]:
+        """Return what was charged since `since` to each counter of a rolling window; with `own` only by records of exchanges that told it
+        themselves, whose time says when."""
+        ...
+
     def parts(self, counter: str) -> list[Part]:
         """Return each record's charge to `counter`, in the order of writing."""
         ...
@@ -79,6 +86,10 @@ WHERE seq > ?1 AND seq <= ?2 AND charges <> '[]' GROUP BY 1
 """
 _UPTO = "SELECT max(seq) FROM (SELECT seq FROM records WHERE seq > ? ORDER BY seq LIMIT ?)"
 _RECENT = "SELECT value ->> 0, sum(value ->> 2) FROM records, json_each(charges) WHERE time >= ? AND charges <> '[]' GROUP BY 1"
+_ROLLED = """
+SELECT value ->> 0, sum(value ->> 2) FROM records, json_each(charges)
+WHERE time >= ?1 AND instr(charges, '|rolling ') AND instr(value ->> 0, '|rolling ') AND (?2 = 0 OR outcome NOT IN (?3, ?4)) GROUP BY 1
+"""
 _START = "SELECT time FROM records WHERE time >= ? ORDER BY time DESC LIMIT 1 OFFSET ?"
 _PARTS = """
 SELECT records.id, time, outcome, value ->> 1, value ->> 2, cost FROM records, json_each(charges)
@@ -102,6 +113,12 @@ def recent(path: str | Path, since: float, now: float) -> Recent:
         many = db.execute(_START, (since, MOST_RECENT)).fetchone()
         start = since if many is None else many[0]
         return Recent(dict(db.execute(_RECENT, (start,)).fetchall()), now - start)
+
+
+def rolled(path: str | Path, since: float, *, own: bool) -> dict[str, int]:
+    """See `Charges.rolled`."""
+    with reading(path) as db:
+        return dict(db.execute(_ROLLED, (since, own, *SWEPT)).fetchall())
 
 
 def parts(path: str | Path, counter: str) -> list[Part]:
@@ -128,6 +145,12 @@ def summed(records: Iterable[Record], upto: int, *, missing: bool) -> Charged:
     return Charged(upto, amounts, first, last, missing)
 
 
+def rolled_of(records: Iterable[Record], since: float, *, own: bool) -> dict[str, int]:
+    """Return what `rolled` does, from records in memory."""
+    found = summed((r for r in records if r.time >= since and not (own and r.outcome in SWEPT)), 0, missing=False)
+    return {counter: amount for counter, amount in found.amounts.items() if ROLLING in counter}
+
+
 def parts_of(records: Iterable[Record], counter: str) -> list[Part]:
     """Return what `parts` does, from records in memory."""
     return [Part(r.id, r.time, r.outcome, unit, amount, r.cost) for r in records for name, unit, amount in r.charges if name == counter]
@@ -146,6 +169,10 @@ class ChargesFile:
     def recent(self, since: float, now: float) -> Recent:
         """See `Charges`."""
         return recent(self._path, since, now)
+
+    def rolled(self, since: float, *, own: bool) -> dict[str, int]:
+        """See `Charges`."""
+        return rolled(self._path, since, own=own)
 
     def parts(self, counter: str) -> list[Part]:
         """See `Charges`."""

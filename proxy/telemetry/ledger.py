@@ -270,6 +270,10 @@ class MemoryLedger:
         found = charges.summed((r for r in kept if r.time >= start), 0, missing=not whole)
         return charges.Recent(found.amounts, now - start)
 
+    def rolled(self, since: float, *, own: bool) -> dict[str, int]:
+        """See `telemetry.charges.Charges`."""
+        return charges.rolled_of(self._records.copy(), since, own=own)
+
     def parts(self, counter: str) -> list[charges.Part]:
         """See `telemetry.charges.Charges`."""
         return charges.parts_of(self._records.copy(), counter)

@@ -166,6 +166,10 @@ class RedisLedger:
         found = charges.charged(self._index.now(), after, most)
         return found._replace(missing=self._index.missing)
 
+    def rolled(self, since: float, *, own: bool) -> dict[str, int]:
+        """See `Charges.rolled`."""
+        return charges.rolled(self._index.now(), since, own=own)
+
     def parts(self, counter: str) -> list[charges.Part]:
         """See `Charges.parts`."""
         return charges.parts(self._index.now(), counter)

@@ -157,6 +157,74 @@ def test_under_load_no_look_sees_a_difference(tmp_path: Path) -> None:
     asyncio.run(body())
 
 
+HOUR_CAP = "cap|usd||rolling 1h"
+
+
+def test_rolling_windows_are_held_between_what_surely_and_what_possibly_counts(tmp_path: Path) -> None:
+    claims = (Claim(HOUR_CAP, "usd", 1000, 100, NOW + 1e6, span=3600.0),)
+
+    async def body() -> None:
+        store, ledger = SqliteBudget(tmp_path / "f.db"), Ledger(tmp_path / "f.db")
+
+        async def spend(name: str, time: float, amount: int, recorded: int | None) -> None:
+            await store.reserve(name, claims, time, time + 60)
+            await store.settle(name, {"usd": amount}, time + 5)
+            if recorded is not None:
+                ledger.record(Record(name, time, outcome="ok", cost=recorded, charges=((HOUR_CAP, "usd", recorded),)))
+
+        async def overs(now: float) -> list[int]:
+            await asyncio.to_thread(written, ledger)
+            audit = Audit(ledger, store, lambda: cast(Board, NoBoard()))
+            assert await audit.look(lambda: now, 0.0) == []
+            found = await audit.look_rolling(lambda: now, 0.0, 120.0)
+            assert (audit.audited, audit.skipped) == (1, {})
+            return [d.over for d in found]
+
+        await spend("forgotten", NOW - 2 * 3600, 90, 90)
+        await spend("at the edge", NOW - 3600 - 65, 40, 40)
+        await spend("inside", NOW - 600, 30, 30)
+        assert await overs(NOW) == []
+        await spend("without a record", NOW - 300, 80, None)
+        assert await overs(NOW) == [40], "the one at the edge may count still"
+        await spend("doubled", NOW - 200, 10, 200)
+        assert await overs(NOW) == [-110]
+        assert await overs(NOW + 3 * 3600) == [], "all is forgotten"
+        await ledger.close()
+        await store.close()
+
+    asyncio.run(body())
+
+
+def test_a_rolling_window_that_a_sweep_charged_is_no_difference(tmp_path: Path) -> None:
+    """A record that a sweep leaves says when the sweep was, and that is long after the exchange."""
+    claims = (Claim(HOUR_CAP, "usd", 1000, 100, NOW + 1e6, span=3600.0),)
+
+    async def body() -> None:
+        store, ledger = SqliteBudget(tmp_path / "f.db"), Ledger(tmp_path / "f.db")
+        await store.reserve("h1", claims, NOW, NOW + 60)
+        await store.settle("h1", {"usd": 70}, NOW + 5)
+        late = Record("h1", NOW + 3600, outcome="lost", cost=70, charges=((HOUR_CAP, "usd", 70),))
+        ledger.record(late)
+        await asyncio.to_thread(written, ledger)
+        audit = Audit(ledger, store, lambda: cast(Board, NoBoard()))
+        await audit.look(lambda: NOW + 5400, 0.0)
+        assert await audit.look_rolling(lambda: NOW + 5400, 0.0, 120.0) == []
+        assert MemoryLedger().rolled(NOW, own=True) == {}
+        memory = MemoryLedger()
+        for record in (late, Record("h2", NOW, outcome="ok", charges=((HOUR_CAP, "usd", 1), (CAP, "usd", 2)))):
+            memory.record(record)
+        for journal in (memory, ledger):
+            if journal is ledger:
+                ledger.record(Record("h2", NOW, outcome="ok", charges=((HOUR_CAP, "usd", 1), (CAP, "usd", 2))))
+                await asyncio.to_thread(written, ledger)
+            assert journal.rolled(NOW, own=True) == {HOUR_CAP: 1}
+            assert journal.rolled(NOW, own=False) == {HOUR_CAP: 71}
+        await ledger.close()
+        await store.close()
+
+    asyncio.run(body())
+
+
 def test_a_server_shows_its_drift(monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[dict[str, float]] = []
     journal, store = MemoryLedger(max_records=2), MemoryBudget()

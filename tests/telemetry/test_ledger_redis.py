@@ -76,6 +76,7 @@ def test_charges_are_summed_and_what_the_stream_let_go_is_known_to_be_missing(li
     assert ledger.charged(2).amounts == {"a": 10}
     assert [part.id for part in ledger.parts("a")] == ["id-000000", "id-000001", "id-000002"]
     assert ledger.recent(1.0, 3.0).amounts == {"a": 20}
+    assert ledger.rolled(1.0, own=True) == {}
     ledger.stop()
     link.call("XTRIM", link.key("ledger"), "MAXLEN", 2)
     late = RedisLedger(link, 100_000)
