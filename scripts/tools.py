@@ -247,7 +247,7 @@ class DebianTool:
         libraries = sorted({path.parent for path in (beside / "root").rglob("*.so*")})
         search = os.pathsep.join(str(home / folder.relative_to(beside)) for folder in libraries)
         for name in self.programs:
-            real = next((p for p in sorted((beside / "root").rglob(name)) if p.is_file() and os.access(p, os.X_OK)), None)
+            real = next((p for p in sorted((beside / "root").rglob(name)) if p.parent.name in ("bin", "sbin") and p.exists()), None)
             if real is None:
                 raise UnavailableError(f"Debian's {self.package} has no program {name}")
             where = home / real.relative_to(beside)

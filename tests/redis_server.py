@@ -47,9 +47,9 @@ needs_own_redis = pytest.mark.skipif(not server_bin(), reason=_WHY)
 class RedisServer:
     """A server in a process of its own, in a folder of its own. It keeps its port over `stop` and `start`."""
 
-    def __init__(self, *options: str, sentinel_of: RedisServer | None = None) -> None:
-        self._options, self._watched = options, sentinel_of
-        self.port, self.bus = _free_port(), _free_port()
+    def __init__(self, *options: str, sentinel_of: RedisServer | None = None, program: str = "") -> None:
+        self._options, self._watched, self._program = options, sentinel_of, program or server_bin()
+        self.port, self.bus = free_port(), free_port()
         self._folder = tempfile.TemporaryDirectory(prefix="fleetgate-redis-")
         self.folder = Path(self._folder.name)
         self._process: subprocess.Popen[bytes] | None = None
@@ -63,12 +63,19 @@ class RedisServer:
         return redis.Redis(port=self.port, socket_timeout=10)
 
     def start(self) -> None:
-        command = [server_bin(), "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
+        command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
         command += ["--logfile", str(self.folder / "log"), "--enable-debug-command", "yes", *self._options]
         command += ["--cluster-port", str(self.bus)] if "--cluster-enabled" in self._options else []
         if self._watched is not None:
             (self.folder / "sentinel.conf").write_text(f"port {self.port}\nsentinel monitor main 127.0.0.1 {self._watched.port} 1\n")
-            command = [server_bin(), str(self.folder / "sentinel.conf"), "--sentinel", "--logfile", str(self.folder / "log")]
+            command = [
+                self._program,
+                str(self.folder / "sentinel.conf"),
+                "--sentinel",
+                "--logfile",
+                str(self.folder / "log"),
+                *self._options,
+            ]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
@@ -101,7 +108,8 @@ class RedisServer:
         self._folder.cleanup()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that was free a moment ago."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])

@@ -213,7 +213,7 @@ class Settings:
     store: Store = setting(
         Special("`memory:`, `sqlite:PATH`, `redis://HOST:PORT/DB`, or a mapping with `url`", text=True),
         "Where counters, keys and the ledger live. `memory:` forgets them when the process ends; a Redis or Valkey server is shared by "
-        "all replicas. Its other URLs, `tenant`, `username`, `password`, `ca`, `timeout_s`, `lease` and `records`: docs/stores.md.",
+        "all replicas. Its other URLs, `tenant`, `username`, `password`, `ca`, `timeout_s`, `lease` and others: docs/stores.md.",
         Store(kind="sqlite", path=Path("fleetgate.db")),
     )
     policy: Policy = setting(Section(Policy), "", Policy())

@@ -111,6 +111,7 @@ def _mapping(value: Mapping[Any, Any], asked: Asked) -> Store:
             store = read(store, value[key], asked)
         except Wrong as e:
             asked.wrong(key, e)
+    _encrypted(store, value, asked)
     return store
 
 
@@ -145,6 +146,31 @@ def _ca(store: Store, value: object, asked: Asked) -> Store:
     return _placed(store, ca=PathOf("file").read(value, asked.at))
 
 
+def _cert(store: Store, value: object, asked: Asked) -> Store:
+    return _placed(store, cert=PathOf("file").read(value, asked.at))
+
+
+def _cert_key(store: Store, value: object, asked: Asked) -> Store:
+    return _placed(store, cert_key=PathOf("file").read(value, asked.at))
+
+
+def _sentinel_password(store: Store, value: object, asked: Asked) -> Store:
+    if store.place is None or store.place.kind != "sentinel":
+        raise Wrong("a password of sentinels, and the URL names none", "redis+sentinel://…, or leave it out")
+    asked.note(value)
+    return _placed(store, sentinel_password=_revealed(value, asked))
+
+
+def _encrypted(store: Store, value: Mapping[Any, Any], asked: Asked) -> None:
+    """Tell of what belongs to TLS, where there is none or half of it is missing: nobody may take for protected what is not."""
+    for key in ("ca", "cert", "cert_key"):
+        if value.get(key) is not None and store.place is not None and not store.place.tls:
+            asked.wrong(key, Wrong("given, and the URL is not encrypted", "rediss://… in url, or leave it out"))
+    for key, other in (("cert", "cert_key"), ("cert_key", "cert")):
+        if value.get(key) is not None and value.get(other) is None:
+            asked.wrong(key, Wrong(f"without {other}", "both, or none"))
+
+
 def _timeout(store: Store, value: object, asked: Asked) -> Store:
     seconds = Number(0, 30, above=True).read(value, asked.at)
     return _placed(store, connect_s=seconds, command_s=seconds)
@@ -166,6 +192,9 @@ _PARTS: dict[str, Callable[[Store, object, Asked], Store]] = {
     "username": _username,
     "password": _password,
     "ca": _ca,
+    "cert": _cert,
+    "cert_key": _cert_key,
+    "sentinel_password": _sentinel_password,
     "timeout_s": _timeout,
     "lease": _lease,
     "records": _records,

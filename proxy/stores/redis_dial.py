@@ -7,6 +7,7 @@ never the password.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,14 @@ from redis.exceptions import TimeoutError as Overdue
 from proxy.engine.ports import StoreError
 from proxy.stores.faults import Unreachable, fault
 from proxy.stores.redis_place import Address, Place
+
+_TLS = {
+    "WRONG_VERSION_NUMBER": "it does not speak TLS (redis:// is without)",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "it asks for a client certificate (store.cert and store.cert_key)",
+    "TLSV1_ALERT_UNKNOWN_CA": "it refuses our client certificate: it does not know who signed it",
+    "KEY_VALUES_MISMATCH": "store.cert and store.cert_key do not belong together",
+}
+"""What OpenSSL calls a reason, in words that say what to do."""
 
 
 async def dialled(place: Place, first: Address | None) -> AbstractConnection:
@@ -42,7 +51,8 @@ async def dialled(place: Place, first: Address | None) -> AbstractConnection:
                     why = why or e
             raise why or Unreachable("the Redis store has no address")
     except TimeoutError:
-        raise Unreachable(f"the Redis store at {place} did not answer within {place.connect_s:g} s") from None
+        hint = " (does it speak TLS there?)" if place.tls else ""
+        raise Unreachable(f"the Redis store at {place} did not answer within {place.connect_s:g} s{hint}") from None
 
 
 async def _greeted(place: Place, host: Address | None) -> AbstractConnection:
@@ -75,15 +85,21 @@ def _made(place: Place, host: Address | None) -> AbstractConnection:
     if host is None:
         return UnixDomainSocketConnection(path=place.path, **common)
     if place.tls:
-        ca = None if place.ca is None else str(place.ca)
-        return SSLConnection(host=host[0], port=host[1], ssl_ca_certs=ca, ssl_check_hostname=True, **common)
+        return SSLConnection(host=host[0], port=host[1], **_tls(place), **common)
     return Connection(host=host[0], port=host[1], **common)
+
+
+def _tls(place: Place) -> dict[str, Any]:
+    """Return what redis-py is told of certificates. The files are read at each connection, so that they may be exchanged."""
+    files = {"ssl_ca_certs": place.ca, "ssl_certfile": place.cert, "ssl_keyfile": place.cert_key}
+    return {name: None if path is None else str(path) for name, path in files.items()} | {"ssl_check_hostname": True}
 
 
 async def _primary(place: Place) -> Address:
     """Return where the sentinels say that the primary is."""
-    how = {"socket_timeout": place.command_s, "socket_connect_timeout": place.connect_s, "retry": Retry(NoBackoff(), 0)}
-    sentinels = Sentinel([*place.hosts], sentinel_kwargs={**how, "protocol": 2})  # type: ignore[no-untyped-call]
+    how: dict[str, Any] = {"socket_timeout": place.command_s, "socket_connect_timeout": place.connect_s, "retry": Retry(NoBackoff(), 0)}
+    how |= {"password": place.sentinel_password or None, "protocol": 2} | ({"ssl": True, **_tls(place)} if place.tls else {})
+    sentinels = Sentinel([*place.hosts], sentinel_kwargs=how)  # type: ignore[no-untyped-call]
     try:
         found: Address = await sentinels.discover_master(place.master)
     except (RedisError, OSError) as e:
@@ -115,6 +131,10 @@ def said(error: Exception) -> str:
 def _why(error: Exception) -> str:
     """Return in short why there is no connection: redis-py's own words name the place once more."""
     cause = error.__cause__ or error.__context__ or error
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return f"its certificate is refused: {cause.verify_message}"
+    if isinstance(cause, ssl.SSLError):
+        return _TLS.get(cause.reason or "", f"TLS failed: {cause.reason or cause}")
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
     return "no answer" if isinstance(error, Overdue) else "it ended the connection" if isinstance(error, NoConnection) else str(error)

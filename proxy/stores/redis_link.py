@@ -296,4 +296,5 @@ def _forever(loop: asyncio.AbstractEventLoop) -> None:
     try:
         loop.run_forever()
     finally:
+        loop.run_until_complete(asyncio.sleep(0))  # connections that were told to close
         loop.close()

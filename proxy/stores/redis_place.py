@@ -35,7 +35,9 @@ class Place:
         master: the name that the sentinels know the primary by.
         tenant: what all our keys begin with, in braces.
         connect_s, command_s: how long connecting and one answer may take.
-        ca: the authorities that a server's certificate may come from; None for the system's.
+        ca: authorities that a server's certificate may come from, beside the system's.
+        cert, cert_key: what we show a server that asks who we are; both or none.
+        sentinel_password: what the sentinels ask for.
     """
 
     kind: str
@@ -50,6 +52,9 @@ class Place:
     connect_s: float = 2.0
     command_s: float = 2.0
     ca: Path | None = None
+    cert: Path | None = None
+    cert_key: Path | None = None
+    sentinel_password: str = field(default="", repr=False)
 
     def key(self, *parts: str) -> str:
         """Return the name of a key of ours."""

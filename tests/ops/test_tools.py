@@ -84,7 +84,7 @@ def test_a_server_without_tls_does_not_count(tmp_path: Path) -> None:
 @pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="dpkg-deb is not on PATH: these packages are Debian's")
 def test_a_debian_package_is_unpacked_into_the_cache_and_finds_its_libraries(tmp_path: Path) -> None:
     tree, bin_ = tmp_path / "tree", tmp_path / "bin"
-    for folder in (tree / "usr/bin", tree / "usr/lib/odd", tree / "DEBIAN", bin_):
+    for folder in (tree / "etc/init.d/promtool", tree / "usr/bin", tree / "usr/lib/odd", tree / "DEBIAN", bin_):
         folder.mkdir(parents=True)
     (tree / "usr/lib/odd/libodd.so.1").touch()
     (tree / "usr/bin/promtool").write_text('#!/bin/sh\necho "$1 $LD_LIBRARY_PATH"\n')

@@ -205,6 +205,13 @@ WRONG = {
     "store without url": ("store: {tenant: x}\n", "store: nothing; expected"),
     "store user": ("store: {url: redis://h, username: 3}\n", "store.username: 3; expected the name of a user"),
     "store ca": ("store: {url: rediss://h, ca: none.pem}\n", "store.ca: there is no file"),
+    "store ca in clear": (
+        "store: {url: redis://h, ca: fleetgate.yaml}\n",
+        "store.ca: given, and the URL is not encrypted; expected",
+    ),
+    "store cert alone": ("store: {url: rediss://h, cert: fleetgate.yaml}\n", "store.cert: without cert_key; expected both, or none"),
+    "store key alone": ("store: {url: rediss://h, cert_key: fleetgate.yaml}\n", "store.cert_key: without cert; expected both"),
+    "sentinel password": ("store: {url: redis://h, sentinel_password: env:A}\n", "store.sentinel_password: a password of sentinels, and"),
     "store timeout": ("store: {url: redis://h, timeout_s: 0}\n", "store.timeout_s: 0; expected a number above 0"),
     "store lease": ("store: {url: redis://h, lease: -1}\n", "store.lease: -1; expected US dollars"),
     "store lease nan": ("store: {url: redis://h, lease: .nan}\n", "store.lease: .nan is not a number one can count to"),

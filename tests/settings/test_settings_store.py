@@ -42,6 +42,17 @@ def test_a_mapping_says_more(tmp_path: Path) -> None:
     assert tmp_path / "secret" in settings.secret_files, "a new password is seen"
 
 
+def test_what_a_server_over_tls_is_shown(tmp_path: Path) -> None:
+    for name in ("tls.crt", "tls.key"):
+        (tmp_path / name).write_text("x")
+    more = "cert: tls.crt, cert_key: tls.key, sentinel_password: env:SENTINEL"
+    settings = load(tmp_path, f"store: {{url: 'rediss+sentinel://h/main', {more}}}\n", SENTINEL="between-us")
+    place = settings.store.place
+    assert place is not None
+    assert (place.cert, place.cert_key, place.sentinel_password) == (tmp_path / "tls.crt", tmp_path / "tls.key", "between-us")
+    assert "between-us" not in repr(settings)
+
+
 def test_the_whole_url_may_be_a_secret_or_come_from_the_environment(tmp_path: Path) -> None:
     url = "redis://user:pass@h:7/1"
     for store in (
