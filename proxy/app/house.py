@@ -22,6 +22,7 @@ from proxy.app.policies import Opas
 from proxy.app.sampler import Sampler
 from proxy.app.storage import AnyLedger, open_ledger, open_pairs, open_stores
 from proxy.app.tokens import Tokens
+from proxy.app.traces import open_traces
 from proxy.budget.estimate import tokenizer_for
 from proxy.budget.learned import Learned
 from proxy.budget.port import Ended
@@ -84,6 +85,9 @@ class House:
         self.engine = Engine(settle_usage, on_lost=self.metrics.store_error)
         self.sampler = Sampler(self.engine, open_pairs(store), text_guards())
         self.sinks: tuple[Sink, ...] = (self.journal, self.metrics, AccessLog(), self.sampler)
+        self.traces = open_traces(files.settings)
+        if self.traces is not None:
+            self.metrics.spans = self.traces.counts
         self.webhooks = Webhooks(Surroundings(self.engine.spawn, self.clock, self.metrics.webhook))
         self.problems: tuple[str, ...] = ()
         self.gauges = Gauges(self)
@@ -166,6 +170,7 @@ class House:
             self.webhooks.tell if hooks else nobody,
             patience=pipeline.patience(files.settings),
             approver=self.approvals,
+            tracing=None if self.traces is None else self.traces.tracer,
         )
         self.sampler.runtime = None if second is None else replace(self.runtime, plan=second, approver=Nobody())
         self.problems = ()
@@ -251,6 +256,8 @@ class House:
         """Finish spawned work, flush the sinks, close everything."""
         self.webhooks.hurry()
         await self.engine.drain(10)
+        if self.traces is not None:
+            await asyncio.to_thread(self.traces.tracer.stop)
         for sink in self.sinks:
             await sink.close()
         if self._transport is not None:

@@ -45,6 +45,8 @@ def request_for(ex: Exchange, target: Target) -> tuple[UpstreamRequest, Bridge |
         steer=ex.steer,
     )
     headers, hidden = upstream_headers(ex.headers), ex.redactions
+    if ex.trace is not None:
+        headers = ex.trace.upstream(headers, target.local)
     if ex.bridge is not None:  # what an earlier target would have gone without
         ex.findings = [finding for finding in ex.findings if finding.rule != DROPPED]
     if target.wire and target.wire != codec.dialect:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from proxy.engine.notice import Tell, nobody
 from proxy.engine.ports import Answer, Approver, Beat, Client, Clock, Question, Sink, Transport
 from proxy.engine.stage import Plan
+from proxy.engine.trace import Trace, Tracing
 from proxy.model import NO_LOOP, Deny, Finding, Grant, LoopSignal, Nanos, Principal, Route, Target, Usage
 from proxy.wire.base import Codec, Meter
 from proxy.wire.call import Call, Steer
@@ -88,6 +89,8 @@ class Runtime:
     patience: Patience = Patience()
     approver: Approver = field(default_factory=Nobody)
     """Asks people (see `engine.approval.approved`)."""
+    tracing: Tracing | None = None
+    """Follows exchanges as parts of distributed traces; None where nobody wants any."""
 
 
 _NOTHING: Mapping[str, str] = {}
@@ -157,6 +160,7 @@ class Exchange:
         "stopped",
         "t0_ns",
         "target",
+        "trace",
         "upstream_status",
         "usage",
         "wall",
@@ -260,6 +264,7 @@ class Exchange:
         self.route_to = self.route_rule = self.sample_of = ""
         self.held_output = self.held_input = self.look_at = self.history = 0
         self.pace: Pace | None = None
+        self.trace: Trace | None = None
         self.reply_body = b""
         self.answer: bytes | None = None
         self.reply_headers: list[tuple[str, str]] = []

@@ -168,15 +168,21 @@ def record_of(ex: Exchange) -> Record:
         saved=saved,
         would_save=would_save,
         fallbacks=tuple([(x.provider, x.model, x.cause, x.usage.total_input, x.usage.output, x.cost, x.ns) for x in ex.left]),
-        trace_id=_trace_id(ex.headers.get("traceparent")),
+        trace_id=_trace_id(ex),
     )
 
 
 _traceparent = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f][13579bdf](?:-.*)?", re.ASCII)
 
 
-def _trace_id(header: str | None) -> str:
-    """Return the trace that a `traceparent` names, if its caller keeps it (the flag `sampled`). Source: W3C Trace Context, 3.2."""
+def _trace_id(ex: Exchange) -> str:
+    """Return the trace that is followed, or that a `traceparent` names, if it is kept (the flag `sampled`).
+
+    Source: W3C Trace Context, 3.2.
+    """
+    if ex.trace is not None:
+        return ex.trace.trace_id if ex.trace.sampled else ""
+    header = ex.headers.get("traceparent")
     match = None if header is None else _traceparent.fullmatch(header)
     return "" if match is None else match[1]
 

@@ -72,6 +72,8 @@ class Engine:
         """Run `ex` to its end. Raises nothing but the cancellation of its own task; leaves one record."""
         self.live.enter(ex)
         try:
+            if ex.rt.tracing is not None:
+                ex.trace = ex.rt.tracing.begin(ex)
             await self._run(ex)
         except ClientGone:
             ex.outcome = "client_gone"
@@ -89,6 +91,8 @@ class Engine:
         """Refuse `ex` before any stage: a path that nobody meters. Leaves a record like any other end."""
         self.live.enter(ex)
         try:
+            if ex.rt.tracing is not None:
+                ex.trace = ex.rt.tracing.begin(ex)
             await self._refuse(ex, deny)
         except ClientGone:
             pass
@@ -206,6 +210,7 @@ class Engine:
             return gate
         if gate is not None:
             ex.reply_body, deny = await gate.whole(ex.reply_body)
+            ex.shown = gate.shown
             if deny is not None:
                 return deny
         if bridge is not None:
@@ -308,3 +313,8 @@ class Engine:
                 sink.record(record)
             except Exception:
                 log.exception("exchange %s: sink %s failed", ex.id, sink.name)
+        if ex.rt.tracing is not None:
+            try:
+                ex.rt.tracing.end(ex, record)
+            except Exception:
+                log.exception("exchange %s: its trace failed", ex.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from urllib.parse import urlsplit
 
 from proxy.config import ConfigError, KeyPath, near
@@ -26,6 +27,7 @@ def cross_check(settings: Settings, fault: Fault, given: Callable[[KeyPath], boo
         *_routing(settings, fault, given),
         *_budget(settings, fault),
         *_webhooks(settings, fault, given),
+        *_telemetry(settings, fault),
     ]
     return errors, [*_unreachable(settings.models), *_overheard(settings)]
 
@@ -124,8 +126,28 @@ def _webhooks(settings: Settings, fault: Fault, given: Callable[[KeyPath], bool]
             yield fault(("webhooks", i), "secret is missing", "secret: env:NAME or file:PATH", hint)
 
 
+def _telemetry(settings: Settings, fault: Fault) -> Iterator[ConfigError]:
+    telemetry = settings.telemetry
+    if telemetry.otlp_endpoint is None:
+        for name in ("otlp_headers", "otlp_ca", "otlp_metrics_s"):
+            if getattr(telemetry, name):
+                yield fault(("telemetry", name), "given without otlp_endpoint", "otlp_endpoint: http://HOST:4318, or leave it out")
+        return
+    if telemetry.otlp_ca is not None and not telemetry.otlp_endpoint.startswith("https:"):
+        yield fault(("telemetry", "otlp_ca"), "given, and otlp_endpoint is no https URL", "an https URL, or leave it out")
+    if not _installed("opentelemetry", "proto"):
+        yield fault(("telemetry", "otlp_endpoint"), "OpenTelemetry's messages are not installed", "pip install 'fleetgate[otel]'")
+
+
+def _installed(package: str, module: str) -> bool:
+    return find_spec(package) is not None and find_spec(f"{package}.{module}") is not None
+
+
 def _overheard(settings: Settings) -> Iterator[str]:
-    """Warn of a webhook whose notices others on the way can read."""
+    """Warn of what others on the way can read: a webhook's notices, a collector's key."""
+    collector = urlsplit(settings.telemetry.otlp_endpoint or "")
+    if settings.telemetry.otlp_headers and collector.scheme == "http" and not loopback(collector.hostname or ""):
+        yield f"telemetry.otlp_headers go to {collector.hostname} over plain http, where others can read them; use https"
     for hook in settings.webhooks:
         parts = urlsplit(hook.url.reveal()) if hook.url is not None else None
         if parts is not None and parts.scheme == "http" and not loopback(parts.hostname or ""):

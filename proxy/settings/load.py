@@ -79,6 +79,8 @@ class Reader:
             "store": self._store,
             "base_url": self._base_urls,
             "headers": self._headers,
+            "otlp_headers": self._headers,
+            "resource": self._resource,
             "query": self._query,
             "price": self._price,
             "failover": self._failover,
@@ -226,6 +228,14 @@ class Reader:
             if secret is not None:
                 found.append((name, secret))
         return tuple(found)
+
+    def _resource(self, path: KeyPath, value: object) -> tuple[tuple[str, str], ...]:
+        if not isinstance(value, dict):
+            raise Wrong(shown(value), "a mapping of attribute name to text")
+        for name, text in value.items():
+            if not PARAMETER.fullmatch(name) or not isinstance(text, str) or not text.isprintable() or len(text) > 256:
+                self.errors.append(self.error((*path, name), shown(text), "a dotted name, and text of 256 characters at most"))
+        return tuple(value.items())
 
     def _header(self, name: str, value: object) -> Secret | None:
         if not HEADER_NAME.fullmatch(name) or name.lower() in OURS or name.lower().startswith("x-fleetgate-"):

@@ -16,16 +16,17 @@ from typing import Literal
 from proxy.settings.engines import PolicyEngine
 from proxy.settings.fields import deadline, setting
 from proxy.settings.jwt import Jwt
-from proxy.settings.kinds import GLOB, Choice, Flag, Host, Later, Listed, Number, PathOf, Section, Special, Text, Whole
+from proxy.settings.kinds import GLOB, Choice, Flag, Host, Listed, Number, PathOf, Section, Special, Text, Whole
 from proxy.settings.spiffe import Spiffe
 from proxy.settings.store import Store
+from proxy.settings.telemetry import Telemetry
 from proxy.settings.upstreams import ModelRule, Provider
 from proxy.settings.webhooks import Webhook
 
 CLASSES = ("public", "internal", "confidential", "restricted")
 """What `data.classification` of an agent may be."""
-AT_START = ("listen", "store")
-"""Sections that a running server cannot change: its sockets and its counters."""
+AT_START = ("listen", "store", "telemetry")
+"""Sections that a running server cannot change: its sockets, its counters and where its traces go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,14 +184,6 @@ class UpstreamSection:
         Choice(("lean", "aiohttp")), "The HTTP client: Fleetgate's own, a fourth of the cost, or aiohttp's.", "lean"
     )
     breaker: BreakerSection = setting(Section(BreakerSection), "When a provider that fails is left alone.", BreakerSection())
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Telemetry:
-    """What leaves the process beside replies."""
-
-    otlp_endpoint: None = setting(Later(), "Where traces go.", None)
-    capture: None = setting(Later(), "Keep prompts and replies with the traces.", None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ from proxy.model import Reason
 from proxy.money import NANOS
 from proxy.telemetry.policy_metrics import PolicyGauge, families
 from proxy.telemetry.series import Counter, Histogram, Label, shown
+from proxy.telemetry.span_metrics import span_counts
 from proxy.telemetry.timing import overhead_ns, ttft_ns, upstream_ns
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -70,6 +71,8 @@ class Metrics:
     def __init__(self, version: str, max_labels: int = 1000) -> None:
         self._version, self._config, self._stale, self._inflight = version, "", False, 0
         self._queue: Queue | None = None
+        self.spans: Callable[[], Mapping[str, int]] = dict
+        """How many spans were sent and lost; called in the thread of the scrape."""
         self._agent, self._model, self._provider, self._rule, self._team = (Label(max_labels) for _ in range(5))
         series, who = max_labels * 10, ("agent", "model", "provider")
         self._requests = Counter("fleetgate_requests", "Exchanges by what became of them.", (*who, "outcome", "reason"), series)
@@ -249,6 +252,7 @@ class Metrics:
         yield GaugeMetricFamily("fleetgate_approvals_pending", "Questions to people that nobody has decided.", value=self._approvals)
         yield GaugeMetricFamily("fleetgate_ledger_queue", "Records waiting to be written.", value=depth)
         yield CounterMetricFamily("fleetgate_ledger_lost", "Records that the ledger could not write.", value=lost)
+        yield span_counts(self.spans())
         yield GaugeMetricFamily("fleetgate_config_stale", "1 while an edited file is refused.", value=int(self._stale))
         yield from self._money()
         yield from families(self._policies())

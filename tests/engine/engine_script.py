@@ -21,6 +21,7 @@ from proxy.engine.ports import Approver, ClientGone, Sink, UpstreamError, Upstre
 from proxy.engine.record import Record
 from proxy.engine.run import Engine
 from proxy.engine.stage import Stage, compile_plan
+from proxy.engine.trace import Tracing
 from proxy.model import Deny, Nanos, Price, Principal, Route, RouteReason, Target, Usage
 from proxy.money import cost
 from proxy.wire.base import Memos
@@ -209,6 +210,7 @@ def play(
     approver: Approver | None = None,
     patience: Patience | None = None,
     reason: RouteReason = "requested",
+    tracing: Tracing | None = None,
 ) -> Outcome:
     """Run one exchange through the engine and check what must hold for every one: one record, one release of each hold, reply closed."""
 
@@ -223,6 +225,8 @@ def play(
             rt = dataclasses.replace(rt, approver=approver)
         if patience is not None:
             rt = dataclasses.replace(rt, patience=patience)
+        if tracing is not None:
+            rt = dataclasses.replace(rt, tracing=tracing)
         codec = find("POST", path, headers or {}, query)
         assert codec is not None
         ex = Exchange(rt, Clock(), client, codec.protocol)

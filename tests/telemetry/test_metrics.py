@@ -165,6 +165,7 @@ def test_budgets_are_shown_as_they_were_last_looked_up() -> None:
 def test_every_metric_is_documented_with_its_type_and_labels_and_no_other() -> None:
     metrics = Metrics("1")
     metrics.watch_circuits(lambda: {"openai": False})
+    metrics.spans = lambda: {"sent": 0}
     metrics.budgets([BudgetGauge("cap", "", "usd", 0.5, 1.0, 60.0)])
     metrics.drift({"usd": 0})
     metrics.watch_policies(lambda: PolicyGauge("opa", "r1", up=True))
