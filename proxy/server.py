@@ -208,8 +208,8 @@ class Server:
         self._server: web.Server | None = None
         self._runner: web.ServerRunner | None = None
 
-    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
-        """Listen and return the port. Raises OSError when the address is taken."""
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None, *, shared: bool = False) -> int:
+        """Listen and return the port; `shared` beside other processes on the same one. Raises OSError when the address is taken."""
         self._server = _Listener(
             self._handle,
             request_factory=_unbounded,
@@ -223,7 +223,7 @@ class Server:
         )
         self._runner = web.ServerRunner(self._server)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port, ssl_context=tls, backlog=1024)
+        site = web.TCPSite(self._runner, host, port, ssl_context=tls, backlog=1024, reuse_port=shared or None)
         await site.start()
         return int(self._runner.addresses[0][1])
 

@@ -54,14 +54,28 @@ class Gauges:
         """Look once. Raises StoreError."""
         house, now = self._house, self._house.clock.now()
         await self._questions(now)
-        if not 0 <= now - self._recent_at < RECENT_EVERY_S:
-            self._recent_at = now
-            if isinstance(house.journal, Charges):
-                self.recent = await asyncio.to_thread(house.journal.recent, now - HOUR_S, now)
+        await self._pace(now)
         grants = list(house.files.directory.agents.values())[:MOST]
         claims = [c for c in await house.board.fleet(grants, now, self.recent) if not _passing(c.counter)][:MOST]
         found = await balances(house.stores.budget, claims, now, self.recent)
         house.metrics.budgets([_gauge(b) for b in found[:SHOWN]])
+
+    async def follow(self) -> None:
+        """Look again and again, until cancelled, at nothing but what was charged lately: for a process whose metrics others show."""
+        while True:
+            try:
+                await self._pace(self._house.clock.now())
+            except StoreError as e:
+                log.error("what was charged lately cannot be looked up: %s", e)
+            await asyncio.sleep(EVERY_S)
+
+    async def _pace(self, now: float) -> None:
+        """Look up what was charged in the last hour, where that is a minute old. Raises StoreError."""
+        journal = self._house.journal
+        if not 0 <= now - self._recent_at < RECENT_EVERY_S:
+            self._recent_at = now
+            if isinstance(journal, Charges):
+                self.recent = await asyncio.to_thread(journal.recent, now - HOUR_S, now)
 
     async def _questions(self, now: float) -> None:
         """Count the questions that nobody has decided. Raises StoreError."""

@@ -73,13 +73,13 @@ class House:
         self.clock: Clock = clock or SystemClock()
         self.simulator, self._extra = simulator, tuple(extra_keys)
         store = files.settings.store
-        self.stores = open_stores(store)
+        self.stores = open_stores(store, files.settings.listen.workers)
         self.journal: AnyLedger = open_ledger(store, self.stores)
         self.metrics = Metrics(__version__)
         self.metrics.watch(self.journal)
         self.memos = Memos()
         self.learned = Learned()
-        self.threads, self.lineage = Threads(elsewhere=store.place is not None), Lineage()
+        self.threads, self.lineage = Threads(elsewhere=_shared(files.settings)), Lineage()
         self.again, self.past = AgainStage(), Past()
         self.conversations = Conversations()
         self.engine = Engine(settle_usage, on_lost=self.metrics.store_error)
@@ -92,6 +92,7 @@ class House:
         self.problems: tuple[str, ...] = ()
         self.gauges = Gauges(self)
         self.draining, self.warming = False, True
+        self.reloading = asyncio.Lock()
         self.kills = KillBoard(
             self.stores.control,
             self.engine.live,
@@ -186,7 +187,7 @@ class House:
         self.metrics.config(self.files.version, stale=True)
         for problem in self.problems:
             log.error("configuration not applied: %s", problem)
-        self.webhooks.tell(build.refused(self.problems, self.files.version))
+        self.announce(build.refused(self.problems, self.files.version))
 
     async def refresh_keys(self) -> None:
         """Re-read the store's keys if they changed; the store is read in a thread, the ring is swapped on the loop.
@@ -201,8 +202,12 @@ class House:
 
     async def refresh_control(self) -> None:
         """Do what people ordered since the last look. A store that cannot be read is remembered, and shows in `/readyz`."""
-        if await self.kills.refresh(self.told):
+        if await self.kills.refresh(self.announce):
             self.approvals.wake()
+
+    def announce(self, notice: Notice) -> None:
+        """Have people outside hear of what every process that shares files and store sees."""
+        self.told(notice)
 
     def told(self, notice: Notice) -> None:
         """Have people outside hear of something."""
@@ -299,6 +304,11 @@ def listing(settings: Settings) -> dict[str, Target]:
         for protocol in [protocol for protocol, url in p.base_urls.items() if MODEL not in url]:
             found.setdefault(protocol, Target(name, "", "", protocol, FREE, local=p.local))
     return found
+
+
+def _shared(settings: Settings) -> bool:
+    """Return whether calls pass in other processes too."""
+    return settings.store.place is not None or settings.listen.workers > 1
 
 
 def _upstreams(settings: Settings) -> tuple[object, ...]:

@@ -2,54 +2,66 @@
 
 Start: read and check all files (refuse on the first thing wrong), open the store, listen on both planes. Run: watch the files, poll
 the key table, sweep expired holds. Stop: refuse new connections, let running exchanges finish up to `limits.drain_s`, settle, flush.
+With `listen.workers` above 1 this process serves the admin plane, and starts others that serve the data plane (`crew`).
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
-import signal
-import ssl
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from aiohttp import web
-
 from proxy import __version__
-from proxy.admin.api import build_admin
-from proxy.app import audit, build, quickstart, tuning
+from proxy.app import audit, build, chores, quickstart, tuning
+from proxy.app.build import Files
+from proxy.app.chores import Options
+from proxy.app.crew import Crew
+from proxy.app.desk import Desk, crew_views, reserved
 from proxy.app.house import House
 from proxy.app.me import Me
+from proxy.app.process import (
+    Asked,
+    bound,
+    in_url,
+    listen_to_signals,
+    on_loop,
+    read_kills,
+    simulate,
+    start_admin,
+    tls_of,
+    until_stopped,
+    url_of,
+    warm,
+)
 from proxy.app.views import admin_views
-from proxy.budget.vocabulary import VocabularyError, vocabulary
-from proxy.config import ConfigError, ConfigErrors
-from proxy.engine.ports import StoreError
+from proxy.app.worker import Job
+from proxy.identity.keys import KeyEntry
 from proxy.server import Server
-from proxy.settings import Settings
-from proxy.settings.watch import changes, look
-from proxy.sim import provider as simulator
 
-log = logging.getLogger("fleetgate.app")
-KEYS_S, SWEEP_S = 0.5, 5.0
-TOKENS_S = 0.5
-CONTROL_S = 0.25
-"""How often kills and decisions of people are looked for: each holds on every replica within a second."""
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What the command line adds: `quickstart` makes a key and prints a command, and simulates providers where no key is set."""
+class First:
+    """What `--quickstart` adds: where providers are simulated, and a key that lives as long as the process."""
 
-    config: Path
-    quickstart: bool = False
+    simulator: str | None = None
+    key: str = ""
+    entry: KeyEntry | None = None
+    agent: str = ""
+    model: str = ""
+
+    @property
+    def keys(self) -> list[KeyEntry]:
+        """The key, where there is one."""
+        return [self.entry] if self.entry is not None else []
 
 
-async def serve(options: Options, env: Mapping[str, str], say: Callable[[str], None]) -> None:
+async def serve(options: Options, env: Mapping[str, str], say: Say) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
@@ -57,182 +69,107 @@ async def serve(options: Options, env: Mapping[str, str], say: Callable[[str], N
         OSError, StoreError, ValueError: an address or the store cannot be used.
     """
     files = build.read(options.config, env, simulate=options.quickstart)
-    stop = _stop_asked()
-    warm = asyncio.ensure_future(_warm())
+    asked = listen_to_signals()
     async with AsyncExitStack() as stack:
-        root = await _simulate(stack) if options.quickstart and quickstart.needs_simulator(files.settings) else None
-        agent, model = quickstart.first_agent(files, root is not None) if options.quickstart else ("", "")
-        key, entry = quickstart.temporary_key(agent) if options.quickstart else ("", None)
-        house = House(files, simulator=root, extra_keys=[entry] if entry else [])
-        stack.push_async_callback(house.close)
-        await house.refresh_control()
-        if house.kills.problem:
-            raise StoreError(f"kills cannot be read, and nobody may be served who was stopped: {house.kills.problem}")
-        server = Server(house.engine, lambda: house.runtime, Me(house).answer, house.clock, files.settings.limits.body_s)
-        stack.push_async_callback(server.stop, 0)
-        listen = files.settings.listen
-        port = await _bound("listen", listen.host, listen.port, server.start(listen.host, listen.port, _tls(files.settings)))
-        admin_port = await _bound("listen.admin", listen.admin_host, listen.admin_port, _start_admin(stack, house, env))
-        url = f"{'https' if listen.tls else 'http'}://{_host(listen.host)}:{port}"
-        await asyncio.gather(warm, house.opas.look())
-        tuning.when_ready()
-        house.warming = False
-        say(
-            f"Fleetgate {__version__} serves {len(files.directory.agents)} agents on {url} (admin: http://{_host(listen.admin_host)}:{admin_port})"
-        )
-        if options.quickstart:
-            say(quickstart.banner(files.settings, quickstart.Example(url, key, agent, model), root is not None))
-        work = [
-            _watch(house, options, env),
-            _keys(house),
-            _control(house),
-            _tokens(house),
-            _sweep(house),
-            house.gauges.run(),
-            house.opas.run(),
-            audit.watch(house),
-        ]
-        await _until_stopped(stop, work)
-        say("stopping: no new requests; running ones finish")
-        house.drain()
-        await server.stop(files.settings.limits.drain_s)
+        first = await _first(files, stack) if options.quickstart else First()
+        if files.settings.listen.workers > 1:
+            await _supervise(Start(files, first, options, env, say, asked), stack)
+        else:
+            await _alone(Start(files, first, options, env, say, asked), stack)
     say("stopped")
 
 
-async def _warm() -> None:
-    """Load what most models are counted with, so that the first request does not have to."""
-    try:
-        await asyncio.to_thread(vocabulary, "o200k_base")
-    except VocabularyError as e:
-        raise ValueError(str(e)) from None
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a server begins with."""
+
+    files: Files
+    first: First
+    options: Options
+    env: Mapping[str, str]
+    say: Say
+    asked: Asked
+
+    def up(self, port: int, admin_port: int, workers: str = "") -> None:
+        """Say that it serves, and where."""
+        files, first, listen = self.files, self.first, self.files.settings.listen
+        url, admin = url_of(listen, port), f"http://{in_url(listen.admin_host)}:{admin_port}"
+        self.say(f"Fleetgate {__version__} serves {len(files.directory.agents)} agents on {url}{workers} (admin: {admin})")
+        if self.options.quickstart:
+            example = quickstart.Example(url, first.key, first.agent, first.model)
+            self.say(quickstart.banner(files.settings, example, first.simulator is not None))
 
 
-def _stop_asked() -> asyncio.Event:
-    """Return what is set when the process is asked to stop, from now on: also while it starts."""
-    loop, stop = asyncio.get_running_loop(), asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop
+async def _first(files: Files, stack: AsyncExitStack) -> First:
+    root = await simulate(stack) if quickstart.needs_simulator(files.settings) else None
+    agent, model = quickstart.first_agent(files, root is not None)
+    key, entry = quickstart.temporary_key(agent)
+    return First(root, key, entry, agent, model)
 
 
-async def _until_stopped(stop: asyncio.Event, work: list[Coroutine[Any, Any, None]]) -> None:
-    tasks = [asyncio.ensure_future(w) for w in work]
-    waiter = asyncio.ensure_future(stop.wait())
-    done, _ = await asyncio.wait([waiter, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    for task in [waiter, *tasks]:
-        task.cancel()
-    await asyncio.gather(waiter, *tasks, return_exceptions=True)
-    for task in done - {waiter}:
-        task.result()
+async def _alone(start: Start, stack: AsyncExitStack) -> None:
+    """Serve both planes in this process."""
+    settings, options, env = start.files.settings, start.options, start.env
+    listen, warming = settings.listen, asyncio.ensure_future(warm())
+    house = House(start.files, simulator=start.first.simulator, extra_keys=start.first.keys)
+    stack.push_async_callback(house.close)
+    await read_kills(house)
+    server = Server(house.engine, lambda: house.runtime, Me(house).answer, house.clock, settings.limits.body_s)
+    stack.push_async_callback(server.stop, 0)
+    port = await bound("listen", listen.host, listen.port, server.start(listen.host, listen.port, tls_of(settings)))
+    admin_port = await start_admin(stack, admin_views(house), listen, env)
+    await asyncio.gather(warming, house.opas.look())
+    tuning.when_ready()
+    house.warming = False
+    start.up(port, admin_port)
+    work: list[Coroutine[Any, Any, None]] = [
+        chores.follow_files(house, options, env),
+        chores.follow_orders(house, options, env, start.asked.reload),
+        chores.follow_keys(house),
+        chores.follow_control(house),
+        chores.follow_tokens(house),
+        chores.follow_holds(house),
+        house.gauges.run(),
+        house.opas.run(),
+        audit.watch(house),
+    ]
+    await until_stopped(start.asked.stop, work)
+    start.say("stopping: no new requests; running ones finish")
+    house.drain()
+    await server.stop(settings.limits.drain_s)
 
 
-async def _watch(house: House, options: Options, env: Mapping[str, str]) -> None:
-    def inputs() -> Iterable[Path]:
-        return house.files.settings.inputs()
-
-    seen = await asyncio.to_thread(look, inputs)
-    await reload(house, options, env)  # what changed between reading the files and that look
-    async for _ in changes(inputs, seen=seen):
-        await reload(house, options, env)
-
-
-async def reload(house: House, options: Options, env: Mapping[str, str]) -> None:
-    """Build the snapshot that the files now describe and swap to it; keep the old one if anything is wrong."""
-    try:
-        files = await asyncio.to_thread(build.read, options.config, env, simulate=house.simulator is not None or options.quickstart)
-        if files.version == house.files.version and not house.problems:
-            return
-        house.use(files)
-    except ConfigErrors as e:
-        house.keep_old(str(error) for error in e.errors)
-        return
-    except (ConfigError, OSError, ValueError) as e:
-        house.keep_old([str(e)])
-        return
-    log.info("configuration %s applied: %d agents, %d budgets", files.version, len(files.directory.agents), len(files.budgets))
-
-
-async def _keys(house: House) -> None:
-    while True:
-        await asyncio.sleep(KEYS_S)
-        try:
-            await house.refresh_keys()
-        except StoreError as e:
-            log.error("keys cannot be read: %s", e)
-
-
-async def _control(house: House) -> None:
-    while True:
-        await asyncio.sleep(CONTROL_S)
-        await house.refresh_control()
-
-
-async def sweep(house: House) -> None:
-    """End what expired and leave the records that are missing. Raises StoreError."""
-    found = await house.stores.budget.sweep(house.clock.now())
-    lost = sum(hold.settled for hold in found)
-    if len(found) > lost:
-        log.warning("%d holds expired and were charged in full", len(found) - lost)
-    if lost:
-        log.warning("%d holds were settled and are without a record; those that the ledger lacks are recorded now", lost)
-    if found:
-        await house.keep(found)
-
-
-async def _tokens(house: House) -> None:
-    while True:
-        house.tokens.refresh()
-        await asyncio.sleep(TOKENS_S)
-
-
-async def _sweep(house: House) -> None:
-    while True:
-        await asyncio.sleep(SWEEP_S)
-        try:
-            await sweep(house)
-        except StoreError as e:
-            log.error("expired holds cannot be swept: %s", e)
-
-
-async def _simulate(stack: AsyncExitStack) -> str:
-    runner, port = await simulator.start("127.0.0.1", 0)
-    stack.push_async_callback(runner.cleanup)
-    return f"http://127.0.0.1:{port}"
-
-
-async def _bound(setting: str, host: str, port: int, start: Awaitable[int]) -> int:
-    """Return the port that `start` listens on, or fail with the setting that is at fault."""
-    try:
-        return await start
-    except OSError as e:
-        why = os.strerror(e.errno).lower() if e.errno and e.errno > 0 else str(e.strerror or e)
-        raise ValueError(f"{setting}: cannot listen on {_host(host)}:{port}: {why}") from None
-
-
-async def _start_admin(stack: AsyncExitStack, house: House, env: Mapping[str, str]) -> int:
-    listen = house.files.settings.listen
-    runner = web.AppRunner(build_admin(admin_views(house), env.get("FLEETGATE_ADMIN_TOKEN"), listen.admin_host), access_log=None)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    site = web.TCPSite(runner, listen.admin_host, listen.admin_port)
-    await site.start()
-    return int(runner.addresses[0][1])
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    tls = settings.listen.tls
-    if tls is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(tls.cert, tls.key)
-    except OSError as e:
-        raise ValueError(f"listen.tls: {tls.cert} and {tls.key} are no certificate and its key in PEM ({e.strerror or e})") from None
-    return context
-
-
-def _host(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+async def _supervise(start: Start, stack: AsyncExitStack) -> None:
+    """Serve the admin plane in this process, and the data plane in others."""
+    settings, first, options, env = start.files.settings, start.first, start.options, start.env
+    listen = settings.listen
+    tls_of(settings)  # before anybody is started who would fail with it
+    desk = Desk(start.files, simulator=first.simulator, extra_keys=first.keys)
+    stack.push_async_callback(desk.close)
+    await read_kills(desk)
+    port = stack.enter_context(reserved(listen))
+    crew = desk.crew = Crew(Job.of(options, port, first.simulator, first.entry), listen.workers, desk.metrics)
+    admin_port = await start_admin(stack, crew_views(desk, crew), listen, env)
+    stack.push_async_callback(crew.stop, 0.0)
+    await asyncio.gather(crew.start(), desk.opas.look())
+    tuning.when_ready()
+    desk.warming = False
+    start.up(port, admin_port, f" with {listen.workers} workers")
+    work: list[Coroutine[Any, Any, None]] = [
+        chores.follow_files(desk, options, env),
+        desk.follow_orders(options, env, start.asked.reload),
+        chores.follow_keys(desk),
+        chores.follow_control(desk),
+        chores.follow_holds(desk),
+        desk.gauges.run(),
+        desk.opas.run(),
+        audit.watch(desk),
+        crew.run(),
+    ]
+    await until_stopped(start.asked.stop, work)
+    start.say("stopping: no new requests; running ones finish")
+    desk.drain()
+    await crew.stop(settings.limits.drain_s)
 
 
 def run(options: Options) -> None:
@@ -243,10 +180,4 @@ def run(options: Options) -> None:
         sys.stdout.flush()
 
     tuning.at_start()
-    work = serve(options, os.environ, say)
-    try:
-        import uvloop  # noqa: PLC0415  not on every platform
-    except ImportError:
-        asyncio.run(work)
-    else:
-        uvloop.run(work)
+    on_loop(serve(options, os.environ, say))

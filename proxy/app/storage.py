@@ -29,8 +29,8 @@ from proxy.telemetry.query import ALL, By, Filter, Group
 AnyLedger = Ledger | MemoryLedger | RedisLedger
 
 
-def open_stores(store: Store) -> Stores:
-    """Return the stores that the setting names.
+def open_stores(store: Store, workers: int = 1) -> Stores:
+    """Return the stores that the setting names, for one of so many processes that have its lease together.
 
     Raises:
         ValueError: they cannot be used.
@@ -38,7 +38,7 @@ def open_stores(store: Store) -> Stores:
     stores = open_store(store.url, store.place)
     if store.kind == "memory":
         return stores
-    return replace(stores, budget=Outage(stores.budget, store.lease))
+    return replace(stores, budget=Outage(stores.budget, store.lease // workers))
 
 
 def open_ledger(store: Store, stores: Stores) -> AnyLedger:

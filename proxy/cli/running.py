@@ -10,17 +10,22 @@ from typing import Any
 
 from proxy.app import build
 from proxy.app.check import warnings
-from proxy.app.serve import Options, run
+from proxy.app.chores import Options
+from proxy.app.serve import run
 from proxy.config import ConfigErrors, dotted
+from proxy.settings.environment import variable
 from proxy.sim import demo as demonstration
 from proxy.sim import provider as simulator
 from proxy.telemetry.logs import setup
+
+WORKERS = variable(("listen", "workers"))
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the commands."""
     p = commands.add_parser("serve", parents=[common], help="serve the data plane and the admin plane")
     p.add_argument("--quickstart", action="store_true", help="print a working command with a key; simulate providers when no key is set")
+    p.add_argument("--workers", metavar="N", help="processes that serve, in place of listen.workers (as $FLEETGATE_LISTEN_WORKERS)")
     p.add_argument("--log-json", action="store_true", help="one JSON object a log line")
     p.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     p.set_defaults(run=_serve)
@@ -39,7 +44,9 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
 
 def _serve(args: argparse.Namespace) -> int:
     setup(args.log_level.upper(), json_lines=args.log_json)
-    run(Options(args.config, args.quickstart))
+    if args.workers is not None:
+        os.environ[WORKERS] = args.workers  # where the processes that this one starts find it too
+    run(Options(args.config, args.quickstart, args.log_level, args.log_json))
     return 0
 
 

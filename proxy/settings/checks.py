@@ -38,6 +38,9 @@ def _listen(settings: Settings, fault: Fault) -> Iterator[ConfigError]:
         yield fault(("auth", "mode"), f"open while listen.host is {listen.host}", "mode: keys", "anyone who reaches the port could spend")
     if listen.port and listen.port == listen.admin_port and listen.host == listen.admin_host:
         yield fault(("listen", "admin_port"), f"{listen.port} is the port of the data plane too", "another port")
+    if listen.workers > 1 and settings.store.kind == "memory":
+        hint = "each worker would have budgets, limits and keys of its own"
+        yield fault(("listen", "workers"), f"{listen.workers} with store memory:", "1, or store: sqlite:PATH or redis://…", hint)
 
 
 def _auth(settings: Settings, fault: Fault) -> Iterator[ConfigError]:

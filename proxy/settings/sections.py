@@ -49,6 +49,12 @@ class Listen:
         Text("a URL"), "Where people reach the admin plane: links to approve something begin with it. Default: no links.", None
     )
     max_body_mb: int = setting(Whole(1, 1024), "Largest request body, in MiB, as sent or expanded; more is refused with 413.", 32)
+    workers: int = setting(
+        Whole(1, 64),
+        "Processes that serve the data plane together, on Linux; they share a store, so not `memory:`, and one admin plane. See "
+        "docs/scaling.md.",
+        1,
+    )
     tls: Tls | None = setting(Section(Tls, optional=True), "Certificate and key of the data plane; without, it speaks plain HTTP.", None)
 
 

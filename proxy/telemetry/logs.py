@@ -14,8 +14,10 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Any, TextIO
 
 from proxy.engine.record import Record
@@ -48,17 +50,17 @@ def redact(text: str) -> str:
     return _secret.sub(lambda m: f"{m[1] or ''}[redacted]", text)
 
 
-def setup(level: str = "INFO", json_lines: bool = False, stream: TextIO | None = None) -> logging.Handler:
+def setup(level: str = "INFO", json_lines: bool = False, stream: TextIO | None = None, worker: int = 0) -> logging.Handler:
     """Send all logging of this process to `stream` (default stderr) and return the handler.
 
-    Our own loggers log from `level` on, libraries from WARNING on. Calling it again replaces the handler.
+    Our own loggers log from `level` on, libraries from WARNING on. Calling it again replaces the handler. With `worker`, lines say which.
 
     Raises:
         ValueError: no such level.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.set_name(HANDLER)
-    handler.setFormatter(JsonLines() if json_lines else TextLines())
+    handler.setFormatter(JsonLines(worker) if json_lines else TextLines(worker))
     root = logging.getLogger()
     for old in [h for h in root.handlers if h.get_name() == HANDLER]:
         root.removeHandler(old)
@@ -72,24 +74,42 @@ def setup(level: str = "INFO", json_lines: bool = False, stream: TextIO | None =
     return handler
 
 
-class TextLines(logging.Formatter):
-    """`2027-01-31T08:00:00.000Z WARNING fleetgate.app words`."""
+class _Lines(logging.Formatter):
+    """What lines say of the process that writes them: which worker it is, 0 for one that is none."""
+
+    def __init__(self, worker: int = 0) -> None:
+        super().__init__()
+        self.worker = worker
+
+
+class TextLines(_Lines):
+    """`2027-01-31T08:00:00.000Z WARNING fleetgate.app words`, with `worker=2` before the words where there are several."""
+
+    @property
+    def mark(self) -> str:
+        """What stands before the words."""
+        return f"worker={self.worker} " if self.worker else ""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, and under it, indented, the traceback if there is one."""
         head = f"{_time(record)} {record.levelname} {record.name}"
-        line = f"{head} {printable(redact(record.getMessage()))}"
+        line = f"{head} {self.mark}{printable(redact(record.getMessage()))}"
         for part in _trace(self, record):
             line += f"\n    {part}"
         return line
 
 
-class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message."""
+class JsonLines(_Lines):
+    """One JSON object a line: time, level, logger, message, and the worker where there are several."""
+
+    @property
+    def mark(self) -> dict[str, int]:
+        """What each line says beside the rest."""
+        return {"worker": self.worker} if self.worker else {}
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
-        line: dict[str, Any] = {"time": _time(record), "level": record.levelname, "logger": record.name}
+        line: dict[str, Any] = {"time": _time(record), "level": record.levelname, "logger": record.name, **self.mark}
         line["message"] = redact(record.getMessage())
         if trace := _trace(self, record):
             line["trace"] = trace
@@ -150,12 +170,12 @@ class AccessLog:
         records, self._waiting = self._waiting, []
         for handler in logging.getLogger().handlers:
             if handler.get_name() == HANDLER and isinstance(handler, logging.StreamHandler):
-                make = json_line if isinstance(handler.formatter, JsonLines) else text_line
-                lines = "".join([make(record) for record in records])
+                lines = _lines(records, handler.formatter)
                 with handler.lock or contextlib.nullcontext():
                     try:
-                        handler.stream.write(lines)
-                        handler.stream.flush()
+                        for piece in lines:
+                            handler.stream.write(piece)
+                            handler.stream.flush()
                     except (OSError, ValueError):
                         pass  # a stream that is gone is no reason to stop serving
 
@@ -164,16 +184,25 @@ class AccessLog:
         self._flush()
 
 
-def text_line(record: Record) -> str:
+def _lines(records: Sequence[Record], formatter: logging.Formatter | None) -> list[str]:
+    """Return the lines in pieces to be written at once: all, or a line each where other processes write to the same stream."""
+    if isinstance(formatter, JsonLines):
+        lines = [json_line(record, formatter.mark) for record in records]
+    else:
+        lines = [text_line(record, formatter.mark if isinstance(formatter, TextLines) else "") for record in records]
+    return lines if isinstance(formatter, _Lines) and formatter.worker else ["".join(lines)]
+
+
+def text_line(record: Record, mark: str = "") -> str:
     """Return the access log's line as text; empty fields are left out."""
     fields = access_fields(record).items()
-    return f"{_when(record)} INFO {ACCESS} exchange {' '.join([f'{k}={quoted(v)}' for k, v in fields if v != ''])}\n"
+    return f"{_when(record)} INFO {ACCESS} {mark}exchange {' '.join([f'{k}={quoted(v)}' for k, v in fields if v != ''])}\n"
 
 
-def json_line(record: Record) -> str:
+def json_line(record: Record, mark: Mapping[str, Any] = MappingProxyType({})) -> str:
     """Return the access log's line as JSON."""
     fields = {k: v[:MAX_VALUE_CHARS] if isinstance(v, str) else v for k, v in access_fields(record).items()}
-    head = {"time": _when(record), "level": "INFO", "logger": ACCESS, "message": "exchange"}
+    head = {"time": _when(record), "level": "INFO", "logger": ACCESS, **mark, "message": "exchange"}
     return json.dumps(head | fields, separators=(",", ":")) + "\n"
 
 

@@ -10,7 +10,7 @@ dollars only when scraped. Cannot fail but by a bug.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -50,6 +50,13 @@ class Queue(Protocol):
     def lost(self) -> int:
         """Records that could not be written."""
         ...
+
+
+def written(registry: CollectorRegistry, accept: str) -> tuple[bytes, str]:
+    """Return what `registry` collects and its content type: OpenMetrics where `accept` names it, else Prometheus text."""
+    if any(kind.partition(";")[0].strip().lower() == OPENMETRICS for kind in accept.split(",")):
+        return openmetrics.generate_latest(registry), OPENMETRICS_TYPE  # type: ignore[no-untyped-call]
+    return generate_latest(registry), CONTENT_TYPE
 
 
 class BudgetGauge(NamedTuple):
@@ -93,6 +100,8 @@ class Metrics:
         self._ttft = Histogram("fleetgate_ttft_seconds", "From request sent to first byte of a stream.", ("provider",), _TTFT_S)
         self._bytes_in = Histogram("fleetgate_request_bytes", "Size of request bodies.", (), _BYTES, 1)
         self._bytes_out = Histogram("fleetgate_reply_bytes", "Size of reply bodies.", (), _BYTES, 1)
+        self._restarts = Counter("fleetgate_worker_restarts", "Workers that ended by themselves and were started again.", (), 1)
+        self._serving = 1
         self._webhooks = Counter("fleetgate_webhook", "Notices to webhooks by what became of them.", ("outcome",), 10)
         for outcome in ("delivered", "failed", "dropped", "repeated"):  # there from the start, so that an increase is seen
             self._webhooks.add((outcome,), 0)
@@ -212,6 +221,14 @@ class Metrics:
         """Count a failure of shared state that no exchange's reason shows (a release at close, say)."""
         self._store_errors.add(())
 
+    def serves(self, processes: int) -> None:
+        """Show how many processes of which these are the metrics serve requests."""
+        self._serving = processes
+
+    def restarted(self) -> None:
+        """Count a worker that was started again."""
+        self._restarts.add(())
+
     def webhook(self, outcome: str) -> None:
         """Count a notice: `delivered`, `failed`, `dropped` or `repeated`."""
         self._webhooks.add((outcome,))
@@ -221,9 +238,11 @@ class Metrics:
 
         Safe in any thread; takes milliseconds with thousands of series.
         """
-        if any(kind.partition(";")[0].strip().lower() == OPENMETRICS for kind in accept.split(",")):
-            return openmetrics.generate_latest(self._registry), OPENMETRICS_TYPE  # type: ignore[no-untyped-call]
-        return generate_latest(self._registry), CONTENT_TYPE
+        return written(self._registry, accept)
+
+    def everything(self) -> Iterable[Metric]:
+        """Return all that `render` writes, what the system says of the process too. Safe in any thread."""
+        return self._registry.collect()
 
     def describe(self) -> Iterator[Metric]:
         """Part of the collector's interface: nothing, so that registering does not collect."""
@@ -232,12 +251,13 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """Yield every metric (the collector's interface)."""
         charged = (self._requests, self._tokens, self._cost, self._team_cost, self._saved, self._findings, self._loops, self._wasted)
-        counters = (*charged, self._routed, self._fallbacks, self._webhooks, self._store_errors)
+        counters = (*charged, self._routed, self._fallbacks, self._webhooks, self._store_errors, self._restarts)
         histograms = (self._overhead, self._upstream, self._ttft, self._bytes_in, self._bytes_out)
         for source in (*counters, *histograms):
             yield source.metric()
         depth, lost = (self._queue.depth, self._queue.lost) if self._queue else (0, 0)
         yield GaugeMetricFamily("fleetgate_inflight", "Exchanges under way.", value=self._inflight)
+        yield GaugeMetricFamily("fleetgate_workers", "Processes that serve.", value=self._serving)
         circuits = GaugeMetricFamily("fleetgate_upstream_circuit_open", "1 while a provider is left alone.", labels=("provider",))
         for provider, is_open in self._circuits().items():
             circuits.add_metric((provider,), int(is_open))

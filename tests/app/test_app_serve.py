@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.app import serve as serving_module
-from proxy.app.serve import Options, serve
+from proxy.app import process
+from proxy.app.chores import Options
+from proxy.app.serve import serve
 from proxy.budget import vocabulary
 
 CONFIG = """providers:
@@ -74,6 +75,6 @@ def test_a_vocabulary_that_cannot_be_used_keeps_the_server_from_starting(path: P
     def broken(name: str) -> None:
         raise vocabulary.VocabularyError(f"the vocabulary {name} is missing from this installation")
 
-    monkeypatch.setattr(serving_module, "vocabulary", broken)
+    monkeypatch.setattr(process, "vocabulary", broken)
     with pytest.raises(ValueError, match="vocabulary o200k_base is missing"):
         start(path, "{port: 0, admin_port: 0}")

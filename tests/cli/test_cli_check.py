@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from cli_cases import CONFIG, Folder, folder, run
 
+from proxy.cli import running
 from proxy.model import Price
 
 
@@ -171,3 +172,19 @@ def test_a_model_that_costs_nothing_by_the_table_is_pointed_at(tmp_path: Path, m
         "fleetgate.yaml", CONFIG.replace('  "gpt-*"', '  "odd-model-7": {provider: openai, price: {input: 0, output: 0}}\n  "gpt-*"')
     )
     assert "costs nothing" not in fresh.run("check", "--quickstart").out, "it was said that it does"
+
+
+def test_workers_without_a_shared_store_are_refused_by_check_and_serve(good: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    good.write("fleetgate.yaml", CONFIG.replace("sqlite:fleetgate.db", "'memory:'") + "listen: {workers: 2}\n")
+    words = "listen.workers: 2 with store memory:; expected 1, or store: sqlite:PATH or redis://…"
+    done = good.run("check")
+    assert (done.code, f"fleetgate.yaml:{len(CONFIG.splitlines()) + 1}: {words}" in done.err) == (1, True), done.err
+    good.write("fleetgate.yaml", CONFIG.replace("sqlite:fleetgate.db", "'memory:'"))
+    assert good.run("check").code == 0
+    monkeypatch.setenv("FLEETGATE_LISTEN_WORKERS", "")
+    monkeypatch.setattr(running, "setup", lambda *a, **k: None)
+    monkeypatch.setattr("proxy.app.tuning.at_start", lambda: None)
+    done = good.run("serve", "--workers", "2")
+    assert (done.code, f"$FLEETGATE_LISTEN_WORKERS: {words}" in done.err) == (1, True), done.err
+    done = good.run("serve", "--workers", "two")
+    assert (done.code, "a whole number from 1 to 64" in done.err) == (1, True)

@@ -239,6 +239,11 @@ WRONG = {
     "threshold that falls": ("routing: {threshold: 0.5, max_threshold: 0.4}\n", "routing.max_threshold: 0.4 is below threshold"),
     "class unknown": ("routing: {local_only: [secret]}\n", "routing.local_only"),
     "enforce nothing": ("routing: {mode: enforce}\n", "routing.mode: enforce without simple_to"),
+    "workers apart": (
+        "listen: {workers: 2}\nstore: 'memory:'\n",
+        "fleetgate.yaml:1: listen.workers: 2 with store memory:; expected 1, or store: sqlite:PATH or redis://…",
+    ),
+    "workers of none": ("listen: {workers: 0}\n", "listen.workers: 0; expected a whole number from 1 to 64"),
     "budget": ("budget: {default_max_output: 5}\n", "budget.min_output: 64 is above default_max_output"),
     "breaker": ("upstream: {breaker: {cooldown_s: 31}}\n", "upstream.breaker.cooldown_s: 31; expected a number above 0, at most 30"),
     "zero wait": ("limits: {idle_s: 0}\n", "limits.idle_s: 0; expected a number above 0"),

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
@@ -75,6 +77,39 @@ def test_libraries_are_heard_from_warning_on_and_setup_replaces_itself() -> None
     logging.getLogger("fleetgate.engine").info("hello %s", "you")
     lines = out.getvalue().splitlines()
     assert [line.split(" ", 1)[1] for line in lines] == ["WARNING some.library trouble", "INFO fleetgate.engine hello you"]
+
+
+@pytest.mark.parametrize("json_lines", [False, True])
+def test_lines_of_a_worker_say_which(json_lines: bool) -> None:
+    out = io.StringIO()
+    setup(stream=out, json_lines=json_lines, worker=3)
+    logging.getLogger("fleetgate.app").warning("hello")
+    AccessLog().record(SERVED)
+    first, second = out.getvalue().splitlines()
+    if json_lines:
+        assert [json.loads(line)["worker"] for line in (first, second)] == [3, 3]
+    else:
+        assert first.endswith(" WARNING fleetgate.app worker=3 hello")
+        assert " INFO fleetgate.access worker=3 exchange id=" in second
+
+
+def test_workers_write_a_line_at_a_time() -> None:
+    class Pieces(io.StringIO):
+        written: ClassVar[list[str]] = []
+
+        def write(self, text: str) -> int:
+            self.written.append(text)
+            return len(text)
+
+    async def main() -> None:
+        setup(stream=Pieces(), worker=1)
+        log = AccessLog()
+        for _ in range(3):
+            log.record(SERVED)
+        await log.close()
+
+    asyncio.run(main())
+    assert [piece.count("\n") for piece in Pieces.written] == [1, 1, 1]
 
 
 def test_an_unknown_level_is_an_error() -> None:

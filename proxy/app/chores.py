@@ -1,0 +1,124 @@
+"""What a serving process does beside requests: follow its files, keys, kills and tokens, and sweep what expired.
+
+Each is a loop that runs until it is cancelled and that outlives what goes wrong: a store that cannot be read is logged and asked again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.app import build
+from proxy.app.house import House
+from proxy.config import ConfigError, ConfigErrors
+from proxy.engine.ports import StoreError
+from proxy.settings.watch import changes, look
+
+log = logging.getLogger("fleetgate.app")
+KEYS_S, SWEEP_S = 0.5, 5.0
+TOKENS_S = 0.5
+CONTROL_S = 0.25
+"""How often kills and decisions of people are looked for: each holds on every replica within a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line adds: `quickstart` makes a key and prints a command, and simulates providers where no key is set.
+
+    `log_level` and `log_json` are how this process logs, for those that it starts.
+    """
+
+    config: Path
+    quickstart: bool = False
+    log_level: str = "info"
+    log_json: bool = False
+
+
+async def follow_files(house: House, options: Options, env: Mapping[str, str]) -> None:
+    """Apply each edit of the files."""
+
+    def inputs() -> Iterable[Path]:
+        return house.files.settings.inputs()
+
+    seen = await asyncio.to_thread(look, inputs)
+    await reload(house, options, env)  # what changed between reading the files and that look
+    async for _ in changes(inputs, seen=seen):
+        await reload(house, options, env)
+
+
+async def reload(house: House, options: Options, env: Mapping[str, str]) -> None:
+    """Build the snapshot that the files now describe and swap to it; keep the old one if anything is wrong.
+
+    One at a time: what is read later is applied later.
+    """
+    async with house.reloading:
+        try:
+            files = await asyncio.to_thread(build.read, options.config, env, simulate=house.simulator is not None or options.quickstart)
+            if files.version == house.files.version and not house.problems:
+                return
+            house.use(files)
+        except ConfigErrors as e:
+            house.keep_old(str(error) for error in e.errors)
+            return
+        except (ConfigError, OSError, ValueError) as e:
+            house.keep_old([str(e)])
+            return
+    log.info("configuration %s applied: %d agents, %d budgets", files.version, len(files.directory.agents), len(files.budgets))
+
+
+async def follow_orders(house: House, options: Options, env: Mapping[str, str], again: asyncio.Event) -> None:
+    """Read the files whenever `again` is set, whether or not they look changed."""
+    while True:
+        await again.wait()
+        again.clear()
+        log.info("asked to read the files again")
+        await reload(house, options, env)
+
+
+async def follow_keys(house: House) -> None:
+    """Take up keys that are made and revoked."""
+    while True:
+        await asyncio.sleep(KEYS_S)
+        try:
+            await house.refresh_keys()
+        except StoreError as e:
+            log.error("keys cannot be read: %s", e)
+
+
+async def follow_control(house: House) -> None:
+    """Take up kills and decisions of people."""
+    while True:
+        await asyncio.sleep(CONTROL_S)
+        await house.refresh_control()
+
+
+async def follow_tokens(house: House) -> None:
+    """Keep the key document of the identity provider fresh."""
+    while True:
+        house.tokens.refresh()
+        await asyncio.sleep(TOKENS_S)
+
+
+async def sweep(house: House) -> None:
+    """End what expired and leave the records that are missing. Raises StoreError."""
+    found = await house.stores.budget.sweep(house.clock.now())
+    lost = sum(hold.settled for hold in found)
+    if len(found) > lost:
+        log.warning("%d holds expired and were charged in full", len(found) - lost)
+    if lost:
+        log.warning("%d holds were settled and are without a record; those that the ledger lacks are recorded now", lost)
+    if found:
+        await house.keep(found)
+
+
+async def follow_holds(house: House) -> None:
+    """Sweep again and again."""
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        try:
+            await sweep(house)
+        except StoreError as e:
+            log.error("expired holds cannot be swept: %s", e)
