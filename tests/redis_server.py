@@ -47,8 +47,17 @@ needs_own_redis = pytest.mark.skipif(not server_bin(), reason=_WHY)
 class RedisServer:
     """A server in a process of its own, in a folder of its own. It keeps its port over `stop` and `start`."""
 
-    def __init__(self, *options: str, sentinel_of: RedisServer | None = None, program: str = "") -> None:
+    def __init__(
+        self,
+        *options: str,
+        sentinel_of: RedisServer | None = None,
+        program: str = "",
+        prefix: tuple[str, ...] = (),
+        host: str = "127.0.0.1",
+    ) -> None:
+        """`prefix` stands before the command, where another network is; `host` is then where it is reached."""
         self._options, self._watched, self._program = options, sentinel_of, program or server_bin()
+        self._prefix, self.host = prefix, host
         self.port, self.bus = free_port(), free_port()
         self._folder = tempfile.TemporaryDirectory(prefix="fleetgate-redis-")
         self.folder = Path(self._folder.name)
@@ -56,14 +65,15 @@ class RedisServer:
 
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://{self.host}:{self.port}/0"
 
     def client(self) -> redis.Redis:
         """Another program's client."""
-        return redis.Redis(port=self.port, socket_timeout=10)
+        return redis.Redis(host=self.host, port=self.port, socket_timeout=10)
 
     def start(self) -> None:
-        command = [self._program, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--save", ""]
+        bind = ["--bind", "127.0.0.1"] if self.host == "127.0.0.1" else ["--bind", "0.0.0.0", "--protected-mode", "no"]
+        command = [*self._prefix, self._program, "--port", str(self.port), *bind, "--dir", str(self.folder), "--save", ""]
         command += ["--logfile", str(self.folder / "log"), "--enable-debug-command", "yes", *self._options]
         command += ["--cluster-port", str(self.bus)] if "--cluster-enabled" in self._options else []
         if self._watched is not None:
@@ -81,7 +91,7 @@ class RedisServer:
         while time.monotonic() < deadline:
             assert self._process.poll() is None, (self.folder / "log").read_text()
             try:
-                with socket.create_connection(("127.0.0.1", self.port), 1) as s:
+                with socket.create_connection((self.host, self.port), 1) as s:
                     s.sendall(b"PING\r\n")
                     if s.recv(100)[:1] in (b"+", b"-"):
                         return
@@ -94,6 +104,11 @@ class RedisServer:
         assert self._process is not None
         self._process.send_signal(signal.SIGKILL)
         self._process.wait()
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def stop(self) -> None:
         if self._process is not None:
