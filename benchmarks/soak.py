@@ -124,13 +124,13 @@ class Store:
 class Replica:
     """One `fleetgate serve` that may be killed and started again."""
 
-    def __init__(self, name: str, folder: Path, sim: int, store: str, key: str) -> None:
+    def __init__(self, name: str, folder: Path, sim: int, store: str, key: str, budgets: str = BUDGETS) -> None:
         self.folder, self.port, self.admin = folder / name, free_port(), free_port()
         self.config = self.folder / "fleetgate.yaml"
         (self.folder / "budgets").mkdir(parents=True)
         (self.folder / "policies").mkdir()
         (self.folder / "AGENTS.md").write_text(AGENTS)
-        (self.folder / "budgets" / "soak.yaml").write_text(BUDGETS)
+        (self.folder / "budgets" / "soak.yaml").write_text(budgets)
         digest = hashlib.sha256(key.encode()).hexdigest()
         (self.folder / "keys.yaml").write_text(f"keys:\n  - {{agent: soak, sha256: {digest}}}\n")
         self.config.write_text(CONFIG.format(port=self.port, admin=self.admin, sim=sim, store=store, total=DRAIN_S))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +36,7 @@ def admin_views(house: House) -> AdminViews:
             "control": house.kills.problem or "ok",
             "tokens": house.tokens.state(),
             "inflight": house.engine.live.inflight,
+            "tasks": len(asyncio.all_tasks()),
         }
         behind = problem and not house.started.store.lease  # with a lease it serves while the store is away
         return not (house.draining or house.warming or behind or house.kills.stale or house.tokens.down or house.opas.down), detail
