@@ -8,10 +8,10 @@
 # since nothing else can be written to, and `auth`, since off loopback the server refuses to start with `mode: open`.
 #
 # The base image is pinned by tag so that security fixes arrive with a rebuild. To pin a build for good, name the digest that you
-# tested: --build-arg BASE=python:3.13-slim-bookworm@sha256:…
+# tested: --build-arg BASE=python:3.13-slim-trixie@sha256:…
 #
 # --build-arg LOCK=requirements-extras.lock adds what `fleetgate ledger ship` needs for PostgreSQL and Parquet.
-ARG BASE=python:3.13-slim-bookworm
+ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build
 ARG LOCK=requirements.lock
@@ -46,7 +46,7 @@ WORKDIR /data
 VOLUME ["/data"]
 USER 65532:65532
 EXPOSE 8080 9090
-HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
+HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \
   CMD ["/opt/fleetgate/bin/python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:9090/healthz', timeout=2)"]
 ENTRYPOINT ["fleetgate"]
 CMD ["serve", "--config", "/etc/fleetgate/fleetgate.yaml"]

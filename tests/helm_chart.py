@@ -140,6 +140,7 @@ FOREIGN = {
     "our-budgets": {"fleet.yaml": "budgets: []\n"},
     "our-policies": {"night.rego": 'package fleetgate.request.night\n\ndeny contains "no" if input.agent.id == "owl"\n'},
     "agent-keys": {"keys.yaml": "keys: []\n"},
+    "redis-client": {"tls.crt": "-----BEGIN CERTIFICATE-----\n", "tls.key": "-----BEGIN PRIVATE KEY-----\n"},
     "redis-ca": {"ca.crt": "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"},
 }
 """What Secrets and ConfigMaps hold that the chart only refers to."""

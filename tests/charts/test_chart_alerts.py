@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from helm_chart import CHART, needs_helm, of_kind, one
 from simulating import ROOT
 
@@ -32,6 +37,16 @@ CASES = {
     "FleetgateKillActive": "fleetgate_kills_active",
     "FleetgateCircuitOpen": "fleetgate_upstream_circuit_open",
 }
+
+
+@cache
+def _promtool() -> tuple[str, str]:
+    command = [sys.executable, str(ROOT / "scripts" / "tools.py"), "where", "promtool"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout.strip(), done.stderr.strip()
+
+
+needs_promtool = pytest.mark.skipif(not _promtool()[0], reason=_promtool()[1] or "no promtool")
 
 
 def faults(expression: str) -> list[str]:
@@ -87,6 +102,19 @@ def test_each_case_has_its_alert(name: str) -> None:
     assert alert["labels"]["severity"] in ("critical", "warning", "info")
     assert alert["annotations"]["runbook_url"] == f"https://example.com/runbook#{name}"
     assert alert["annotations"]["summary"]
+
+
+@needs_helm
+@needs_promtool
+def test_promtool_takes_the_rules_as_they_are_installed(tmp_path: Path) -> None:
+    (rule,) = of_kind("production", "PrometheusRule")
+    path = tmp_path / "rules.yaml"
+    path.write_text(yaml.safe_dump(rule["spec"]))
+    done = subprocess.run([_promtool()[0], "check", "rules", str(path)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(_alerts())} rules found" in done.stdout + done.stderr
+    path.write_text(path.read_text().replace(" >= ", " >== ", 1))
+    assert subprocess.run([_promtool()[0], "check", "rules", str(path)], capture_output=True, timeout=60, check=False).returncode
 
 
 @needs_helm

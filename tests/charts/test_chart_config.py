@@ -146,4 +146,7 @@ def test_the_store_is_told_by_its_mode() -> None:
         "tenant": "green",
         "password": "env:STORE_PASSWORD",
         "ca": "/run/fleetgate/store/ca.crt",
+        "cert": "/run/fleetgate/store-client/tls.crt",
+        "cert_key": "/run/fleetgate/store-client/tls.key",
+        "sentinel_password": "env:STORE_SENTINEL_PASSWORD",
     }

@@ -198,3 +198,15 @@ def test_two_releases_differ_in_every_name() -> None:
         names.append({line for line in done.stdout.splitlines() if line.startswith(("  name: ", '      tenant: "'))})
     assert names[0]
     assert not names[0] & names[1]
+
+
+def test_what_a_redis_over_tls_needs_is_mounted_and_nothing_of_it_where_there_is_none() -> None:
+    proxy, pod = proxy_of("redis-tls"), pod_of("redis-tls")
+    mounts = {m["name"]: m["mountPath"] for m in proxy["volumeMounts"]}
+    assert (mounts["store-ca"], mounts["store-client"]) == ("/run/fleetgate/store", "/run/fleetgate/store-client")
+    volumes = {v["name"]: v["secret"] for v in pod["volumes"] if "secret" in v}
+    assert volumes["store-client"]["secretName"] == "redis-client"
+    assert volumes["store-client"]["items"] == [{"key": "tls.crt", "path": "tls.crt"}, {"key": "key.pem", "path": "tls.key"}]
+    env = {e["name"]: e["valueFrom"]["secretKeyRef"] for e in proxy["env"] if "valueFrom" in e}
+    assert env["STORE_SENTINEL_PASSWORD"] == {"name": "redis", "key": "sentinel"}
+    assert not {"store-ca", "store-client"} & {v["name"] for v in pod_of("production")["volumes"]}

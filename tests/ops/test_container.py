@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,3 +53,18 @@ def test_benchmarks_use_the_same_allocator_settings(steps: list[tuple[str, str]]
     env = next(rest for word, rest in reversed(steps) if word == "ENV")
     found = dict(part.split("=", 1) for part in env.split() if part.startswith("MALLOC_"))
     assert found == MALLOC
+
+
+def test_the_proof_reads_every_step_of_it(steps: list[tuple[str, str]], tmp_path: Path) -> None:
+    """The proof itself takes minutes and root; here, that it would pass over nothing and finds the release and the version."""
+    code = f"import sys, json; sys.path.insert(0, {str(ROOT / 'scripts')!r}); import prove_image as p; "
+    code += f"print(json.dumps(p.steps(open({str(ROOT / 'Dockerfile')!r}).read())))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert [tuple(step) for step in json.loads(done.stdout)] == [(word, rest.strip()) for word, rest in steps]
+    known = set(re.findall(r'"([A-Z]{3,})"', (ROOT / "scripts" / "prove_image.py").read_text()))
+    assert {word for word, _ in steps} <= known
+    assert re.fullmatch(r"BASE=python:3\.\d+-slim-[a-z]+", steps[0][1])
+    script = ROOT / "scripts" / "prove_image.sh"
+    subprocess.run(["sh", "-n", str(script)], check=True)
+    done = subprocess.run(["/bin/sh", str(script)], env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False)
+    assert done.returncode != 0, "without its tools it does nothing"

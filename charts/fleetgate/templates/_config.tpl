@@ -52,6 +52,13 @@ store:
   {{- if $redis.caSecret }}
   ca: /run/fleetgate/store/ca.crt
   {{- end }}
+  {{- if $redis.clientSecret }}
+  cert: /run/fleetgate/store-client/tls.crt
+  cert_key: /run/fleetgate/store-client/tls.key
+  {{- end }}
+  {{- if $redis.sentinelPasswordKey }}
+  sentinel_password: env:STORE_SENTINEL_PASSWORD
+  {{- end }}
   {{- with $redis.options }}
   {{- toYaml . | nindent 2 }}
   {{- end }}

@@ -79,6 +79,12 @@
 {{- $redis := .Values.store.redis -}}
 {{- if not $redis.url -}}{{- fail "store.redis.url: not set. For example redis://redis.data.svc:6379/0" -}}{{- end -}}
 {{- if contains "@" $redis.url -}}{{- fail "store.redis.url: it holds a user or password, which everyone who may read ConfigMaps could see. Use store.redis.username and store.redis.existingSecret" -}}{{- end -}}
+{{- if and (or $redis.caSecret $redis.clientSecret) (not (hasPrefix "rediss" $redis.url)) -}}
+{{- fail "store.redis: caSecret or clientSecret beside a URL without TLS, which would go in clear. Write rediss:// (rediss+cluster://, rediss+sentinel://), or leave them out" -}}
+{{- end -}}
+{{- if and $redis.sentinelPasswordKey (or (not $redis.existingSecret) (not (contains "sentinel" $redis.url))) -}}
+{{- fail "store.redis.sentinelPasswordKey: needs existingSecret and a URL redis+sentinel:// or rediss+sentinel://" -}}
+{{- end -}}
 {{- if not $redis.tenant -}}
 {{- fail "store.redis.tenant: not set. Two releases on one server with one tenant would share budgets, keys and kills, so there is no default. Name this fleet." -}}
 {{- end -}}
