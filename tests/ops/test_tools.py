@@ -12,6 +12,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+PIP = {
+    "PIP_INDEX_URL": "http://127.0.0.1:9/",
+    "PIP_EXTRA_INDEX_URL": "",
+    "PIP_RETRIES": "0",
+    "PIP_FIND_LINKS": "",
+    "PIP_CONFIG_FILE": os.devnull,
+}
 LOCK = ROOT / "tests" / "clients" / "package-lock.json"
 
 
@@ -25,7 +32,7 @@ def tools(cache: Path, *arguments: str, **more: str) -> subprocess.CompletedProc
     command = [sys.executable, str(ROOT / "scripts" / "tools.py"), *arguments]
     env = {**env, **closed, "XDG_CACHE_HOME": str(cache), "GOPROXY": "off", "GOPATH": str(cache / "go"), "GOCACHE": str(cache / "gocache")}
     env = {**env, "OPA_BIN": "", "HELM_BIN": "", "PATH": os.pathsep.join(p for p in env["PATH"].split(os.pathsep) if not _has_a_tool(p))}
-    env = {**env, **dict.fromkeys(("POSTGRES_BIN", "REDIS_TLS_BIN", "PROMTOOL_BIN"), "/bin/true"), **more}
+    env = {**env, **dict.fromkeys(("POSTGRES_BIN", "REDIS_TLS_BIN", "PROMTOOL_BIN"), "/bin/true"), **PIP, **more}
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=100, check=False)
 
 
@@ -43,6 +50,7 @@ def test_without_a_network_it_warns_and_leaves_nothing_half_done(tmp_path: Path)
     assert "WARNING: clients not installed, their tests will be skipped: npm ci failed (no network?)" in done.stderr
     assert "WARNING: opa not installed, their tests will be skipped: " in done.stderr
     assert "WARNING: helm not installed, their tests will be skipped: " in done.stderr
+    assert "WARNING: phoenix not installed, their tests will be skipped: pip install failed (no network?)" in done.stderr
     assert list((tmp_path / "fleetgate-tests").iterdir()) == []
 
 
@@ -116,7 +124,10 @@ def _without(folder: Path, name: str) -> Path:
 @pytest.mark.parametrize("arguments", [("where",), ("where", "nothing"), ("clients",)])
 def test_usage(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = tools(tmp_path, *arguments)
-    assert (done.returncode, done.stderr) == (2, "usage: scripts/tools.py [install|where clients|opa|helm|postgres|redis-tls|promtool]\n")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "usage: scripts/tools.py [install|where clients|opa|helm|phoenix|postgres|redis-tls|promtool]\n",
+    )
 
 
 def test_the_lock_pins_every_package_by_its_hash_and_names_no_registry() -> None:
