@@ -25,14 +25,17 @@ from proxy.admin.auth import Gate
 from proxy.admin.guard import CALLER, PAGES, Guard, wants_page
 from proxy.admin.hands import MAX_BODY, Hands, routes
 from proxy.admin.links import links
+from proxy.admin.live import Live
 from proxy.admin.logins import Logins
 from proxy.admin.pages import WEB, Pages, read_files
+from proxy.admin.panels import PanelPages, Panels, Readers
 from proxy.admin.signin import SignIn
 from proxy.engine.record import Record
 from proxy.money import dollars
 from proxy.telemetry.explain import explain
 from proxy.telemetry.query import BYS, Filter, Group, Journal
 from proxy.telemetry.tables import parse_when
+from proxy.telemetry.trails import view
 
 MAX_LIMIT = 1000
 _FILTERS = ("agent", "session", "model", "reason", "outcome")
@@ -52,6 +55,7 @@ class AdminViews:
         pairs: the answers of local models beside those of the models that were asked for, newest first; called in a thread.
         hands: what people may do; None where nothing can be changed.
         web: the folder of the dashboard's files.
+        panels: what the dashboard reads; None where there is none.
     """
 
     ready: Callable[[], tuple[bool, Mapping[str, Any]]]
@@ -63,6 +67,7 @@ class AdminViews:
     pairs: Callable[[], Sequence[Mapping[str, Any]]] = tuple
     hands: Hands | None = None
     web: Path = WEB
+    panels: Panels | None = None
 
 
 def build_admin(views: AdminViews, token: str | None, host: str = "127.0.0.1") -> web.Application:
@@ -92,9 +97,29 @@ def build_admin(views: AdminViews, token: str | None, host: str = "127.0.0.1") -
             web.get("/api/v1/pairs", pages.pairs),
         ]
     )
+    if views.panels is not None:
+        panels_of(app, views, views.panels, logins)
     if views.hands is not None:
         app.add_routes([*routes(views.hands, views.now), *links(views.hands, views.now)])
     return app
+
+
+def panels_of(app: web.Application, views: AdminViews, panels: Panels, logins: Logins) -> None:
+    """Add what the dashboard reads: the routes, and the stream of what is new."""
+    readers = Readers()
+    live = Live(panels.news, readers, views.now)
+
+    async def ended(_: web.Application) -> None:
+        await live.close()
+        readers.close()
+
+    pages = PanelPages(panels, readers, views.now, lambda: views.ready()[1])
+    app.add_routes([*pages.routes(), web.get("/api/v1/events", live.listen)])
+    app[_PANELS] = pages
+    app.on_shutdown.append(ended)
+
+
+_PANELS = web.AppKey("panels", PanelPages)
 
 
 class _Pages:
@@ -130,7 +155,9 @@ class _Pages:
         return answer({"agents": [dict(a) for a in self._views.agents()]})
 
     async def budgets(self, request: web.Request) -> web.Response:
-        """All budgets and what is left of them."""
+        """All budgets and what is left of them; with any parameter a page of those that were looked up last."""
+        if request.query and _PANELS in request.app:
+            return await request.app[_PANELS].budgets(request)
         return answer({"budgets": [dict(b) for b in await self._views.budgets()]})
 
     async def exchanges(self, request: web.Request) -> web.Response:
@@ -154,7 +181,7 @@ class _Pages:
         record = await asyncio.to_thread(self._views.ledger.one, request.match_info["id"])
         if record is None:
             raise web.HTTPNotFound(text="The ledger has no exchange with this id (it is written a moment after the exchange closes).")
-        return answer({"exchange": record_json(record), "explain": explain(record)})
+        return answer({"exchange": record_json(record), "explain": explain(record), "view": view(record)})
 
 
 def _filter(query: Mapping[str, str], now: float) -> Filter:

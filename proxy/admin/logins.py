@@ -44,7 +44,7 @@ class Logins:
         for digest in [d for d, login in self._open.items() if not login.holds(now)]:
             del self._open[digest]
         while len(self._open) >= MOST:
-            del self._open[min(self._open, key=lambda d: self._open[d].used)]
+            self._open.pop(min(self._open, key=lambda d: self._open[d].used)).expires = 0.0
         secret, login = secrets.token_urlsafe(32), Login(secrets.token_urlsafe(32), now + LASTS_S, now)
         self._open[_digest(secret)] = login
         return secret, login
@@ -65,7 +65,9 @@ class Logins:
 
     def end(self, secret: str) -> None:
         """End the login of a cookie."""
-        self._open.pop(_digest(secret), None)
+        login = self._open.pop(_digest(secret), None)
+        if login is not None:
+            login.expires = 0.0  # whoever holds on to it sees that it is over
 
     def wait_s(self, address: str, now: float) -> int:
         """Return the seconds until `address` may try again, 0 when it may."""

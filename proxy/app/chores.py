@@ -16,10 +16,13 @@ from proxy.app.house import House
 from proxy.config import ConfigError, ConfigErrors
 from proxy.engine.ports import StoreError
 from proxy.settings.watch import changes, look
+from proxy.telemetry import rollup
 
 log = logging.getLogger("fleetgate.app")
 KEYS_S, SWEEP_S = 0.5, 5.0
 TOKENS_S = 0.5
+LEDGER_EVERY_S, LEDGER_S, QUIET = 10.0, 1.0, 4
+"""How often sums follow the ledger by themselves and for how long, while no more exchanges than that run."""
 CONTROL_S = 0.25
 """How often kills and decisions of people are looked for: each holds on every replica within a second."""
 
@@ -43,6 +46,7 @@ async def follow_files(house: House, options: Options, env: Mapping[str, str]) -
     def inputs() -> Iterable[Path]:
         return house.files.settings.inputs()
 
+    await house.note_files()
     seen = await asyncio.to_thread(look, inputs)
     await reload(house, options, env)  # what changed between reading the files and that look
     async for _ in changes(inputs, seen=seen):
@@ -62,10 +66,11 @@ async def reload(house: House, options: Options, env: Mapping[str, str]) -> None
             house.use(files)
         except ConfigErrors as e:
             house.keep_old(str(error) for error in e.errors)
-            return
+            return await house.note_files()
         except (ConfigError, OSError, ValueError) as e:
             house.keep_old([str(e)])
-            return
+            return await house.note_files()
+        await house.note_files()
     log.info("configuration %s applied: %d agents, %d budgets", files.version, len(files.directory.agents), len(files.budgets))
 
 
@@ -86,6 +91,18 @@ async def follow_keys(house: House) -> None:
             await house.refresh_keys()
         except StoreError as e:
             log.error("keys cannot be read: %s", e)
+
+
+async def follow_ledger(house: House) -> None:
+    """Have the sums that the dashboard shows follow the ledger while there is time for it; whoever looks has them follow too."""
+    while True:
+        await asyncio.sleep(LEDGER_EVERY_S)
+        if house.inflight() > QUIET:
+            continue
+        try:
+            await asyncio.to_thread(lambda: rollup.follow(house.journal.file(), house.clock.now(), LEDGER_S))
+        except StoreError as e:
+            log.debug("the rollup does not follow the ledger: %s", e)
 
 
 async def follow_control(house: House) -> None:

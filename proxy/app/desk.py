@@ -37,6 +37,11 @@ class Desk(House):
 
     crew: Crew | None = None
 
+    def inflight(self) -> int:
+        """Return how many exchanges the workers said last that they run."""
+        workers = [] if self.crew is None else list(self.crew.workers.values())
+        return sum(worker.state.get("detail", {}).get("inflight", 0) for worker in workers)
+
     async def refresh_control(self) -> None:
         """Look at kills and decisions, and have the workers do so when they changed."""
         before = self.kills.versions

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from proxy.app.balances import NOTHING, balances
@@ -32,11 +33,15 @@ HOUR_S = 3600.0
 
 
 class Gauges:
-    """Looks up budgets for the metrics of `house`. `recent` is what was charged in the last hour, a minute old at most."""
+    """Looks up budgets for the metrics of `house`. `recent` is what was charged in the last hour, a minute old at most; `found` are the
+    balances of the last look, fullest first, and `looked_at` when that was.
+    """
 
     def __init__(self, house: House) -> None:
         self._house = house
         self.recent: Recent = NOTHING
+        self.found: Sequence[Mapping[str, Any]] = ()
+        self.looked_at = 0.0
         self._recent_at = 0.0
         self._asked: tuple[int, float] = (-1, 0.0)
 
@@ -58,6 +63,7 @@ class Gauges:
         grants = list(house.files.directory.agents.values())[:MOST]
         claims = [c for c in await house.board.fleet(grants, now, self.recent) if not _passing(c.counter)][:MOST]
         found = await balances(house.stores.budget, claims, now, self.recent)
+        self.found, self.looked_at = found, now
         house.metrics.budgets([_gauge(b) for b in found[:SHOWN]])
 
     async def follow(self) -> None:

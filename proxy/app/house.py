@@ -16,6 +16,7 @@ from proxy.app import build
 from proxy.app.audit import swept
 from proxy.app.balances import Board
 from proxy.app.build import Files
+from proxy.app.changes import Changes, read_all
 from proxy.app.gauges import Gauges
 from proxy.app.hands import timing
 from proxy.app.policies import Opas
@@ -90,7 +91,7 @@ class House:
             self.metrics.spans = self.traces.counts
         self.webhooks = Webhooks(Surroundings(self.engine.spawn, self.clock, self.metrics.webhook))
         self.problems: tuple[str, ...] = ()
-        self.gauges = Gauges(self)
+        self.gauges, self.changes = Gauges(self), Changes()
         self.draining, self.warming = False, True
         self.reloading = asyncio.Lock()
         self.kills = KillBoard(
@@ -189,6 +190,11 @@ class House:
             log.error("configuration not applied: %s", problem)
         self.announce(build.refused(self.problems, self.files.version))
 
+    async def note_files(self) -> None:
+        """Remember what the last reading of the files came to, for people to see."""
+        found = await asyncio.to_thread(read_all, self.files.settings)
+        self.changes.note(found, self.files.version, self.problems, self.clock.now())
+
     async def refresh_keys(self) -> None:
         """Re-read the store's keys if they changed; the store is read in a thread, the ring is swapped on the loop.
 
@@ -232,6 +238,10 @@ class House:
     def journal_problem(self) -> str:
         """Return why the ledger does not take records, or nothing."""
         return self.journal.problem
+
+    def inflight(self) -> int:
+        """Return how many exchanges run."""
+        return self.engine.live.inflight
 
     def circuits(self) -> Mapping[str, bool]:
         """Return for each provider whether its circuit is open."""

@@ -10,6 +10,7 @@ from proxy.admin.api import AdminViews
 from proxy.app.balances import balance_json, balances
 from proxy.app.hands import HouseHands
 from proxy.app.me import grants_of
+from proxy.app.panels import HousePanels
 
 if TYPE_CHECKING:
     from proxy.app.house import House
@@ -68,4 +69,5 @@ def admin_views(house: House) -> AdminViews:
         now=house.clock.now,
         pairs=lambda: [pair.as_json() for pair in house.sampler.pairs.all()],
         hands=HouseHands(house),
+        panels=HousePanels(house),
     )

@@ -28,6 +28,7 @@ from typing import Any
 from proxy.engine.ports import StoreError
 from proxy.engine.record import Record
 from proxy.telemetry import charges, query, schema
+from proxy.telemetry.copy import Copy
 from proxy.telemetry.query import ALL, By, Filter, Group
 
 log = logging.getLogger("fleetgate.ledger")
@@ -117,6 +118,10 @@ class Ledger(charges.ChargesFile):
             self._dropped += len(self._queue)
             self._told_at = -60.0
             self._tell()
+
+    def file(self) -> Path:
+        """Return the ledger as a SQLite file."""
+        return self.path
 
     def rows(self, where: Filter = ALL) -> list[Record]:
         """Return the records that pass, newest first; what is still queued is not seen yet."""
@@ -233,14 +238,23 @@ class MemoryLedger:
     def __init__(self, max_records: int = 2_000) -> None:
         self._records: deque[Record] = deque(maxlen=max_records)
         self._taken = 0
+        self._copy, self._lock = Copy(), threading.Lock()
 
     def record(self, record: Record) -> None:
         """Keep one record; the oldest goes when there are too many."""
-        self._records.append(record)
-        self._taken += 1
+        with self._lock:
+            self._records.append(record)
+            self._taken += 1
 
     async def close(self) -> None:
         """Nothing is queued."""
+        self._copy.close()
+
+    def file(self) -> Path:
+        """Return the ledger as a SQLite file: a copy, made and brought up to date when it is asked for. Raises StoreError."""
+        with self._lock:
+            kept, taken = list(self._records), self._taken
+        return self._copy.now(kept, taken)
 
     def rows(self, where: Filter = ALL) -> list[Record]:
         """Return the records that pass, newest first."""

@@ -145,6 +145,10 @@ class RedisLedger:
             self._tell(self.problem)
         self._index.close()
 
+    def file(self) -> Path:
+        """Return the ledger as a SQLite file: the index, brought up to date. Raises StoreError."""
+        return self._index.now()
+
     def rows(self, where: Filter = ALL) -> list[Record]:
         """Return the records that pass, newest first; what is still queued is not seen yet."""
         return query.rows(self._index.now(), where)
