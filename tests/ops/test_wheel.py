@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 import zipfile
 from email.parser import Parser
@@ -13,14 +15,31 @@ from hatchling.builders.wheel import WheelBuilder
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    tree = tmp_path_factory.mktemp("tree")
+def build(tree: Path, dist: Path) -> Path:
+    """Build the wheel from a copy of the sources in `tree`."""
+    tree.mkdir(exist_ok=True)
     for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, tree / name)
     shutil.copytree(ROOT / "proxy", tree / "proxy", ignore=shutil.ignore_patterns("__pycache__"))
-    built = next(WheelBuilder(str(tree)).build(directory=str(tmp_path_factory.mktemp("dist")), versions=["standard"]))
-    return zipfile.ZipFile(built)
+    return Path(next(WheelBuilder(str(tree)).build(directory=str(dist), versions=["standard"])))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    return zipfile.ZipFile(build(tmp_path_factory.mktemp("tree"), tmp_path_factory.mktemp("dist")))
+
+
+def test_the_same_sources_give_the_same_bytes(wheel: zipfile.ZipFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = os.umask(0o077)
+    try:
+        again = build(tmp_path / "elsewhere", tmp_path / "dist")
+    finally:
+        os.umask(before)
+    assert wheel.filename is not None
+    assert hashlib.sha256(again.read_bytes()).digest() == hashlib.sha256(Path(wheel.filename).read_bytes()).digest()
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1795658400")
+    dated = build(tmp_path / "third", tmp_path / "dated")
+    assert {info.date_time for info in zipfile.ZipFile(dated).infolist()} == {(2026, 11, 26, 2, 0, 0)}
 
 
 def test_the_vocabularies_travel_with_it(wheel: zipfile.ZipFile) -> None:
