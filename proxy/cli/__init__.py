@@ -29,6 +29,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "approvals": ("approvals",),
     "routing": ("routing",),
     "ledger": ("ledger", "explain"),
+    "report": ("report",),
+    "top": ("top",),
 }
 """The modules of `proxy.cli`, in the order of the help, and the commands of each."""
 

@@ -7,24 +7,25 @@ import json
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
-from proxy.admin.api import group_json, record_json
+from proxy.admin.api import record_json
 from proxy.app.house import table as model_table
 from proxy.app.storage import reading
 from proxy.cli import ship
 from proxy.cli.reprice import reprice
 from proxy.settings import Settings, load_settings
+from proxy.telemetry import exports
 from proxy.telemetry.explain import explain
-from proxy.telemetry.query import BYS, MAX_ROWS, Filter
-from proxy.telemetry.tables import group_table, parse_when, record_table
+from proxy.telemetry.grouping import FIELDS, every, fields_of, grouped
+from proxy.telemetry.query import MAX_ROWS, Filter
+from proxy.telemetry.tables import parse_when, record_table, sum_table
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the commands."""
-    p = commands.add_parser(
-        "ledger", parents=[common], help="list exchanges, or sum them by agent, model, session, run, provider, day or reason"
-    )
+    p = commands.add_parser("ledger", parents=[common], help="list exchanges, or sum them by any of their fields")
     p.add_argument("--agent")
     p.add_argument("--session")
     p.add_argument("--model")
@@ -32,9 +33,12 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     p.add_argument("--outcome")
     p.add_argument("--since", type=_when_asked, metavar="WHEN", help="1h, 2d, today, or a date")
     p.add_argument("--until", type=_when_asked, metavar="WHEN")
-    p.add_argument("--by", choices=BYS)
-    p.add_argument("--limit", type=_limit, default=100, help=f"most lines to show, up to {MAX_ROWS} (default: %(default)s)")
-    p.add_argument("--json", action="store_true")
+    p.add_argument("--by", type=_fields, metavar="FIELD[,FIELD…]", help="sums by one field or several: " + ", ".join(FIELDS))
+    p.add_argument("--limit", type=_limit, help=f"most lines to show, up to {MAX_ROWS} (default: 100; of CSV and Parquet all)")
+    shape = p.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true")
+    shape.add_argument("--csv", action="store_true", help="CSV on standard output; what looks like a formula is made harmless")
+    shape.add_argument("--parquet", type=Path, metavar="FILE", help="write a Parquet file (extra `parquet`)")
     p.add_argument("--reprice", action="store_true", help="show what it would have cost at today's prices; changes nothing")
     p.add_argument("--apply", action="store_true", help="with --reprice: keep the new costs in a column of their own")
     ship.add(p)
@@ -48,6 +52,13 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
 def _when_asked(text: str) -> float:
     try:
         return parse_when(text, time.time())
+    except ValueError as e:
+        raise argparse.ArgumentTypeError(str(e)) from None
+
+
+def _fields(text: str) -> tuple[str, ...]:
+    try:
+        return fields_of(text)
     except ValueError as e:
         raise argparse.ArgumentTypeError(str(e)) from None
 
@@ -66,20 +77,43 @@ def _settings(args: argparse.Namespace) -> Settings:
 def _ledger(args: argparse.Namespace) -> int:
     if args.what == "ship":
         return ship.ship(args, _settings(args))
-    where = Filter(args.agent, args.session, args.model, args.reason, args.outcome, args.since, args.until, args.limit)
+    where = Filter(args.agent, args.session, args.model, args.reason, args.outcome, args.since, args.until, args.limit or 100)
     if args.apply and not args.reprice:
         raise ValueError("ledger --apply: belongs to --reprice")
     if args.reprice:
         return reprice(_settings(args), where, apply=args.apply, as_json=args.json)
     with reading(_settings(args).store) as journal:
         if args.by:
-            groups = journal.groups(args.by, where)
-            sys.stdout.write(json.dumps([group_json(g) for g in groups], indent=1) if args.json else group_table(args.by, groups))
+            _sums(args, journal.now(), where)
+        elif args.csv or args.parquet:
+            records = journal.rows(where) if args.limit else every(journal.now(), where)
+            if args.csv:
+                exports.records_csv(sys.stdout, records)
+            else:
+                _wrote(args.parquet, exports.records_parquet(args.parquet, records))
         else:
             records = journal.rows(where)
             sys.stdout.write(json.dumps([record_json(r) for r in records], indent=1) if args.json else record_table(records))
-    sys.stdout.write("\n")
+            sys.stdout.write("\n")
     return 0
+
+
+def _sums(args: argparse.Namespace, path: Path, where: Filter) -> None:
+    """Write sums of the ledger at `path` in the shape that is asked for."""
+    whole = args.csv or args.parquet
+    sums = grouped(path, args.by, where, args.limit if whole else args.limit or 100)
+    if args.csv:
+        exports.sums_csv(sys.stdout, args.by, sums)
+    elif args.parquet:
+        _wrote(args.parquet, exports.sums_parquet(args.parquet, args.by, sums))
+    elif args.json:
+        sys.stdout.write(json.dumps([exports.sum_json(args.by, s) for s in sums], indent=1) + "\n")
+    else:
+        sys.stdout.write(sum_table(args.by, sums) + "\n")
+
+
+def _wrote(path: Path, count: int) -> None:
+    sys.stdout.write(f"{path}: {count} rows\n")
 
 
 def _explain(args: argparse.Namespace) -> int:

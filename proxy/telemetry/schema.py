@@ -34,7 +34,7 @@ _SQL_TYPE |= {"float": "REAL NOT NULL DEFAULT 0", "float | None": "REAL", "int |
 _TYPES = {name: _SQL_TYPE.get(kind, "TEXT NOT NULL DEFAULT '[]'") for name, kind in KINDS.items()}
 _TYPES |= {"id": "TEXT NOT NULL UNIQUE", "marks": "TEXT NOT NULL DEFAULT '{}'", "usage_exact": "INTEGER NOT NULL DEFAULT 1"}
 
-SUMMED = ("time", "agent", "team", "model", "model_asked", "provider", "outcome", "reason", *TOKENS, "cost", "saved")
+SUMMED = ("time", "agent", "team", "model", "model_asked", "provider", "outcome", "reason", *TOKENS, "cost", "saved", "loop", "wasted_new")
 """The columns of the index by time: sums over a span read it alone, and not the ten times larger rows."""
 
 _DDL = (

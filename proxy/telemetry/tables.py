@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from proxy.engine.record import Record
 from proxy.money import dollars
-from proxy.telemetry.query import By, Group
+from proxy.telemetry.grouping import Sum, total
 from proxy.telemetry.timing import overhead_ns, total_ns
 
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -104,21 +104,19 @@ def record_table(records: Sequence[Record]) -> str:
     return table(head, rows, {"IN", "OUT", "USD", "OURS"}) if rows else "no exchanges"
 
 
-def group_table(by: By, groups: Sequence[Group]) -> str:
-    """Return groups as a table with a last line of sums, in the order given."""
-    if not groups:
+def sum_table(fields: Sequence[str], sums: Sequence[Sum]) -> str:
+    """Return sums by `fields` as a table with a last line of them all, in the order given, and with what was saved where something was."""
+    if not sums:
         return "no exchanges"
-    head = (by.upper(), "CALLS", "REFUSED", "IN", "CACHED", "OUT", "USD")
-    total = Group("total", *(sum(g) for g in zip(*(_numbers(g) for g in groups), strict=True)))
+    saved = any(s.saved for s in sums)
+    head = (*(name.upper() for name in fields), "CALLS", "REFUSED", "IN", "CACHED", "OUT", "USD", *(["SAVED"] if saved else []))
+    whole = total(sums)._replace(keys=("total", *[""] * (len(fields) - 1)))
     rows = []
-    for g in (*groups, total) if len(groups) > 1 else groups:
-        numbers = (g.calls, g.refused, g.input_tokens, g.cached_tokens, g.output_tokens)
-        rows.append((_short(g.key) or "-", *(count(n) for n in numbers), dollars(g.cost)))
-    return table(head, rows, set(head[1:]))
-
-
-def _numbers(group: Group) -> tuple[int, ...]:
-    return (group.calls, group.refused, group.input_tokens, group.output_tokens, group.cached_tokens, group.cost)
+    for s in (*sums, whole) if len(sums) > 1 else sums:
+        numbers = (s.calls, s.refused, s.input_tokens, s.cached_tokens, s.output_tokens)
+        keys = [_short(key) or ("-" if s is not whole else "") for key in s.keys]
+        rows.append((*keys, *(count(n) for n in numbers), dollars(s.cost), *([dollars(s.saved)] if saved else [])))
+    return table(head, rows, set(head[len(fields) :]))
 
 
 def _short(text: str) -> str:

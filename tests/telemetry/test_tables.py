@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from record_samples import REFUSED, SERVED
 
-from proxy.telemetry.query import Group
-from proxy.telemetry.tables import duration, group_table, parse_when, printable, record_table, table
+from proxy.telemetry.grouping import Sum
+from proxy.telemetry.tables import duration, parse_when, printable, record_table, sum_table, table
 
 NOW = datetime(2027, 1, 31, 8, 30, 15, tzinfo=UTC).timestamp()
 
@@ -81,14 +81,22 @@ def test_records_as_a_table() -> None:
     assert record_table([]) == "no exchanges"
 
 
-def test_groups_as_a_table_end_with_their_sum() -> None:
-    groups = [Group("a", 3, 1, 1000, 200, 50, 1_500_000_000), Group("", 1, 1, 0, 0, 0, 0)]
-    lines = [line.split() for line in group_table("agent", groups).split("\n")]
+def test_sums_as_a_table_end_with_their_sum() -> None:
+    sums = [Sum(("a",), 3, 1, 1000, 50, 200, 1_500_000_000, 0, 0, 0), Sum(("",), 1, 1, 0, 0, 0, 0, 0, 0, 0)]
+    lines = [line.split() for line in sum_table(["agent"], sums).split("\n")]
     assert lines == [
         ["AGENT", "CALLS", "REFUSED", "IN", "CACHED", "OUT", "USD"],
         ["a", "3", "1", "1,000", "50", "200", "1.50"],
         ["-", "1", "1", "0", "0", "0", "0.00"],
         ["total", "4", "2", "1,000", "50", "200", "1.50"],
     ]
-    assert "total" not in group_table("day", groups[:1])
-    assert group_table("day", []) == "no exchanges"
+    assert "total" not in sum_table(["day"], sums[:1])
+    assert sum_table(["day"], []) == "no exchanges"
+
+
+def test_sums_by_two_fields_show_what_was_saved() -> None:
+    found = [Sum(("a", "m"), 1, 0, 0, 0, 0, 0, 2_000_000_000, 0, 0), Sum(("a", ""), 1, 0, 0, 0, 0, 0, 0, 0, 0)]
+    lines = [line.split() for line in sum_table(["agent", "model"], found).split("\n")]
+    assert lines[0][-1] == "SAVED"
+    assert [line[:2] for line in lines[1:]] == [["a", "m"], ["a", "-"], ["total", "2"]]
+    assert lines[1][-1] == "2.00"
