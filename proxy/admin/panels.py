@@ -208,9 +208,13 @@ class PanelPages:
 
     async def session(self, request: web.Request) -> web.Response:
         """One session's timeline."""
-        q = Query(request.query, self._now(), ("limit", "cursor"))
+        q = Query(request.query, self._now(), ("agent", "limit", "cursor"))
+        name, agent = request.match_info["session"], q.text("agent")
         limit, after = q.window()[1], q.place(place_of)
-        return await self._answer(lambda: self._panels.session(request.match_info["session"], limit, after))
+        found = await self._readers.read(lambda: self._panels.session(name, limit, after))
+        if agent not in (None, found["session"]["agent"]):
+            raise web.HTTPNotFound(text="The ledger has no such session of this agent.")
+        return answer(found)
 
     async def run(self, request: web.Request) -> web.Response:
         """One run's tree."""

@@ -91,7 +91,7 @@ class HousePanels:
             version["now"] = grant is not None and (version["policy_digest"], version["file_digest"]) == (grant.digest, grant.file_digest)
         own = [b for b in house.gauges.found if agent_of(b["name"], b["scope"]) == name]
         return {
-            "row": None if entry is None else roster.row(entry, now),
+            "row": roster.row(entry or Entry(name, "", None, roster.NOBODY, "idle", None, None, 0), now),
             "policy": None if grant is None else show.as_json(grant),
             "rules": [] if grant is None else rules.as_json(files.rules, grant),
             "text": "" if grant is None else f"{show.show(files.directory, name)}\n{rules.section(files.rules, grant)}",

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 EXPIRED, LOST = "expired", "lost"
 """The outcomes of records that a sweep leaves behind; see `Record.outcome`."""
 SWEPT = frozenset((EXPIRED, LOST))
+MOST_TOOLS, MAX_TOOL = 32, 128
+"""Tool calls of one reply that its record names, and characters of a name."""
 
 
 @dataclass(slots=True)
@@ -50,6 +52,7 @@ class Record:
         marks: name to ns since the start: body, admitted, sent, head, first_byte, last_byte, closed.
         bytes_in, bytes_out: body bytes from and to the client.
         config: version of the configuration snapshot.
+        tools: (name, `passed` or `withheld`) of each tool call in the reply, the first `MOST_TOOLS`; what a tool was given is not kept.
         trace_id: 32 hex digits of the trace that the exchange belongs to, where that is one that is kept; else empty.
     """
 
@@ -107,6 +110,7 @@ class Record:
     would_save: int = 0
     fallbacks: tuple[tuple[str, str, str, int, int, int, int], ...] = ()
     trace_id: str = ""
+    tools: tuple[tuple[str, str], ...] = ()
 
 
 def record_of(ex: Exchange) -> Record:
@@ -169,7 +173,17 @@ def record_of(ex: Exchange) -> Record:
         would_save=would_save,
         fallbacks=tuple([(x.provider, x.model, x.cause, x.usage.total_input, x.usage.output, x.cost, x.ns) for x in ex.left]),
         trace_id=_trace_id(ex),
+        tools=_tools(ex),
     )
+
+
+def _tools(ex: Exchange) -> tuple[tuple[str, str], ...]:
+    """Return what became of the tool calls that the meter has seen; where no gate stood before the client, all passed."""
+    if ex.meter is None or not ex.meter.tool_calls:
+        return ()
+    passed = None if ex.shown is None else {(call.id, call.name) for call in ex.shown.tool_calls}
+    calls = ex.meter.tool_calls[:MOST_TOOLS]
+    return tuple([(c.name[:MAX_TOOL], "passed" if passed is None or (c.id, c.name) in passed else "withheld") for c in calls])
 
 
 _traceparent = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f][13579bdf](?:-.*)?", re.ASCII)

@@ -6,7 +6,7 @@ itself by one of its indices, within bounds, is not kept twice.
 
     hours      what each agent did in an hour, by model and route; the hour first, so that what is written together stands together
     totals     the same without agents: what the fleet and its teams did
-    versions   since when an agent was served under a policy
+    versions   under which policies an agent was served, from when to when
     runs       which sessions draw from another one's run, or from one with a name
     notes      what was refused, and what would have been; loop signals, with the session in place of a reason
     burn       what counters that agents share were charged in ten minutes
@@ -17,7 +17,7 @@ itself by one of its indices, within bounds, is not kept twice.
 
 from __future__ import annotations
 
-VERSION = 1
+VERSION = 2
 SLOT_S, HOUR_S = 600, 3600
 TABLES = ("hours", "totals", "versions", "runs", "notes", "burn", "spenders", "reached")
 EDGES_MS = tuple(50 << i for i in range(12))
@@ -39,7 +39,7 @@ DDL = (
     _table("hours", BY),
     _table("totals", _BY_ALL),
     "CREATE TABLE main.versions (agent TEXT, policy_digest TEXT, file_digest TEXT, version TEXT, first REAL,"
-    " PRIMARY KEY (agent, policy_digest, file_digest, version)) WITHOUT ROWID",
+    " last REAL, calls INTEGER, PRIMARY KEY (agent, policy_digest, file_digest, version)) WITHOUT ROWID",
     "CREATE TABLE main.runs (run TEXT, session TEXT, PRIMARY KEY (run, session)) WITHOUT ROWID",
     "CREATE TABLE main.notes (kind TEXT, time REAL, seq INTEGER, part INTEGER, agent TEXT, reason TEXT, rule TEXT, id TEXT,"
     " PRIMARY KEY (kind, time, seq, part)) WITHOUT ROWID",
@@ -83,8 +83,9 @@ STEPS = (
     f"INSERT INTO main.totals SELECT {', '.join(_BY_ALL)}, {', '.join(f'sum({name})' for name in SUMS)} FROM temp.batch"
     f" GROUP BY 1, 2, 3, 4, 5 {_adding(SUMS)}",
     "DROP TABLE temp.batch",
-    f"INSERT INTO main.versions SELECT agent, policy_digest, file_digest, version, min(time) {_NEW} AND policy_digest <> ''"
-    " GROUP BY 1, 2, 3, 4 ON CONFLICT DO NOTHING",
+    f"INSERT INTO main.versions SELECT agent, policy_digest, file_digest, version, min(time), max(time), count(*) {_NEW}"
+    " AND policy_digest <> '' GROUP BY 1, 2, 3, 4 ON CONFLICT DO UPDATE SET first = min(first, excluded.first),"
+    " last = max(last, excluded.last), calls = calls + excluded.calls",
     f"INSERT INTO main.runs SELECT DISTINCT run, session {_NEW} AND run <> session AND run <> '' ON CONFLICT DO NOTHING",
     f"INSERT INTO main.notes SELECT 'refused', time, seq, 0, agent, reason, rule, id {_NEW} AND reason <> ''",
     f"INSERT INTO main.notes SELECT 'loop', time, seq, 0, agent, session, loop, id {_NEW} AND loop <> ''",

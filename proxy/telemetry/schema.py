@@ -26,7 +26,7 @@ CHARGES_VERSION = 2
 COLUMNS = tuple(f.name for f in dataclasses.fields(Record))
 KINDS = {f.name: str(f.type) for f in dataclasses.fields(Record)}
 """The type of each column, as the record writes it."""
-JSON_COLUMNS = frozenset(("findings", "decisions", "marks", "charges", "media", "fallbacks"))
+JSON_COLUMNS = frozenset(("findings", "decisions", "marks", "charges", "media", "fallbacks", "tools"))
 BOOL_COLUMNS = frozenset(("stream", "usage_exact"))
 TOKENS = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "cache_write_1h_tokens")
 _SQL_TYPE = {"str": "TEXT NOT NULL DEFAULT ''", "int": "INTEGER NOT NULL DEFAULT 0", "bool": "INTEGER NOT NULL DEFAULT 0"}
@@ -151,6 +151,7 @@ def to_record(row: Sequence[Any]) -> Record:
         values[name] = tuple((str(a), str(b)) for a, b in json.loads(values[name]))
     values["media"] = tuple((str(kind), int(tokens)) for kind, tokens in json.loads(values["media"]))
     values["marks"] = json.loads(values["marks"])
+    values["tools"] = tuple((str(name), str(status)) for name, status in json.loads(values["tools"]))
     values["fallbacks"] = tuple(tuple(left) for left in json.loads(values["fallbacks"]))
     values["charges"] = tuple((str(counter), str(unit), int(amount)) for counter, unit, amount in json.loads(values["charges"]))
     return Record(**values)

@@ -134,8 +134,8 @@ def teams(db: sqlite3.Connection, part: Part) -> list[dict[str, Any]]:
 
 def versions(db: sqlite3.Connection, agent: str) -> list[dict[str, Any]]:
     """Return the policies that an agent was served under, newest first, at most 100."""
-    sql = "SELECT policy_digest, file_digest, version, first FROM main.versions WHERE agent = ? ORDER BY first DESC LIMIT 100"
-    names = ("policy_digest", "file_digest", "version", "first")
+    names = ("policy_digest", "file_digest", "version", "first", "last", "calls")
+    sql = f"SELECT {', '.join(names)} FROM main.versions WHERE agent = ? ORDER BY last DESC LIMIT 100"
     return [dict(zip(names, row, strict=True)) for row in db.execute(sql, (agent,))]
 
 

@@ -176,7 +176,7 @@ def view(r: Record) -> dict[str, Any]:
         "route",
     )
     same += ("route_why", "difficulty", "status", "outcome", "reason", "rule", "message", "remedy", "output_tokens", "reasoning_tokens")
-    same += ("usage_exact",)
+    same += ("usage_exact", "trace_id")
     return {
         **{name: getattr(r, name) for name in same},
         "input_tokens": r.input_tokens + r.cache_read_tokens + r.cache_write_tokens + r.cache_write_1h_tokens,
@@ -184,6 +184,7 @@ def view(r: Record) -> dict[str, Any]:
         "usd": dollars(r.cost),
         "saved_usd": dollars(r.saved),
         **{name: None if ns is None else round(ns / 1e6, 2) for name, ns in took.items()},
+        "tools": [{"name": name, "status": status} for name, status in r.tools],
         "loop": loop_of(r.loop, r.wasted),
         "findings": [{"rule": rule, "detail": detail} for rule, detail in r.findings],
         "decisions": [{"stage": stage, "words": words} for stage, words in r.decisions],

@@ -51,6 +51,7 @@ BASE = Record(
     route="requested", status=200, outcome="ok", input_tokens=100, output_tokens=10, cache_read_tokens=50, cost=2_000_000_000,
     decisions=(("routing", "requested"),),
     marks={"sent": 1_000_000, "first_byte": 301_000_000, "last_byte": 800_000_000, "closed": 801_000_000},
+    tools=(("Read", "passed"), ("rm", "withheld")),
     charges=((FLEET, "usd", 2_000_000_000), ("agent:triage/day/usd|usd||2027-01-15", "usd", 2_000_000_000)),
 )  # fmt: skip
 RECORDS = [
@@ -191,6 +192,7 @@ def test_an_agent_with_its_policy_and_where_each_value_is_written(config: Path) 
         assert found["policy"]["models"][0]["source"].startswith("AGENTS.md:")
         assert "AGENTS.md:" in found["text"]
         assert [v["policy_digest"] for v in found["versions"]] == ["p1", "p0"]
+        assert [(v["first"], v["last"], v["calls"]) for v in found["versions"]] == [(NOW - 30, NOW - 5, 3), (NOW - 7200, NOW - 7200, 1)]
         assert found["models"] == [{"model": "claude-x", "calls": 4, "tokens": 630, "usd": "4.00"}]
         assert [b["name"] for b in found["budgets"]] == ["agent:triage/day/usd"]
         assert found["log_content"] == "hash"
@@ -240,6 +242,9 @@ def test_sessions_and_one_timeline_page_by_page(config: Path) -> None:
         assert rest["next"] is None
         first = rest["exchanges"][0]
         assert (first["total_ms"], first["ttft_ms"], first["input_tokens"], first["cached_tokens"]) == (801.0, 300.0, 150, 50)
+        assert first["tools"] == [{"name": "Read", "status": "passed"}, {"name": "rm", "status": "withheld"}]
+        assert (await p.get("/api/v1/sessions/triage/s1?agent=triage"))["run"] == "triage/s1"
+        await p.get("/api/v1/sessions/triage/s1?agent=scout", 404)
         assert page["exchanges"][0]["loop"] == {"level": "block", "rule": "identical", "count": 5, "action": "", "usd": "0.000000007"}
         assert (await p.get("/api/v1/decisions/0002"))["view"]["findings"][1] == {"rule": "pii/email", "detail": "in message 1"}
         await p.get("/api/v1/sessions/nobody", 404)
