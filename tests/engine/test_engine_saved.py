@@ -37,6 +37,7 @@ def test_the_same_tokens_at_two_prices(
 ) -> None:
     from_nobody: Any = type("Runtime", (), {"version": "v"})()
     ex = Exchange(from_nobody, SystemClock(), from_nobody, "openai")
+    ex.headers = {}
     ex.target, ex.usage, ex.cost = target, usage, Nanos(cost)
     if route is not None:
         ex.route = route
