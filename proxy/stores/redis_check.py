@@ -23,6 +23,7 @@ _TYPES = {
     "keys": "hash",
     "keys:version": "string",
     "ledger": "stream",
+    "ledger-targets": "hash",
 }
 
 

@@ -12,8 +12,11 @@ from typing import Any
 import pytest
 from issuing import AUDIENCE, EC, ISSUER, OTHER, RSA, claims, document, jwk, signed
 from raw import Raw, post
+from redis_server import needs_redis, shared_url
 from serving import Proxy, Simulator
 from simulating import get
+
+from proxy.stores.redis_place import place_of
 
 AGENTS = """---
 agents:
@@ -156,6 +159,27 @@ def test_everybody_else_is_refused(proxy: Proxy, sim: Simulator, value: str, sta
     assert why["remedy"]
 
 
+def test_clocks_that_differ_by_ten_seconds_refuse_nobody(proxy: Proxy, sim: Simulator) -> None:
+    now = time.time()
+    skewed: tuple[dict[str, Any], ...] = ({"exp": now - 10}, {"nbf": now + 10}, {"iat": now + 10, "nbf": now + 10})
+    for times in skewed:
+        assert ask(proxy, bearer(token(**times))).status == 200
+    status, why = refused(proxy, sim, bearer(token(exp=now - 100)))
+    assert (status, why["reason"]) == (401, "unauthenticated")
+
+
+def test_a_server_of_keys_that_hangs_stops_no_known_key_and_lets_no_other_in(proxy: Proxy, sim: Simulator, keys: Keys) -> None:
+    before, keys.answer = keys.answer, None
+    try:
+        known, unknown = ask(proxy, bearer(token(jti="while it hangs"))), bearer(token(kid="k2", key=OTHER))
+        status, why = refused(proxy, sim, unknown)
+    finally:
+        keys.answer = before
+    assert known.status == 200
+    assert (status, why["reason"]) == (401, "unauthenticated")
+    assert "key" in json.loads(ask(proxy, unknown).body)["error"]["message"]
+
+
 def test_keys_do_not_count_beside_tokens_unless_that_is_set(proxy: Proxy, sim: Simulator) -> None:
     made = proxy.command("keys", "create", "invoice-triage")
     assert refused(proxy, sim, bearer(made.stdout.strip()))[0] == 401
@@ -255,3 +279,29 @@ def test_a_mesh_is_believed_from_its_own_addresses_alone(sim: Simulator, trusted
         assert len(sim.calls()) == before + (status == 200)
         assert "spiffe" not in json.dumps(sim.calls())
         assert refused(proxy, sim, {"x-forwarded-client-cert": "URI=spiffe://td/ns/other/sa/bot"})[0] == (403 if status == 200 else 401)
+
+
+@needs_redis
+def test_two_tenants_of_one_redis_share_no_token_budget_or_kill(sim: Simulator, keys: Keys) -> None:
+    place = place_of(shared_url())
+    budgets = {"budgets": [{"name": "few", "scope": {"agent": "*"}, "limit": {"requests": 1}, "window": "day"}]}
+
+    def release(name: str) -> Proxy:
+        auth = settings(keys)["auth"]
+        store = {"url": f"redis://{place.hosts[0][0]}:{place.hosts[0][1]}/0", "tenant": f"{place.tenant}.{name}"}
+        more = {"auth": {**auth, "jwt": {**auth["jwt"], "audience": name}}, "store": store}
+        return Proxy(sim, agents=AGENTS, budgets=budgets, settings=more, env={"FLEETGATE_ADMIN_TOKEN": ADMIN})
+
+    with release("blue") as blue, release("green") as green:
+        of_blue, of_green = bearer(token(aud="blue")), bearer(token(aud="green"))
+        assert refused(green, sim, of_blue)[1]["reason"] == "unauthenticated"
+        assert refused(blue, sim, of_green)[1]["reason"] == "unauthenticated"
+        assert ask(blue, of_blue).status == 200
+        assert refused(blue, sim, of_blue)[1]["reason"] == "budget_exceeded"
+        assert ask(green, of_green).status == 200, "its own budget is whole"
+        assert blue.command("kill", "all", "--reason", "a drill").returncode == 0
+        until = time.monotonic() + 30
+        while refused(blue, sim, of_blue)[1]["reason"] != "agent_killed":
+            assert time.monotonic() < until
+        assert refused(green, sim, of_green)[1]["reason"] == "budget_exceeded", "nobody stopped it"
+        assert len(green.records(3)) == 3
