@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 import socket
 from types import TracebackType
-from typing import Any, Self
-
-from serving import Proxy
+from typing import Any, Protocol, Self
 
 CHAT, MESSAGES = "/v1/chat/completions", "/v1/messages"
+
+
+class Front(Protocol):
+    """Where a stream goes: a `Proxy`, or whatever stands before one."""
+
+    @property
+    def port(self) -> int: ...
+
+    def key(self) -> str: ...
 
 
 class Stream:
@@ -20,7 +27,7 @@ class Stream:
         chunk_ms: the time between two events.
     """
 
-    def __init__(self, proxy: Proxy, tokens: int, chunk_ms: int, *, path: str = CHAT, words: str = "hi", **more: Any) -> None:
+    def __init__(self, proxy: Front, tokens: int, chunk_ms: int, *, path: str = CHAT, words: str = "hi", **more: Any) -> None:
         model = "gpt-4o-mini" if path == CHAT else "claude-sonnet-5"
         body = json.dumps(
             {"model": model, "max_tokens": tokens, "stream": True, "messages": [{"role": "user", "content": words}], **more}

@@ -26,6 +26,7 @@ from proxy.settings.sections import Listen
 from proxy.stores.keys import SqliteKeys
 from proxy.telemetry import query
 
+pytestmark = pytest.mark.timeout(300)
 TOKEN = "canary-admin-token"
 CAP = 40
 BUDGETS = {"budgets": [{"name": "cap", "scope": {"agent": "capped"}, "limit": {"requests": CAP, "usd": 5}, "window": "total"}]}
