@@ -97,7 +97,8 @@ def merged(own: Mapping[str, Any], crew: Crew) -> dict[str, Any]:
         said = [detail[name] for detail in told]
         found[name] = next((value for value in said if _state(value) not in _FINE), said[0] if said else own[name])
     found["circuits_open"] = sorted({name for detail in told for name in detail["circuits_open"]})
-    found["inflight"] = sum(detail["inflight"] for detail in told)
+    for name in ("inflight", "tasks"):
+        found[name] = sum(detail[name] for detail in (own, *told))
     found["workers"] = [
         {
             "worker": number,

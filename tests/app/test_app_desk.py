@@ -31,6 +31,7 @@ DETAIL: dict[str, Any] = {
     "control": "ok",
     "tokens": {"state": "off"},
     "inflight": 0,
+    "tasks": 1,
 }
 
 
@@ -75,7 +76,7 @@ def test_what_is_wrong_in_one_worker_is_said() -> None:
     away = DETAIL | {"store": "Valkey cannot be reached", "tokens": {"state": "down"}, "circuits_open": ["b", "a"], "inflight": 3}
     told = merged(DETAIL | {"config": "own"}, crew(Told(True, DETAIL | {"inflight": 2}), Told(False, away)))
     assert (told["store"], told["tokens"], told["ledger"]) == ("Valkey cannot be reached", {"state": "down"}, "ok")
-    assert (told["circuits_open"], told["inflight"], told["config"]) == (["a", "b"], 5, "own")
+    assert (told["circuits_open"], told["inflight"], told["config"], told["tasks"]) == (["a", "b"], 5, "own", 3)
     assert told["workers"] == [
         {"worker": 1, "pid": 7, "ready": True, "config": "c1", "inflight": 2},
         {"worker": 2, "pid": 7, "ready": False, "config": "c1", "inflight": 3},
