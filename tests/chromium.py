@@ -18,12 +18,16 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import pytest
 
 PATIENCE_S = 30.0
 _FLAGS = (
@@ -44,6 +48,15 @@ _FLAGS = (
     "--font-render-hinting=none",
     "--no-sandbox",  # it runs as root in containers, and sees nothing but our own pages
 )
+_AS_3_AND_4 = """
+import os, sys
+ends = [os.dup(int(n)) for n in sys.argv[1:3]]
+for n, end in enumerate(ends, 3):
+    os.dup2(end, n)
+    os.set_inheritable(n, True)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""The browser finds its pipe at these two numbers, which may be taken here."""
 
 
 class Chromium:
@@ -61,8 +74,8 @@ class Chromium:
         self._home = tempfile.mkdtemp(prefix="fleetgate-chromium-")
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
-        shell = f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}'
-        command = ["sh", "-c", shell, str(self._program), *_FLAGS, f"--user-data-dir={self._home}", "about:blank"]
+        begin = [sys.executable, "-I", "-S", "-c", _AS_3_AND_4, str(theirs_in), str(theirs_out), str(self._program)]
+        command = [*begin, *_FLAGS, f"--user-data-dir={self._home}", "about:blank"]
         quiet = subprocess.DEVNULL
         env = {**os.environ, "HOME": self._home}
         self._process = subprocess.Popen(command, stdin=quiet, stdout=quiet, stderr=quiet, pass_fds=(theirs_in, theirs_out), env=env)
@@ -250,3 +263,18 @@ class Page:
     def close(self) -> None:
         """Close the window and forget its cookies."""
         self._browser.call("Target.disposeBrowserContext", {"browserContextId": self._context})
+
+
+@cache
+def _asked() -> tuple[str, str]:
+    command = [sys.executable, str(Path(__file__).parents[1] / "scripts" / "tools.py"), "where", "chromium"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return done.stdout.strip(), done.stderr.strip()
+
+
+def chromium_bin() -> Path:
+    """The path of Chromium; skips the test where there is none."""
+    path, why = _asked()
+    if not path:
+        pytest.skip(why)
+    return Path(path)

@@ -90,14 +90,19 @@ def test_a_server_without_tls_does_not_count(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="dpkg-deb is not on PATH: these packages are Debian's")
-def test_a_debian_package_is_unpacked_into_the_cache_and_finds_its_libraries(tmp_path: Path) -> None:
+@pytest.mark.parametrize("only_a_script", [True, False])
+def test_a_debian_package_is_unpacked_into_the_cache_and_finds_its_libraries(tmp_path: Path, only_a_script: bool) -> None:
     tree, bin_ = tmp_path / "tree", tmp_path / "bin"
     for folder in (tree / "etc/init.d/promtool", tree / "usr/bin", tree / "usr/lib/odd", tree / "DEBIAN", bin_):
         folder.mkdir(parents=True)
     (tree / "usr/lib/odd/libodd.so.1").touch()
-    (tree / "usr/bin/promtool").write_text('#!/bin/sh\necho "$1 $LD_LIBRARY_PATH"\n')
+    said_by = "$1" if only_a_script else "wrong"
+    (tree / "usr/bin/promtool").write_text(f'#!/bin/sh\necho "{said_by} $LD_LIBRARY_PATH"\n')
     (tree / "usr/bin/promtool").chmod(0o755)
     shutil.copy(tree / "usr/bin/promtool", tree / "usr/bin/prometheus")
+    if not only_a_script:
+        (tree / "usr/lib/promtool").mkdir()
+        shutil.copy(shutil.which("printenv") or "/usr/bin/printenv", tree / "usr/lib/promtool/promtool")
     (tree / "DEBIAN/control").write_text("Package: prometheus\nVersion: 1\nArchitecture: all\nMaintainer: a@b.c\nDescription: a\n")
     (bin_ / "apt-get").write_text(f'#!/bin/sh\nfor word; do case "$word" in Dir*) dpkg-deb -b {tree} "${{word#*=}}" ;; esac; done\n')
     (bin_ / "apt-get").chmod(0o755)
@@ -106,8 +111,9 @@ def test_a_debian_package_is_unpacked_into_the_cache_and_finds_its_libraries(tmp
     assert "unpacking Debian's prometheus" in done.stderr, done.stderr
     path = tools(tmp_path, "where", "promtool", **env).stdout.strip()
     assert Path(path).parent == tmp_path / "fleetgate-tests" / "debian-prometheus"
-    said = subprocess.run([path, "word"], capture_output=True, text=True, check=True).stdout.strip()
-    assert said == f"word {Path(path).parent}/root/usr/lib/odd"
+    asked = "word" if only_a_script else "LD_LIBRARY_PATH"
+    said = subprocess.run([path, asked], capture_output=True, text=True, check=True).stdout.strip()
+    assert said.removeprefix("word ") == f"{Path(path).parent}/root/usr/lib/odd"
     assert [p.name for p in Path(path).parent.parent.iterdir()] == ["debian-prometheus"], "nothing half done is left"
 
 
@@ -124,10 +130,8 @@ def _without(folder: Path, name: str) -> Path:
 @pytest.mark.parametrize("arguments", [("where",), ("where", "nothing"), ("clients",)])
 def test_usage(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     done = tools(tmp_path, *arguments)
-    assert (done.returncode, done.stderr) == (
-        2,
-        "usage: scripts/tools.py [install|where clients|opa|helm|phoenix|postgres|redis-tls|promtool]\n",
-    )
+    names = "clients|opa|helm|phoenix|postgres|redis-tls|promtool|chromium"
+    assert (done.returncode, done.stderr) == (2, f"usage: scripts/tools.py [install|where {names}]\n")
 
 
 def test_the_lock_pins_every_package_by_its_hash_and_names_no_registry() -> None:

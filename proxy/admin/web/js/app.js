@@ -33,7 +33,7 @@ function House() {
   const page = Object.hasOwn(PAGES, name) ? PAGES[name] : null;
   const shown = page && route.path.length > 1 && page.one ? page.one : page?.all;
   const key = route.path.join("/");
-  useArrival(key, page ? page.title : "Not found", route.path[1]);
+  useArrival(key, page ? page.title : "Not found", route.path.at(-1) === name ? "" : route.path.at(-1));
   return html`
     <a class="skip" href="#main" onClick=${skip}>Skip to the page</a>
     <div class="shell">

@@ -103,11 +103,9 @@ function Versions({ versions }) {
     { key: "version", title: "Version", width: "8rem", cell: (v) => html`${plain(v.version || "none", 20)} ${v.now ? html`<${Chip} kind="good">now<//>` : null}` },
     { key: "policy", title: "Policy", cell: (v) => html`<code title=${v.policy_digest}>${shortId(v.policy_digest)}</code>` },
     { key: "file", title: "File", cls: "p2", cell: (v) => html`<code title=${v.file_digest}>${shortId(v.file_digest)}</code>` },
-    { key: "calls", title: "Calls", cls: "num", width: "6rem", cell: (v) => count(v.calls) },
-    { key: "first", title: "First", cls: "num p3", width: "8rem", cell: (v) => html`<${Ago} t=${v.first} />` },
-    { key: "last", title: "Last", cls: "num", width: "7rem", cell: (v) => html`<span title=${exactly(v.last)}><${Ago} t=${v.last} /></span>` },
+    { key: "first", title: "Since", cls: "num", width: "8rem", cell: (v) => html`<span title=${exactly(v.first)}><${Ago} t=${v.first} /></span>` },
   ];
-  return html`<${Table} label="Versions" columns=${columns} rows=${versions} id=${(v) => `${v.policy_digest}/${v.file_digest}/${v.version}`} />`;
+  return html`<${Table} label="Versions" columns=${columns} rows=${versions} id=${(v) => `${v.policy_digest}/${v.first}`} />`;
 }
 
 function Sessions({ name }) {

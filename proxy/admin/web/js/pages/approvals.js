@@ -2,7 +2,7 @@
 import { html, useState } from "../ui.js";
 import { useApi, post } from "../api.js";
 import { useNow } from "../live.js";
-import { href } from "../route.js";
+import { sessionHref, sessionName } from "../route.js";
 import { exactly, plain, plural, span, words } from "../format.js";
 import { Table } from "../parts/table.js";
 import { Head, Failed, Empty, Section } from "../parts/states.js";
@@ -39,7 +39,7 @@ function Case({ item: c, onDecide }) {
     ${c.why ? html`<p class="dim">${plain(c.why, 600)} <${Where} at=${c.rule} /></p>` : html`<p><${Where} at=${c.rule} /></p>`}
     ${c.preview ? html`<pre class="pre" tabindex="0" aria-label="What the tool would be given">${plain(c.preview, 6000, true)}</pre>` : null}
     <div class="case-foot">
-      <span class="dim">Asked <${Ago} t=${c.asked} /> in session <a href=${href(["sessions", c.agent, c.session])}><${Name} most=${32}>${c.session}<//></a></span>
+      <span class="dim">Asked <${Ago} t=${c.asked} /> in session <a href=${sessionHref(c.session)}><${Name} most=${32}>${sessionName(c.session)}<//></a></span>
       <span class="acts"><button class="button" type="button" onClick=${() => onDecide(c, false)}>Deny…</button>
         <button class="button main-act" type="button" onClick=${() => onDecide(c, true)}>Approve…</button></span>
     </div>

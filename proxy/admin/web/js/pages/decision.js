@@ -1,7 +1,7 @@
 // One exchange, whatever became of it: its story in words, and everything that is known of it.
 import { html } from "../ui.js";
 import { useApi } from "../api.js";
-import { href } from "../route.js";
+import { href, sessionHref, sessionName } from "../route.js";
 import { exactly, plain, words } from "../format.js";
 import { Details } from "../parts/timeline.js";
 import { Head, Failed, Section, Bone } from "../parts/states.js";
@@ -14,7 +14,7 @@ export function Decision({ path }) {
   const r = data?.exchange;
   return html`
     <${Head} title=${e ? (e.outcome === "ok" ? "Served" : words(e.reason || e.outcome)) : "Decision"} crumb=${html`<a href=${href(["decisions"])}>Decisions</a>`}>
-      ${r ? html`${r.agent ? html`<a href=${href(["fleet", r.agent])}><${Name} most=${60}>${r.agent}<//></a>` : "Nobody known"}${r.session ? html`, session <a href=${href(["sessions", r.agent, r.session])}><${Name} most=${40}>${r.session}<//></a>` : null}, ${exactly(r.time)}` : ""}
+      ${r ? html`${r.agent ? html`<a href=${href(["fleet", r.agent])}><${Name} most=${60}>${r.agent}<//></a>` : "Nobody known"}${r.session ? html`, session <a href=${sessionHref(r.session)}><${Name} most=${40}>${sessionName(r.session)}<//></a>` : null}, ${exactly(r.time)}` : ""}
     <//>
     <${Failed} error=${error} retry=${reload} />
     ${error && !data ? null : !e ? html`<p aria-busy="true"><${Bone} width="60%" /></p>` : html`

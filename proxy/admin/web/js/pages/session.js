@@ -1,7 +1,7 @@
 // One session: every exchange on a timeline, and the run that it belongs to as a graph.
 import { html, useState, useEffect } from "../ui.js";
 import { useApi, get, num } from "../api.js";
-import { href } from "../route.js";
+import { href, sessionName } from "../route.js";
 import { count, short, usd, exactly, span, plural, plain } from "../format.js";
 import { Timeline } from "../parts/timeline.js";
 import { Graph } from "../parts/graph.js";
@@ -13,11 +13,11 @@ import { changing } from "../parts/signin.js";
 const SIZE = 100;
 
 export function Session({ path }) {
-  const [agent, name] = path.length > 2 ? path.slice(1) : [undefined, path[1]];
-  const { data, error, reload } = useApi(`sessions/${encodeURIComponent(name)}`, { agent, limit: SIZE }, { every: 5000 });
+  const name = path.slice(1).join("/");
+  const { data, error, reload } = useApi(`sessions/${encodeURIComponent(name)}`, { limit: SIZE }, { every: 5000 });
   const s = data?.session;
   return html`
-    <${Head} title=${html`<${Name} most=${60}>${name}<//>`} crumb=${html`<a href=${href(["sessions"])}>Sessions</a>`} aside=${s ? html`<${Stop} session=${s} />` : null}>
+    <${Head} title=${html`<${Name} most=${60}>${sessionName(name)}<//>`} crumb=${html`<a href=${href(["sessions"])}>Sessions</a>`} aside=${s ? html`<${Stop} session=${s} />` : null}>
       ${s ? html`Session of <a href=${href(["fleet", s.agent])}><${Name} most=${60}>${s.agent}<//></a>, last call <${Ago} t=${s.last} />` : ""}
     <//>
     <${Failed} error=${error} retry=${reload} kept=${data} />
@@ -28,8 +28,8 @@ export function Session({ path }) {
         <${Figure} name="Began" value=${s && html`<${Ago} t=${s.first} />`} note=${s && exactly(s.first)} />
         <${Figure} name="Lasted" value=${s && span(s.last - s.first)} note=${s?.run ? `in run ${plain(s.run, 40)}` : ""} />
       </dl>
-      ${data?.run ? html`<${Run} run=${data.run} here=${`${s.agent}/${s.session}`} />` : null}
-      <${Exchanges} data=${data} name=${name} agent=${agent} />`}`;
+      ${data?.run ? html`<${Run} run=${data.run} here=${s.session} />` : null}
+      <${Exchanges} data=${data} name=${name} />`}`;
 }
 
 function Stop({ session: s }) {
@@ -48,16 +48,16 @@ function Run({ run, here }) {
   <//>`;
 }
 
-function Exchanges({ data, name, agent }) {
+function Exchanges({ data, name }) {
   const [older, setOlder] = useState({ rows: [], next: undefined, error: null, busy: false });
-  useEffect(() => setOlder({ rows: [], next: undefined, error: null, busy: false }), [name, agent]);
+  useEffect(() => setOlder({ rows: [], next: undefined, error: null, busy: false }), [name]);
   const known = new Set((data?.exchanges ?? []).map((e) => e.id));
   const all = [...(data?.exchanges ?? []), ...older.rows.filter((e) => !known.has(e.id))].reverse();
   const next = older.next === undefined ? data?.next : older.next;
   const more = async () => {
     setOlder((old) => ({ ...old, busy: true, error: null }));
     try {
-      const page = await get(`sessions/${encodeURIComponent(name)}`, { agent, limit: SIZE, cursor: next });
+      const page = await get(`sessions/${encodeURIComponent(name)}`, { limit: SIZE, cursor: next });
       setOlder((old) => ({ rows: [...old.rows, ...page.exchanges], next: page.next, error: null, busy: false }));
     } catch (e) {
       setOlder((old) => ({ ...old, error: e, busy: false }));

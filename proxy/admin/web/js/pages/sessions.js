@@ -17,7 +17,7 @@ export function Sessions({ query }) {
   const params = { agent: query.agent, q: query.q, since, sort: query.sort ?? "-last", limit: SIZE, offset };
   const { data, error, busy, reload } = useApi("sessions", params, { every: 10_000 });
   return html`
-    <${Head} title="Sessions">${data ? `${plural(data.total, "session")} ${query.agent ? `of ${plain(query.agent, 60)}` : ""} with a call in that time.` : ""}<//>
+    <${Head} title="Sessions">${data ? `${plural(data.total, "session")} ${query.agent ? `of ${plain(query.agent, 60)}` : ""} with a call in that time${data.more ? ", and older ones: only the last 5,000 calls are counted" : ""}.` : ""}<//>
     <${Failed} error=${error} retry=${reload} kept=${data} />
     <div class="fields" role="search">
       <${Search} label="Search sessions" placeholder="Part of a session's name" value=${query.q ?? ""} onInput=${(q) => refine({ q, offset: undefined })} />

@@ -2,7 +2,7 @@
 import { html } from "../ui.js";
 import { plain, short, usd, plural } from "../format.js";
 import { num } from "../api.js";
-import { href } from "../route.js";
+import { sessionHref } from "../route.js";
 
 const WIDE = 196;
 const HIGH = 58;
@@ -52,8 +52,8 @@ function Node({ node, at, current }) {
   const cost = usd(num(node.usd));
   const trouble = node.refused ? plural(node.refused, "refusal") : node.loop ? "loop" : "";
   const told = `${plain(node.agent, 60)}, ${plural(node.calls, "call")}, ${short(node.tokens)} tokens, ${cost}${trouble ? `, ${trouble}` : ""}`;
-  return html`<a href=${href(["sessions", node.agent, node.session])} aria-label=${told} aria-current=${current ? "true" : undefined} class=${`node ${trouble ? "trouble" : ""}`}>
-    <title>${plain(node.agent, 200)}</title>
+  return html`<a href=${sessionHref(node.id)} aria-current=${current ? "true" : undefined} class=${`node ${trouble ? "trouble" : ""}`}>
+    <title>${told}</title>
     <rect x=${at.x} y=${at.y} width=${WIDE} height=${HIGH} rx="6" />
     <text class="node-name" x=${at.x + 12} y=${at.y + 23}>${plain(node.agent, 22)}</text>
     <text class="node-more" x=${at.x + 12} y=${at.y + 42}>${plural(node.calls, "call")}${trouble ? ` · ${trouble}` : ""}</text>

@@ -1,7 +1,7 @@
 // Lists that several pages show: sessions, refusals, budgets.
 import { html } from "../ui.js";
 import { num } from "../api.js";
-import { href } from "../route.js";
+import { href, sessionHref, sessionName } from "../route.js";
 import { amount, count, plain, percent, short, span, usd, words, exactly } from "../format.js";
 import { Ago, Name, Chip, Where, Mark } from "./marks.js";
 import { Bar } from "./bar.js";
@@ -20,7 +20,7 @@ export function LoopChip({ loop }) {
 }
 
 export const sessionColumns = (agent) => [
-  { key: "session", title: "Session", width: agent ? "32%" : "24%", cell: (s) => html`<a class="name" href=${href(["sessions", s.agent, s.session])}><${Name} most=${48}>${s.session}<//></a>` },
+  { key: "session", title: "Session", width: agent ? "32%" : "24%", cell: (s) => html`<a class="name" href=${sessionHref(s.session)}><${Name} most=${48}>${sessionName(s.session)}<//></a>` },
   ...(agent ? [] : [{ key: "agent", title: "Agent", cell: (s) => html`<a href=${href(["fleet", s.agent])}><${Name} most=${48}>${s.agent}<//></a>` }]),
   { key: "model", title: "Model", cls: "p4", cell: (s) => html`<${Name} most=${40}>${s.model}<//>` },
   { key: "calls", title: "Calls", cls: "num p2", sort: "down", width: "5rem", cell: (s) => count(s.calls) },

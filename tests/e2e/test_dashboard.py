@@ -1,0 +1,333 @@
+"""The dashboard in a real Chromium over a running proxy: every page, signing in, a kill, an approval, a bad edit, hostile names."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from chromium import Chromium, Page, chromium_bin
+from serving import Proxy, Raw, Simulator, post
+from streams import Stream
+
+TOKEN = "canary-admin-token-of-the-dashboard"
+AXE = Path(__file__).parents[1] / "vendor" / "axe-core" / "axe.min.js"
+AXE_DIGEST = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
+AGENTS = """---
+agents:
+  - name: tester
+    description: May do everything
+    version: 1.2.0
+    policy: {owner: {team: web}, models: {allow: ["*"]}, tools: {allow: ["*"], require_approval: [send_email]}, budgets: {day: {usd: 5}}}
+  - name: scout
+    description: Only reads
+    policy: {owner: {team: web}, models: {allow: [gpt-4o-mini]}, tools: {allow: ["read_*"]}}
+---
+"""
+BUDGETS = {"budgets": [{"name": "fleet-month", "scope": {"fleet": "*"}, "limit": {"usd": 100}, "window": "month"}]}
+SHADOW = "rules:\n  - id: dry\n    when: {direction: request}\n    match: {contains: moonshot}\n    action: deny\n    mode: shadow\n"
+HOSTILE = "<img src=x onerror=alert(1)>\"'&amp;</script>"
+PAGES = {
+    "fleet": ("Fleet", "tester"),
+    "fleet/tester": ("tester", "Effective policy"),
+    "sessions": ("Sessions", "first"),
+    "sessions/tester/first": ("first", "Timeline"),
+    "decisions": ("Decisions", "model not allowed"),
+    "budgets": ("Budgets", "fleet-month"),
+    "routing": ("Routing", "How calls were routed"),
+    "approvals": ("Approvals", "Nothing to decide"),
+    "kill": ("Kill switch", "Nothing is stopped"),
+    "config": ("Config", "What would have been refused"),
+}
+
+
+@pytest.fixture(scope="module")
+def sim() -> Iterator[Simulator]:
+    with Simulator() as sim:
+        yield sim
+
+
+@pytest.fixture(scope="module")
+def proxy(sim: Simulator) -> Iterator[Proxy]:
+    settings = {"listen": {"admin_host": "0.0.0.0"}, "approvals": {"buffered_s": 45}}
+    env = {"FLEETGATE_ADMIN_TOKEN": TOKEN}
+    with Proxy(
+        sim, agents=AGENTS, budgets=BUDGETS, policies={"dry.yaml": SHADOW}, settings=settings, keys=("tester", "scout"), env=env
+    ) as proxy:
+        for words in ("hi", "what of the moonshot?", "and now?"):
+            assert ask(proxy, words).status == 200
+        assert ask(proxy, agent="scout", model="gpt-4o").status == 403
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chromium]:
+    with Chromium(chromium_bin()) as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def signed_in(browser: Chromium, proxy: Proxy) -> Page:
+    page = browser.page()
+    page.open(proxy.admin_url)
+    sign_in(page, TOKEN)
+    page.wait("document.querySelector('.nav')")
+    return page
+
+
+@pytest.fixture
+def page(signed_in: Page) -> Iterator[Page]:
+    """The page as somebody left it who works with it; nothing may have gone wrong when a test is over."""
+    signed_in.problems.clear()
+    yield signed_in
+    assert signed_in.problems == []
+
+
+def ask(
+    proxy: Proxy, words: str = "hi", *, agent: str = "tester", model: str = "gpt-4o-mini", session: str = "first", **script: Any
+) -> Raw:
+    body = {"model": model, "messages": [{"role": "user", "content": words}], "max_tokens": 40}
+    if "tool_calls" in script:
+        tool = {"type": "function", "function": {"name": script["tool_calls"][0]["name"], "parameters": {"type": "object"}}}
+        body["tools"] = [tool]
+    headers = {"authorization": f"Bearer {proxy.key(agent)}", "x-fleetgate-session": session, "x-sim-script": json.dumps(script)}
+    return post(f"{proxy.url}/v1/chat/completions", body, headers)
+
+
+def sign_in(page: Page, token: str) -> None:
+    page.click("input[type=password]")
+    page.js("document.querySelector('input[type=password]').select()")
+    page.type(token)
+    page.press("Enter")
+
+
+def go(page: Page, path: str, query: str = "") -> None:
+    page.js(f"location.hash = {json.dumps('/' + '/'.join(quote(p, safe='') for p in path.split('/')) + query)}")
+
+
+def settled(page: Page) -> None:
+    """Wait until nothing on the page is awaited any more."""
+    page.wait("document.querySelector('h1') && !document.querySelector('.bone, [aria-busy=true]')")
+
+
+# --- signing in ------------------------------------------------------------------------------------------------------------------------
+
+
+def test_signing_in_and_out(browser: Chromium, proxy: Proxy) -> None:
+    page = browser.page()
+    page.open(f"{proxy.admin_url}/#/budgets")
+    page.says("FLEETGATE_ADMIN_TOKEN")
+    page.wait("document.activeElement.type === 'password'")
+    sign_in(page, "wrong")
+    page.says("That is not the token.")
+    sign_in(page, TOKEN)
+    page.wait("document.querySelector('h1')?.innerText === 'Budgets'")
+    assert page.js("document.cookie") == "", "no script can read the cookie"
+    assert page.js(f"JSON.stringify([localStorage, sessionStorage]).includes({json.dumps(TOKEN)})") is False
+    assert [a for a in page.addresses if TOKEN in a] == []
+    assert {a.split("/")[2] for a in page.addresses if not a.startswith("data:")} == {f"127.0.0.1:{proxy.admin_port}"}
+    page.button("Sign out")
+    page.says("FLEETGATE_ADMIN_TOKEN")
+    assert page.js("fetch('/api/v1/fleet').then((r) => r.status)") == 401
+    refused = [p for p in page.problems if "401" not in p]
+    assert refused == [], "nothing but the two answers that were asked for"
+    page.close()
+
+
+# --- every page ------------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_a_page_opens_shows_what_there_is_and_fits_a_telephone(page: Page, path: str) -> None:
+    title, words = PAGES[path]
+    go(page, path)
+    page.wait(f"document.querySelector('h1')?.innerText === {json.dumps(title)}")
+    page.says(words)
+    settled(page)
+    assert page.js("document.querySelector('.failed')?.innerText ?? ''") == ""
+    assert title in page.js("document.title")
+    page.size(400, 800)
+    page.wait("innerWidth === 400")
+    assert page.js("document.documentElement.scrollWidth") <= 400
+    page.size(1280, 900)
+
+
+def test_people_with_a_screen_reader_or_weak_eyes_are_not_kept_out(page: Page) -> None:
+    source = AXE.read_bytes()
+    assert hashlib.sha256(source).hexdigest() == AXE_DIGEST
+    page.js(f"{source.decode()}; 1")
+    found = []
+    light, dark = ("fleet", "fleet/tester", "sessions/tester/first", "decisions", "budgets", "kill"), ("fleet/tester", "config")
+    for in_dark in (False, True):
+        page.colours(dark=in_dark)
+        for path in dark if in_dark else light:
+            go(page, path)
+            page.says(PAGES[path][1])
+            settled(page)
+            broken = page.js(
+                "axe.run({preload: false, resultTypes: ['violations']}).then((r) =>"
+                " r.violations.map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.html).join(' ')}`))"
+            )
+            found += [f"{path} {'dark' if in_dark else 'light'}: {b}" for b in broken]
+    page.colours(dark=False)
+    assert found == []
+
+
+def test_what_cannot_be_read_says_so_and_tries_again(page: Page) -> None:
+    go(page, "fleet/nobody-of-that-name")
+    page.wait("document.querySelector('.failed')")
+    assert page.js("[...document.querySelectorAll('.failed button')].map((b) => b.innerText)") == ["Try again"] * page.js(
+        "document.querySelectorAll('.failed').length"
+    )
+    page.wait("true")
+    page.problems[:] = [p for p in page.problems if "404" not in p]
+
+
+# --- hands -----------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_kill_from_the_page_cuts_a_live_stream(page: Page, proxy: Proxy) -> None:
+    go(page, "kill")
+    page.says("Nothing is stopped")
+    with Stream(proxy, 2000, 50) as stream:
+        stream.until(b'"content"')
+        page.click(".chooser input.input")
+        page.type("tester")
+        page.press("Enter")
+        page.wait("document.querySelector('dialog[open]')")
+        assert page.js("document.querySelector('dialog button[type=submit]').disabled") is True, "a reason is asked for"
+        page.click("dialog .field input")
+        page.type("it deletes files")
+        assert page.js("document.querySelector('dialog select').value") == "1h", "it ends by itself unless somebody wants otherwise"
+        page.button("Stop it", "dialog")
+        assert b"it deletes files" in stream.rest()
+    page.says("1 stop in force")
+    page.says("min left")
+    assert ask(proxy).status == 403
+    go(page, "fleet")
+    page.wait("[...document.querySelectorAll('tbody tr')].some((r) => r.innerText.includes('tester') && r.innerText.includes('stopped'))")
+    go(page, "kill")
+    page.button("Resume agent:tester")
+    page.button("Resume", "dialog")
+    page.says("Nothing is stopped")
+    assert ask(proxy).status == 200
+
+
+def test_everything_is_stopped_only_by_who_says_it_twice(page: Page, proxy: Proxy) -> None:
+    go(page, "kill")
+    page.click("input[value=all]")
+    page.button("Stop")
+    page.wait("document.querySelector('dialog[open]')")
+    page.type("why not")
+    assert page.js("document.querySelector('dialog button[type=submit]').disabled") is True
+    page.press("Escape")
+    page.wait("!document.querySelector('dialog')")
+    page.click("input[value=agent]")
+    assert ask(proxy).status == 200
+
+
+@pytest.mark.parametrize("allow", [True, False])
+def test_a_decision_on_the_page_releases_a_held_call(page: Page, proxy: Proxy, allow: bool) -> None:
+    call = {"name": "send_email", "arguments": {"to": f"{allow}@example.com", "text": "<b>hello</b>"}}
+    replies: list[Raw] = []
+    thread = threading.Thread(target=lambda: replies.append(ask(proxy, session=f"mail-{allow}", tool_calls=[call])))
+    thread.start()
+    go(page, "approvals")
+    page.says(f"{allow}@example.com")
+    assert "<b>hello</b>" in page.text(), "what the tool would be given is shown as text"
+    page.button("Approve" if allow else "Deny", ".case")
+    page.wait("document.querySelector('dialog[open]')")
+    page.type("I have looked at it")
+    page.button("Approve" if allow else "Deny", "dialog")
+    thread.join(60)
+    assert (b"@example.com" in replies[0].body) is allow
+    assert (b"I have looked at it" in replies[0].body) is not allow
+    page.says("Nobody waits for you")
+    page.says("Decided of late")
+
+
+# --- what files and clients say --------------------------------------------------------------------------------------------------------
+
+
+def test_a_mistake_in_a_file_appears_with_its_line_and_goes_when_it_is_mended(page: Page, proxy: Proxy) -> None:
+    go(page, "config")
+    page.says("The files are in force as they are.")
+    file = proxy.folder / "budgets" / "test.yaml"
+    good = file.read_text()
+    file.write_text(good.replace("window: month", "window: fortnight"))
+    page.says("1 mistake in the files")
+    page.says("budgets/test.yaml:")
+    assert re.search(r"budgets/test\.yaml:\d+", page.text())
+    page.wait("[...document.querySelectorAll('.nav .count')].some((c) => c.innerText.includes('1'))")
+    file.write_text(good.replace("100", "200"))
+    page.says("The files are in force as they are.")
+    page.wait("!document.querySelector('.problems')")
+
+
+def test_what_clients_send_stays_text(page: Page, proxy: Proxy) -> None:
+    session = f"{HOSTILE} \u05d0\u05d1"
+    turned = "\u202egnp.exe"
+    assert ask(proxy, session=quote(session), model=HOSTILE).status >= 400
+    assert ask(proxy, session=session.encode().decode("latin-1"), agent="scout", model=HOSTILE + "m" * 300).status >= 400
+    assert ask(proxy, agent="scout", model=f"gpt{turned}").status >= 400
+    for path in ("decisions", "sessions", "fleet", "fleet/scout", "fleet/" + HOSTILE + "a" * 3000, "sessions/scout/" + HOSTILE):
+        go(page, path)
+        page.wait("document.querySelector('h1')")
+        settled(page)
+        assert page.js("document.querySelectorAll('#app img, #app script').length") == 0
+        assert "\u202e" not in page.text()
+    go(page, "decisions")
+    page.wait("document.querySelectorAll('[data-row]').length >= 4")
+    page.problems[:] = [p for p in page.problems if not re.search(r"40[04]|414", p)]  # no such agent, an address too long
+
+
+def test_a_call_appears_without_a_reload(page: Page, proxy: Proxy) -> None:
+    go(page, "fleet")
+    settled(page)
+    calls = (
+        "Number([...document.querySelectorAll('.figure')].find((f) => f.innerText.startsWith('Calls today')).querySelector('dd').innerText)"
+    )
+    before = page.js(calls)
+    page.js("document.querySelector('.figures').dataset.kept = 'yes'")
+    assert ask(proxy, agent="scout").status == 200
+    page.wait(f"{calls} > {before}")
+    assert page.js("document.querySelector('.figures').dataset.kept") == "yes"
+    page.says("Live")
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_keyboard_is_enough(page: Page) -> None:
+    page.open(page.js("location.origin + '/?again'"))
+    page.wait("document.querySelector('tbody a')")
+    page.press("Tab")
+    assert page.js("document.activeElement.innerText") == "Skip to the page"
+    page.press("Enter")
+    assert page.js("document.activeElement.id") == "main"
+    page.press("g")
+    page.press("b")
+    page.wait("document.activeElement.id === 'title' && document.activeElement.innerText === 'Budgets'")
+    page.press("/")
+    assert page.js("document.activeElement.type") == "search"
+    page.type("fleet-month")
+    page.press("Escape")
+    page.wait("document.querySelectorAll('[data-row]').length === 1")
+    page.press("j")
+    assert "fleet-month" in page.js("document.activeElement.innerText")
+    page.press("Enter")
+    page.says("Burn-down")
+    page.press("?")
+    page.wait("document.querySelector('dialog[open]')")
+    page.press("Escape")
+    page.wait("!document.querySelector('dialog')")
+    page.press("t")
+    assert page.js("document.documentElement.dataset.theme") == "dark"
+    page.press("t")
+    assert page.js("document.documentElement.dataset.theme") == "light"
