@@ -18,6 +18,7 @@ from proxy.stores.redis_place import TENANT, Place, is_redis, place_of
 
 EXPECTED = "`memory:`, `sqlite:PATH`, `redis://HOST:PORT/DB`, or a mapping with url"
 NONE = Nanos(0)
+MOST_RELEASE = 128
 RECORDS = 200_000
 """The default of `records`."""
 
@@ -131,6 +132,12 @@ def _tenant(store: Store, value: object, asked: Asked) -> Store:
     return _placed(store, tenant=value)
 
 
+def _release(store: Store, value: object, asked: Asked) -> Store:
+    if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= MOST_RELEASE:
+        raise Wrong(shown(value), f"a name of this installation, {MOST_RELEASE} characters at most")
+    return _placed(store, release=value)
+
+
 def _username(store: Store, value: object, asked: Asked) -> Store:
     if not isinstance(value, str) or not value.isprintable() or not value:
         raise Wrong(shown(value), "the name of a user")
@@ -189,6 +196,7 @@ def _records(store: Store, value: object, asked: Asked) -> Store:
 
 _PARTS: dict[str, Callable[[Store, object, Asked], Store]] = {
     "tenant": _tenant,
+    "release": _release,
     "username": _username,
     "password": _password,
     "ca": _ca,

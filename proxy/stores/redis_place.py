@@ -34,6 +34,7 @@ class Place:
         path: the socket's path.
         master: the name that the sentinels know the primary by.
         tenant: what all our keys begin with, in braces.
+        release: who uses the tenant; empty where nobody says.
         connect_s, command_s: how long connecting and one answer may take.
         ca: authorities that a server's certificate may come from, beside the system's.
         cert, cert_key: what we show a server that asks who we are; both or none.
@@ -49,6 +50,7 @@ class Place:
     password: str = field(default="", repr=False)
     master: str = ""
     tenant: str = "fleetgate"
+    release: str = ""
     connect_s: float = 2.0
     command_s: float = 2.0
     ca: Path | None = None

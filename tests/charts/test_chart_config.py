@@ -144,6 +144,7 @@ def test_the_store_is_told_by_its_mode() -> None:
     assert store("redis-tls") == {
         "url": "rediss+sentinel://s1.data.svc:26379,s2.data.svc:26380/main/0",
         "tenant": "green",
+        "release": "fleets/demo",
         "password": "env:STORE_PASSWORD",
         "ca": "/run/fleetgate/store/ca.crt",
         "cert": "/run/fleetgate/store-client/tls.crt",

@@ -32,14 +32,21 @@ def test_a_mapping_says_more(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("hunter2\n")
     (tmp_path / "ca.pem").write_text("x")
     more = "password: 'file:secret', ca: ca.pem, timeout_s: 0.5, lease: 0.5, records: 5000"
-    text = f"store: {{url: 'rediss://h', tenant: blue, username: gate, {more}}}"
+    text = f"store: {{url: 'rediss://h', tenant: blue, release: prod/gate, username: gate, {more}}}"
     settings = load(tmp_path, text + "\n")
     store, place = settings.store, settings.store.place
     assert place is not None
+    assert place.release == "prod/gate"
     assert (place.tenant, place.username, place.password, place.ca) == ("blue", "gate", "hunter2", tmp_path / "ca.pem")
     assert (place.connect_s, place.command_s, place.tls, store.lease, store.records) == (0.5, 0.5, True, 500_000_000, 5000)
     assert "hunter2" not in repr(settings)
     assert tmp_path / "secret" in settings.secret_files, "a new password is seen"
+
+
+@pytest.mark.parametrize("name", ['""', "5", '"a\\tb"', '"' + "x" * 129 + '"'])
+def test_what_is_no_name_of_a_release(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigErrors, match="a name of this installation"):
+        load(tmp_path, f"store: {{url: 'redis://h', release: {name}}}\n")
 
 
 def test_what_a_server_over_tls_is_shown(tmp_path: Path) -> None:

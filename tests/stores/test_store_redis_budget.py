@@ -288,22 +288,6 @@ def test_a_user_who_may_do_no_more_than_the_documentation_says() -> None:
         run(f"redis://gate:pw@127.0.0.1:{server.port}/0", body)
 
 
-@needs_own_redis
-def test_servers_that_must_not_be_used_are_refused_at_the_start() -> None:
-    with RedisServer() as server, server.client() as other:
-        other.config_set("maxmemory-policy", "allkeys-lru")
-        with pytest.raises(ValueError, match="allkeys-lru, which would throw counters away"):
-            open_store(server.url)
-        other.config_set("maxmemory-policy", "volatile-lru")
-        asyncio.run(open_store(server.url).close())
-        other.set("{x}:holds", "mine")
-        with pytest.raises(ValueError, match="is a string of somebody else"):
-            open_store(f"{server.url}?tenant=x")
-        other.hset("{y}:meta", "schema", "99")
-        with pytest.raises(ValueError, match="newer version"):
-            open_store(f"{server.url}?tenant=y")
-
-
 @needs_redis
 def test_a_key_of_the_wrong_type_refuses_the_call_and_changes_nothing() -> None:
     async def body(stores: Stores) -> None:

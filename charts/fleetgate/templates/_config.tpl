@@ -43,6 +43,7 @@ store:
 store:
   url: {{ $redis.url | quote }}
   tenant: {{ include "fleetgate.tenant" . | quote }}
+  release: {{ printf "%s/%s" .Release.Namespace .Release.Name | quote }}
   {{- with $redis.username }}
   username: {{ . | quote }}
   {{- end }}
