@@ -46,6 +46,7 @@ from proxy.model import FREE, Price, Target
 from proxy.routing.memory import Conversations
 from proxy.routing.models import ModelTable
 from proxy.settings import Settings
+from proxy.telemetry.ledger_redis import RedisLedger
 from proxy.telemetry.logs import AccessLog
 from proxy.telemetry.metrics import Metrics
 from proxy.upstream.base import MODEL
@@ -78,6 +79,8 @@ class House:
         self.journal: AnyLedger = open_ledger(store, self.stores)
         self.metrics = Metrics(__version__)
         self.metrics.watch(self.journal)
+        if isinstance(shipped := self.journal, RedisLedger):
+            self.metrics.watch_shipping(lambda: shipped.shipping)
         self.memos = Memos()
         self.learned = Learned()
         self.threads, self.lineage = Threads(elsewhere=_shared(files.settings)), Lineage()

@@ -5,11 +5,14 @@ Decides nothing. Asks the server only; raises StoreError.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from prometheus_client.core import GaugeMetricFamily, Metric
+
 from proxy.engine.ports import StoreError
-from proxy.telemetry.ledger_redis import Link
+from proxy.telemetry.stream import Link
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +65,16 @@ def _lag(link: Link, stream: str, facts: dict[str, Any]) -> Lag:
 
 def _facts(found: Any) -> dict[str, Any]:
     return {name.decode(): value for name, value in zip(found[::2], found[1::2], strict=True)}
+
+
+def families(shown: Iterable[Lag], now: float) -> Iterator[Metric]:
+    """Yield the metrics of `shown`."""
+    behind = GaugeMetricFamily("fleetgate_ledger_unshipped", "Records that the group has not shipped yet.", labels=("group",))
+    age = GaugeMetricFamily(
+        "fleetgate_ledger_unshipped_seconds", "For how long the oldest record that the group has not shipped has waited.", labels=("group",)
+    )
+    for lag in shown:
+        if lag.behind is not None:
+            behind.add_metric((lag.group,), lag.behind + lag.pending)
+        age.add_metric((lag.group,), lag.age(now))
+    yield from (behind, age)

@@ -9,7 +9,7 @@ The stream keeps the last `records`; older ones go, because a server whose memor
 
 How it fails: as the SQLite ledger does. A send that fails is tried again until it works; meanwhile the queue grows to its bound, and from
 there on new records are lost, loudly. A send whose answer was lost is sent again, so a record may stand in the stream twice; readers take
-the first of each id. `close` sends what is queued.
+the first of each id. `close` sends what is queued. How far shipping is (`shipping`) stays what it was while the server cannot say.
 """
 
 from __future__ import annotations
@@ -21,16 +21,17 @@ import tempfile
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 from proxy.budget.port import OWED
 from proxy.engine.ports import StoreError
 from proxy.engine.record import SWEPT, Record
 from proxy.telemetry import charges, query, schema
 from proxy.telemetry.charges import Recent
+from proxy.telemetry.lag import Lag, lags
 from proxy.telemetry.query import ALL, By, Filter, Group
-from proxy.telemetry.stream import Entry, entries_of, insert, packed
+from proxy.telemetry.stream import Entry, Link, entries_of, insert, packed
 
 log = logging.getLogger("fleetgate.ledger")
 BATCH = 100
@@ -38,18 +39,8 @@ MOST_INDEXED = 1_000_000
 """Records in an index above which it is made anew, from what the stream still has."""
 _READ = 1000
 _GATHER_S, _RETRY_S = 0.05, 0.5
-
-
-class Link(Protocol):
-    """The way to the server, from any thread; `stores.BlockingLink` is one."""
-
-    def call(self, *words: Any, again: bool = False) -> Any:
-        """Return the answer to one command; raises StoreError."""
-        ...
-
-    def key(self, *parts: str) -> str:
-        """Return the name of a key of ours."""
-        ...
+LAG_S = 15.0
+"""How often the server is asked how far shipping is."""
 
 
 # Adds records and removes what the store keeps of their holds until then, then cuts the stream to its bound. Returns how many that dropped
@@ -110,7 +101,8 @@ class RedisLedger:
         self._wake, self._closing = threading.Event(), threading.Event()
         self.lost = self.dropped = 0
         self.problem = ""
-        self._told_at, self._give_up = -60.0, 0.0
+        self.shipping: Sequence[Lag] = ()
+        self._told_at, self._asked_at, self._give_up = -60.0, 0.0, 0.0
         self._index = Index(link)
         self._sender = threading.Thread(target=self._run, name="fleetgate-ledger", daemon=True)
         self._sender.start()
@@ -186,12 +178,13 @@ class RedisLedger:
 
     def _run(self) -> None:
         while True:
-            self._wake.wait()
+            self._wake.wait(LAG_S)
             self._closing.wait(_GATHER_S)
             self._wake.clear()
             try:
                 while self._queue:
                     self._send()
+                self._look()
                 self.problem = ""
             except StoreError as e:
                 self.problem = str(e)
@@ -210,6 +203,13 @@ class RedisLedger:
         if dropped:
             self.dropped += dropped
             self._tell(f"the stream is at its bound: {self.dropped} old records were dropped unshipped (run fleetgate ledger ship)")
+
+    def _look(self) -> None:
+        """Ask how far shipping is, now and then; raises StoreError."""
+        now = time.monotonic()
+        if now - self._asked_at >= LAG_S and not self._closing.is_set():
+            self._asked_at = now
+            self.shipping = lags(self._link)
 
     def _tell(self, why: str) -> None:
         now = time.monotonic()

@@ -22,6 +22,8 @@ MOST_SERIES = 10_000
 GAUGES: Mapping[str, Literal["sum", "max", "min"]] = {
     "fleetgate_inflight": "sum",
     "fleetgate_ledger_queue": "sum",
+    "fleetgate_ledger_unshipped": "max",
+    "fleetgate_ledger_unshipped_seconds": "max",
     "fleetgate_workers": "sum",
     "fleetgate_upstream_circuit_open": "max",
     "fleetgate_kills_active": "max",

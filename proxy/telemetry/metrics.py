@@ -10,6 +10,7 @@ dollars only when scraped. Cannot fail but by a bug.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
@@ -20,6 +21,8 @@ from prometheus_client.openmetrics import exposition as openmetrics
 from proxy.engine.record import Record
 from proxy.model import Reason
 from proxy.money import NANOS
+from proxy.telemetry.lag import Lag
+from proxy.telemetry.lag import families as shipping_families
 from proxy.telemetry.policy_metrics import PolicyGauge, families
 from proxy.telemetry.series import Counter, Histogram, Label, shown
 from proxy.telemetry.span_metrics import span_counts
@@ -78,6 +81,7 @@ class Metrics:
     def __init__(self, version: str, max_labels: int = 1000) -> None:
         self._version, self._config, self._stale, self._inflight = version, "", False, 0
         self._queue: Queue | None = None
+        self._lags: Callable[[], Iterable[Lag]] = tuple
         self.spans: Callable[[], Mapping[str, int]] = dict
         """How many spans were sent and lost; called in the thread of the scrape."""
         self._agent, self._model, self._provider, self._rule, self._team = (Label(max_labels) for _ in range(5))
@@ -189,6 +193,10 @@ class Metrics:
         """Show this ledger's queue and losses."""
         self._queue = queue
 
+    def watch_shipping(self, lags: Callable[[], Iterable[Lag]]) -> None:
+        """Show how far shipping is; `lags` is called in the thread of the scrape."""
+        self._lags = lags
+
     def watch_circuits(self, circuits: Callable[[], Mapping[str, bool]]) -> None:
         """Show which providers are left alone; `circuits` is called in the thread of the scrape."""
         self._circuits = circuits
@@ -272,6 +280,7 @@ class Metrics:
         yield GaugeMetricFamily("fleetgate_approvals_pending", "Questions to people that nobody has decided.", value=self._approvals)
         yield GaugeMetricFamily("fleetgate_ledger_queue", "Records waiting to be written.", value=depth)
         yield CounterMetricFamily("fleetgate_ledger_lost", "Records that the ledger could not write.", value=lost)
+        yield from shipping_families(self._lags(), time.time())
         yield span_counts(self.spans())
         yield GaugeMetricFamily("fleetgate_config_stale", "1 while an edited file is refused.", value=int(self._stale))
         yield from self._money()

@@ -15,8 +15,7 @@ import socket
 from typing import Any, Protocol
 
 from proxy.engine.ports import StoreError
-from proxy.telemetry.ledger_redis import Link
-from proxy.telemetry.stream import Entry, entries_of
+from proxy.telemetry.stream import Entry, Link, entries_of
 
 GROUP = "ship"
 IDLE_MS = 60_000

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 
@@ -18,6 +18,19 @@ from proxy.engine.record import Record
 from proxy.telemetry import schema
 
 log = logging.getLogger("fleetgate.ledger")
+
+
+class Link(Protocol):
+    """The way to the server, from any thread; `stores.BlockingLink` is one."""
+
+    def call(self, *words: Any, again: bool = False) -> Any:
+        """Return the answer to one command; raises StoreError."""
+        ...
+
+    def key(self, *parts: str) -> str:
+        """Return the name of a key of ours."""
+        ...
+
 
 Entry = tuple[bytes, bytes, bool]
 """One entry of the stream: its id, the record, and whether it is set aside."""

@@ -34,6 +34,8 @@ CASES = {
     "FleetgateStoreErrors": "fleetgate_store_errors_total",
     "FleetgateLedgerLost": "fleetgate_ledger_lost_total",
     "FleetgateLedgerBehind": "fleetgate_ledger_queue",
+    "FleetgateLedgerUnshipped": "fleetgate_ledger_unshipped_seconds",
+    "FleetgateTokenKeysOld": "fleetgate_jwks_age_seconds",
     "FleetgateKillActive": "fleetgate_kills_active",
     "FleetgateCircuitOpen": "fleetgate_upstream_circuit_open",
 }

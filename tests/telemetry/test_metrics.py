@@ -9,6 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 from record_samples import REFUSED, SERVED, STRANGER
 
+from proxy.telemetry.lag import Lag
 from proxy.telemetry.ledger import MemoryLedger
 from proxy.telemetry.metrics import BudgetGauge, Metrics
 from proxy.telemetry.policy_metrics import PolicyGauge
@@ -168,6 +169,7 @@ def test_every_metric_is_documented_with_its_type_and_labels_and_no_other() -> N
     metrics.spans = lambda: {"sent": 0}
     metrics.budgets([BudgetGauge("cap", "", "usd", 0.5, 1.0, 60.0)])
     metrics.drift({"usd": 0})
+    metrics.watch_shipping(lambda: [Lag("ship")])
     metrics.watch_policies(lambda: PolicyGauge("opa", "r1", up=True))
     metrics.record(replace(SERVED, fallbacks=LEFT, saved=1))
     shown, words = dict[str, tuple[str, set[str]]](), dict[str, str]()

@@ -14,8 +14,9 @@ from proxy.engine.ports import StoreError
 from proxy.stores.redis_link import BlockingLink
 from proxy.stores.redis_place import place_of
 from proxy.telemetry import query
-from proxy.telemetry.lag import Lag, lags
-from proxy.telemetry.ledger_redis import Index
+from proxy.telemetry.lag import Lag, families, lags
+from proxy.telemetry.ledger_redis import Index, RedisLedger
+from proxy.telemetry.metrics import Metrics
 from proxy.telemetry.query import Filter
 from proxy.telemetry.ship import Shipment
 from proxy.telemetry.ship_sqlite import SqliteTarget
@@ -126,6 +127,30 @@ def test_how_far_it_is(link: BlockingLink) -> None:
     assert (lag.behind, lag.pending, lag.oldest) == (0, 3, begun)
     link.call("HDEL", link.key("ledger-targets"), "ship")
     assert lags(link)[0].target == ""
+
+
+def test_replicas_show_how_far_it_is_and_keep_what_they_knew(link: BlockingLink, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.telemetry.ledger_redis.LAG_S", 0.01)
+    Shipment(link, Memory("sqlite:/a.db"))
+    ledger, metrics = RedisLedger(link, 1000), Metrics("1")
+    metrics.watch_shipping(lambda: ledger.shipping)
+    added = add(link, *ids(3))
+    while not ledger.shipping or ledger.shipping[0].behind != 3:
+        pass
+    text = metrics.render()[0].decode()
+    assert 'fleetgate_ledger_unshipped{group="ship"} 3.0' in text
+    assert 'fleetgate_ledger_unshipped_seconds{group="ship"} ' in text
+    link.call("SET", "other", 1)
+    link.call("RENAME", "other", link.key("ledger"))
+    while not ledger.problem:
+        pass
+    assert ledger.shipping[0].oldest == int(added[0].partition("-")[0]) / 1000
+    link.call("DEL", link.key("ledger"))
+    while ledger.problem or ledger.shipping:
+        pass
+    ledger.stop()
+    unknown = list(families([Lag("a", behind=None, pending=1)], 0.0))
+    assert [len(family.samples) for family in unknown] == [0, 1]
 
 
 def test_what_is_no_record_is_passed_over_and_said(link: BlockingLink, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
