@@ -24,7 +24,8 @@ def warnings(files: Files) -> list[str]:
         found.append(f"{settings.policies / 'baseline.yaml'}: not there, so nothing holds for all agents")
     if settings.store.lease:
         lease = dollars(settings.store.lease)
-        found.append(f"store.lease: each replica may spend up to {lease} USD beyond its budgets while the store is away")
+        shared = f", shared by its {settings.listen.workers} workers," if settings.listen.workers > 1 else ""
+        found.append(f"store.lease: each replica may spend up to {lease} USD{shared} beyond its budgets while the store is away")
     found += doubts(files.rules)
     found += _rego(files)
     found += unfetched(settings.auth.jwt)

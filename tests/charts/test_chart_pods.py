@@ -210,3 +210,12 @@ def test_what_a_redis_over_tls_needs_is_mounted_and_nothing_of_it_where_there_is
     env = {e["name"]: e["valueFrom"]["secretKeyRef"] for e in proxy["env"] if "valueFrom" in e}
     assert env["STORE_SENTINEL_PASSWORD"] == {"name": "redis", "key": "sentinel"}
     assert not {"store-ca", "store-client"} & {v["name"] for v in pod_of("production")["volumes"]}
+
+
+def test_workers_are_asked_for_by_a_variable_alone() -> None:
+    def variables(name: str, *more: str) -> dict[str, str]:
+        return {e["name"]: e.get("value", "") for e in proxy_of(name, *more)["env"]}
+
+    assert variables("redis-tls")["FLEETGATE_LISTEN_WORKERS"] == "2"
+    assert variables("config-file", "--set", "workers=4")["FLEETGATE_LISTEN_WORKERS"] == "4"
+    assert "FLEETGATE_LISTEN_WORKERS" not in variables("production")

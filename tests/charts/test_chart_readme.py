@@ -80,7 +80,7 @@ def test_a_configuration_may_hold_every_setting() -> None:
     """A new setting belongs into charts/fleetgate/values.schema.json, unless the chart sets it itself."""
     config = SCHEMA["properties"]["config"]
     of_chart = {"agents", "policies", "budgets", "store", "auth.keys", "policy.engine"}
-    of_chart |= {f"listen.{key}" for key in ("host", "port", "admin_host", "admin_port")}
+    of_chart |= {f"listen.{key}" for key in ("host", "port", "admin_host", "admin_port", "workers")}
     assert set(_missing(Settings, config, "")) - of_chart == set()
     assert set(_missing(Provider, config["properties"]["providers"]["additionalProperties"], "providers.")) == set()
     assert set(_missing(ModelRule, SCHEMA["properties"]["models"]["items"], "models.")) == {"models.match"}

@@ -23,6 +23,8 @@ REFUSED = [
     ("minimal", ["policies.files.a/b\\.rego=x"], "a ConfigMap is one folder"),
     ("minimal", ["opa.enabled=true", "policies.files.rules\\.yaml=x"], "no .rego file in policies.files"),
     ("opa-bundles", ["opa.config=null"], "say what OPA reads"),
+    ("minimal", ["config.listen.workers=2"], "additional properties 'workers' not allowed"),
+    ("minimal", ["workers=65"], "at '/workers': maximum: got 65, want 64"),
     ("minimal", ["replicas=2"], "several replicas need a store that they share"),
     ("minimal", ["autoscaling.enabled=true"], "several replicas need a store that they share"),
     ("minimal", ["store.mode=valkey"], "There is no default password"),

@@ -108,6 +108,9 @@ models:
 {{- /* What a file of your own does not know: addresses, and where the chart mounts things. Settings in the environment win. */ -}}
 {{- define "fleetgate.overrides" -}}
 - {name: FLEETGATE_LISTEN_HOST, value: 0.0.0.0}
+{{- if gt (int .Values.workers) 1 }}
+- {name: FLEETGATE_LISTEN_WORKERS, value: {{ int .Values.workers | quote }}}
+{{- end }}
 {{- if .Values.configFile }}
 - {name: FLEETGATE_LISTEN_PORT, value: "8080"}
 - {name: FLEETGATE_LISTEN_ADMIN_HOST, value: 0.0.0.0}
