@@ -7,9 +7,10 @@ A row is a prompt that a strong and a weak model answered: `prompt, benchmark, l
 under MIT or Apache-2.0 are learned from. Needs numpy, scipy and scikit-learn (1.7 was used), which the product itself does not.
 
 How: what a prompt gains from the strong model (strong score - weak score, less the mean of its benchmark and pair, so that only the order
-within one kind of task is learned) is fitted by a ridge regression on the words (sublinear tf-idf of words and neighbouring pairs, the
-`TERMS` that weigh most) and on the numbers of `proxy.routing.features`, once for all and once more for each kind of message. A longer
-message counts as harder from the start (`LENGTH`): that held on every benchmark of amounts, and is all that is known of a new one.
+within one kind of task is learned) is fitted by a ridge regression on the words (idf of words and neighbouring pairs, the
+`TERMS` that weigh most) and, by kind of message, on the numbers of `proxy.routing.features`, and by extremely randomised trees on the
+numbers of each kind with rows enough. Both are added up, with `PRIOR`: a few scales written by hand, which with the words is all that is
+known of a kind without rows.
 `--evaluate` prints APGR (arXiv 2406.18665) on rows left out: five folds by group, and each benchmark left out as a whole.
 """
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 import argparse
 import collections
 import gzip
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -25,6 +27,7 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
+from sklearn.ensemble import ExtraTreesRegressor
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold
@@ -32,28 +35,35 @@ from sklearn.model_selection import GroupKFold
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from proxy.routing import learned
 from proxy.routing.features import KINDS, NUMBERS, Kind, Seen, look
+from proxy.routing.learned import Scale, Written
 from proxy.wire.call import Call, Message
 
 Array = Any
 """A numpy array; numpy is not there where types are checked."""
-SEED, TERMS, ALPHA, NUMBER_SCALE, LEAST_ROWS = 7, 6000, 20.0, 0.15, 4
-LENGTH: dict[Kind, tuple[float, float, float]] = {
-    "choice": (5.9, 0.8, 0.03),
-    "amounts": (5.5, 0.45, 0.1),
-    "code": (6.3, 0.5, 0.05),
-    "formula": (5.2, 0.6, 0.0),
-    "other": (4.6, 1.1, 0.02),
+SEED, TERMS, ALPHA, NUMBER_SCALE, LEAST_ROWS, KIND_ROWS = 7, 6000, 20.0, 0.12, 4, 200
+NUMBERS_COUNT = 0.5
+"""What the numbers' own fit counts beside the words', whose weights it shares out."""
+TREES: dict[Kind, tuple[int, int, float]] = {"choice": (64, 10, 2.0), "amounts": (12, 60, 1.0), "formula": (12, 60, 0.5)}
+"""By kind: most leaves of a tree, least rows of a leaf, and what the forest counts. Of code there are too few rows for one."""
+FOREST = 40
+PRIOR: dict[Kind, dict[str, Scale]] = {
+    "choice": {"its length": (5.8, 0.8, 0.01), "repeated words": (0.7, 0.15, -0.01), "capitals": (2.6, 0.5, 0.01)},
+    "amounts": {"its length": (5.4, 0.45, 0.06), "commas": (0.8, 0.6, 0.02), "names": (0.13, 0.08, -0.02)},
+    "code": {"its length": (6.2, 0.25, 0.08), "quotation marks": (1.4, 0.9, 0.03), "calls in code": (0.8, 0.5, 0.015)},
+    "formula": {"mathematics": (2.8, 0.6, -0.05), "questions": (0.5, 0.5, 0.025), "the length of its words": (3.5, 0.7, 0.025)},
+    "other": {"its length": (4.7, 0.9, 0.004), "how many numbers it has": (0.2, 0.45, 0.05), "the length of its words": (4.5, 0.75, -0.04)},
 }
-"""By kind: mean and deviation of the length's logarithm, and its weight."""
+"""By kind, of some numbers: mean, deviation, and what a deviation more adds. Longer texts, more amounts and more steps are harder for a
+weak model than for a strong one; of formulas the densest are too hard for both."""
 LEVEL: dict[Kind, tuple[float, float]] = {
     "choice": (0.1, 0.8),
-    "amounts": (0.15, 0.85),
+    "amounts": (0.2, 0.9),
     "code": (0.25, 0.95),
-    "formula": (0.25, 0.95),
+    "formula": (0.2, 0.9),
     "other": (0.0, 0.7),
 }
-"""By kind: the share that its easiest and its hardest message get. What the weak model loses on benchmarks of code and formulas is twice
-what it loses on the others."""
+"""By kind: the share that its easiest and its hardest message get. On benchmarks of code and mathematics the weak model loses more than on
+questions with answers to choose from."""
 SAME = {"gsm8k": "gsm", "zeroeval-gsm": "gsm"}
 """Benchmarks of the same prompts: left out together."""
 
@@ -94,54 +104,99 @@ def free(licence: str) -> bool:
 
 
 def words(seen: Seen) -> list[str]:
-    """Return the terms of a message, each as often as it comes."""
-    return [term for term, count in seen.terms.items() for _ in range(count)]
+    """Return the terms of a message."""
+    return [*seen.counts, *map(" ".join, itertools.pairwise(seen.tokens[: learned.PAIRED]))]
 
 
-def fit(data: Rows, train: Array) -> learned.Weights:
-    """Return the weights that the rows `train` (indices) teach."""
-    prior = sum(
-        np.where(data.kind[train] == kind, weight * np.clip((data.length[train] - mean) / deviation, -2, 2), 0.0)
-        for kind, (mean, deviation, weight) in LENGTH.items()
-    )
-    target = data.gain[train] - prior
-    texts = [data.seen[i] for i in train]
-    every = TfidfVectorizer(analyzer=words, min_df=LEAST_ROWS, sublinear_tf=True)
+def telling(texts: list[Seen], target: Array) -> list[str]:
+    """Return the `TERMS` that tell most of `target`, alone."""
+    every = TfidfVectorizer(analyzer=words, min_df=LEAST_ROWS, binary=True)
     found = every.fit_transform(texts)
-    first = Ridge(alpha=ALPHA, solver="sparse_cg", random_state=SEED).fit(found, target).coef_
-    weight = np.abs(first) * np.sqrt(np.asarray((found > 0).sum(0)).ravel())
-    kept = sorted(every.get_feature_names_out()[np.argsort(-weight)[:TERMS]])
-    some = TfidfVectorizer(analyzer=words, vocabulary=kept, sublinear_tf=True)
-    matrix = some.fit_transform(texts)
-    mean, deviation = data.numbers[train].mean(0), data.numbers[train].std(0) + 1e-6
-    scaled = np.clip((data.numbers[train] - mean) / deviation, -3, 3) * NUMBER_SCALE
-    blocks = [scaled, *[scaled * (data.kind[train] == kind)[:, None] for kind in KINDS]]
-    coefficients = (
-        Ridge(alpha=ALPHA, solver="sparse_cg", random_state=SEED, fit_intercept=True)
-        .fit(sp.hstack([matrix, sp.csr_matrix(np.hstack(blocks))]).tocsr(), target)
-        .coef_
-    )
-    terms, numbers = coefficients[: len(kept)], coefficients[len(kept) :].reshape(-1, len(NUMBERS)) * NUMBER_SCALE
-    rounded = [round(float(x), 4) for x in some.idf_]
-    result = learned.Weights(
-        terms={term: (idf, round(float(w), 4)) for term, idf, w in zip(kept, rounded, terms, strict=True)},
-        mean=tuple(round(float(x), 4) for x in mean),
-        deviation=tuple(round(float(x), 4) + 1e-4 for x in deviation),
-        numbers={kind: tuple(round(float(x), 5) for x in numbers[0] + numbers[1 + i]) for i, kind in enumerate(KINDS)},
-        length=LENGTH,
-        steps=dict.fromkeys(KINDS, (0.0, 1.0)),
+    alone = Ridge(alpha=ALPHA, solver="sparse_cg", random_state=SEED).fit(found, target).coef_
+    weight = np.abs(alone) * np.sqrt(np.asarray((found > 0).sum(0)).ravel())
+    return sorted(every.get_feature_names_out()[np.argsort(-weight)[:TERMS]])
+
+
+def fit(data: Rows, train: Array) -> Written:
+    """Return the weights that the rows `train` (indices) teach."""
+    target = data.gain[train]
+    texts = [data.seen[i] for i in train]
+    kept = telling(texts, target)
+    some = TfidfVectorizer(analyzer=words, vocabulary=kept, binary=True)
+    blocks, scale = [some.fit_transform(texts)], {}
+    for kind in KINDS:
+        of = data.kind[train] == kind
+        if of.sum() < KIND_ROWS:
+            continue
+        mean, deviation = data.numbers[train][of].mean(0), data.numbers[train][of].std(0) + 1e-3
+        scaled = np.clip((data.numbers[train] - mean) / deviation, -3, 3) * NUMBER_SCALE
+        blocks.append(sp.csr_matrix(scaled * of[:, None]))
+        scale[kind] = (mean, deviation)
+    coefficients = Ridge(alpha=ALPHA, solver="sparse_cg", random_state=SEED).fit(sp.hstack(blocks).tocsr(), target).coef_
+    numbers = dict(zip(scale, coefficients[len(kept) :].reshape(-1, len(NUMBERS)) * (NUMBER_SCALE * NUMBERS_COUNT), strict=True))
+    made = Written(
+        terms={term: (short(idf), short(w)) for term, idf, w in zip(kept, some.idf_, coefficients[: len(kept)], strict=True)},
+        numbers={
+            kind: tuple(zip(map(short, scale[kind][0]), map(short, scale[kind][1]), map(short, numbers[kind]), strict=True))
+            if kind in scale
+            else ()
+            for kind in KINDS
+        },
+        prior=PRIOR,
+        trees={kind: forest(data.numbers[train], target, data.kind[train] == kind, kind) for kind in KINDS},
+        steps=dict.fromkeys(KINDS, tuple(np.linspace(-0.4, 0.4, 101).round(4).tolist())),
         level=LEVEL,
     )
-    scores = np.array([learned.raw(seen, result) for seen in texts])
-    steps = {}
-    for kind in KINDS:
-        of = scores[data.kind[train] == kind]
-        steps[kind] = tuple(round(float(x), 5) for x in np.quantile(of if len(of) > 30 else scores, np.linspace(0, 1, 101)))
-    return learned.Weights(result.terms, result.mean, result.deviation, result.numbers, LENGTH, steps, LEVEL)
+    known = learned.compiled(made)
+    return stepped(made, np.array([learned.raw(seen, known) for seen in texts]), data.kind[train])
 
 
-def scores(data: Rows, weights: learned.Weights, which: Array) -> Array:
+def stepped(made: Written, raw: Array, kind: Array) -> Written:
+    """Return `made` with the hundredths of the raw scores `raw` of rows of `kind` as its steps, where a kind has rows enough."""
+    steps = dict(made.steps)
+    for name in KINDS:
+        of = raw[kind == name]
+        if len(of) >= KIND_ROWS:
+            steps[name] = tuple(map(short, np.quantile(of, np.linspace(0, 1, 101))))
+    return Written(made.terms, made.numbers, made.prior, made.trees, steps, made.level)
+
+
+def forest(numbers: Array, target: Array, of: Array, kind: Kind) -> list[list[tuple[int, float, int, int, float]]]:
+    """Return the trees that the rows `of` of `kind` teach."""
+    if kind not in TREES or of.sum() < KIND_ROWS:
+        return []
+    leaves, rows, counts = TREES[kind]
+    made = ExtraTreesRegressor(FOREST, max_leaf_nodes=leaves, min_samples_leaf=rows, max_features=0.7, random_state=SEED)
+    made.fit(numbers[of].astype(np.float32), target[of])
+    trees = []
+    for tree in [one.tree_ for one in made.estimators_]:
+        nodes = zip(tree.feature, tree.threshold, tree.children_left, tree.children_right, tree.value[:, 0, 0], strict=True)
+        trees.append(
+            [
+                (int(f), short(t), int(low), int(high), short(v * counts / FOREST)) if f >= 0 else (-1, 0, 0, 0, short(v * counts / FOREST))
+                for f, t, low, high, v in nodes
+            ]
+        )
+    return trees
+
+
+def short(x: float) -> float:
+    """Return `x` to five digits."""
+    return float(f"{x:.5g}")
+
+
+def calibrated(data: Rows, train: Array, found: Written) -> Written:
+    """Return `found` with the steps of its raw scores, as rows have them that were not learned from."""
+    raw = np.zeros(len(data.rows))
+    for learn, test in GroupKFold(5).split(train, groups=data.group[train]):
+        known = learned.compiled(fit(data, train[learn]))
+        raw[train[test]] = [learned.raw(data.seen[i], known) for i in train[test]]
+    return stepped(found, raw[train], data.kind[train])
+
+
+def scores(data: Rows, written: Written, which: Array) -> Array:
     """Return the difficulty of the rows `which`, to two places as replies show it."""
+    weights = learned.compiled(written)
     return np.array([round(learned.share(learned.raw(data.seen[i], weights), data.seen[i].kind, weights), 2) for i in which])
 
 
@@ -182,7 +237,8 @@ def main() -> None:
     measured = evaluate(data) if args.evaluate else {}
     if args.evaluate:
         sys.stdout.write(json.dumps(measured, indent=1) + "\n")
-    weights = fit(data, np.where(data.free)[0])
+    rows = np.where(data.free)[0]
+    weights = calibrated(data, rows, fit(data, rows))
     used = collections.Counter((row["benchmark"], row["licence"]) for row, is_free in zip(data.rows, data.free, strict=True) if is_free)
     about = {
         "rows": [{"benchmark": name, "licence": licence, "rows": count} for (name, licence), count in sorted(used.items())],
@@ -190,7 +246,7 @@ def main() -> None:
         "made_by": "scripts/train_difficulty.py",
         "apgr": measured,
     }
-    kept = {name: getattr(weights, name) for name in ("mean", "deviation", "numbers", "length", "steps", "level", "terms")}
+    kept = {name: getattr(weights, name) for name in ("numbers", "prior", "trees", "steps", "level", "terms")}
     args.out.write_text(json.dumps({"about": about, "weights": kept}, separators=(",", ":"), sort_keys=True) + "\n")
     sys.stdout.write(f"{args.out}: {args.out.stat().st_size >> 10} KiB, {len(weights.terms)} terms, {sum(used.values())} rows\n")
 

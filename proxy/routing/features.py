@@ -7,7 +7,6 @@ numbers weigh was learned (`proxy.routing.learned`) or is written in `proxy.rout
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 from collections import Counter
@@ -28,27 +27,30 @@ KINDS: tuple[Kind, ...] = ("choice", "amounts", "code", "formula", "other")
 NUMBERS = (
     *("its length", "its number of words", "how many numbers it has", "its sentences", "its lines", "the length of its words"),
     *("repeated words", "a share of long words", "digits", "mathematics", "formulas", "dollar signs", "percentages", "questions"),
-    *("large numbers", "small numbers", "fractions", "long answers to choose from", "unlike answers to choose from", "answers in numbers"),
-    *("the length of the question", "loops in code", "branches in code", "parentheses", "brackets", "commas", "quotation marks", "names"),
+    *("long numbers", "unlike numbers", "a share of signs", "long answers to choose from", "unlike answers to choose from"),
+    *("answers in numbers", "repeated words in the answers", "the length of the question", "loops in code", "branches in code"),
+    *("calls in code", "parentheses", "brackets", "commas", "quotation marks", "capitals", "names", "the length of its sentences"),
     *("a gap to fill", "an exception to find", "two statements to judge", "comparisons", "words of amounts", "other scripts"),
 )
 """What each number of `Seen.numbers` is, in words."""
 
-_token = re.compile(r"[a-z]+|\d|[^\w\s]")
-_number = re.compile(r"\d+(?:[.,]\d+)*")
-_name = re.compile(r"[A-Z](?<!\w.)")
-"""A capital at the start of a word; the letter comes first, so that the rest of the text is skipped fast."""
-_option = re.compile(r"^[A-D]\. (.*)$", re.MULTILINE)
+_token = re.compile(r"[a-z]+|[0-9]+|[^\s\w]")
+_CHOICES = ("A. ", "B. ", "C. ", "D. ")
 _formula = re.compile(r"\$[^$=^_\\]*[=^_\\]")
+_digit = re.compile(r"[0-9]")
+_method = re.compile(r"\.[a-z_]+\(")
 _CODE = ("```", "def ", "[PYTHON]", "assert ", "#include", "function (", "function(", "SELECT ", "){", ") {", ");")
-_ASKS = frozenset("how what calculate find compute many much".split())
+_ASKS = ("how", "what", "calculate", "find", "compute", "many", "much")
 _SPELT = ("one", "two", "three", "four", "five", "six", "half", "twice", "dozen")
 _COMPARED = ("half", "twice", "third", "quarter", "percent", "each", "every", "remaining", "left", "total", "than")
 _AMOUNTS = (*_COMPARED, "thrice", "times", "more", "less", "per", "fewer", "double", "triple", "average", "rest")
 _LOOPS, _BRANCHES = ("for", "while"), ("if", "elif", "else", "case")
 _MATHS = "=^\\$%<>+|*/"
 _AMOUNTS_CHARS = 1500
-_LARGEST = 1e15
+_CAPITALS = bytes(range(65, 91))
+_LETTERS = _CAPITALS + bytes(range(97, 123))
+_DIGITS = bytes(range(48, 58))
+_PLAIN = _LETTERS + _DIGITS + b" \t\n\r_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,8 @@ class Seen:
 
     kind: Kind
     numbers: tuple[float, ...]
-    terms: dict[str, int]
+    tokens: Sequence[str]
+    counts: Mapping[str, int]
     chars: int
     start: str
     turns: int = 1
@@ -89,12 +92,13 @@ def look(call: Call, text: str) -> Seen:
         text = text[:HEAD] + "\n" + text[-TAIL:]
     tail = call.messages[-MAX_TURNS:]
     tokens = _token.findall(text.lower())
-    terms = terms_of(tokens)
-    kind = kind_of(text, terms)
+    counts = Counter(tokens)
+    kind = kind_of(text, counts)
     return Seen(
         kind=kind,
-        numbers=numbers_of(text, chars, tokens, terms, kind),
-        terms=terms,
+        numbers=numbers_of(text, chars, len(tokens), counts, kind),
+        tokens=tokens,
+        counts=counts,
         chars=chars,
         start=text[:200].lower(),
         turns=sum(m.role == "user" and not m.tool_results for m in tail),
@@ -105,77 +109,81 @@ def look(call: Call, text: str) -> Seen:
     )
 
 
-def kind_of(text: str, terms: Mapping[str, int]) -> Kind:
-    """Return what `text`, which has `terms`, mostly is."""
+def kind_of(text: str, counts: Mapping[str, int]) -> Kind:
+    """Return what `text`, whose tokens come as often as `counts` says, mostly is."""
     if "\nB. " in text:
         return "choice"
     if any(mark in text for mark in _CODE):
         return "code"
     if "$" in text and ("\\" in text or (any(mark in text for mark in "=^_") and _formula.search(text))):
         return "formula"
-    if len(text) < _AMOUNTS_CHARS and ("?" in terms or not _ASKS.isdisjoint(terms)):
-        spelt = sum([terms.get(word, 0) for word in _SPELT])
-        if spelt + len(_number.findall(text)) >= 2:
+    if len(text) < _AMOUNTS_CHARS and ("?" in counts or not counts.keys().isdisjoint(_ASKS)):
+        spelt = sum([counts.get(word, 0) for word in _SPELT])
+        if spelt + sum([counts[token] for token in counts if token.isdecimal()]) >= 2:
             return "amounts"
     return "other"
 
 
-def terms_of(tokens: Sequence[str]) -> dict[str, int]:
-    """Return `tokens`, alone and in pairs of neighbours, with how often each comes."""
-    terms = dict(Counter(tokens))
-    terms.update(Counter(map(" ".join, itertools.pairwise(tokens))))
-    return terms
-
-
-def numbers_of(text: str, chars: int, tokens: Sequence[str], terms: Mapping[str, int], kind: Kind) -> tuple[float, ...]:
-    """Return the numbers of `text`, whose whole length is `chars`, in the order of `NUMBERS`."""
-    log, count, get = math.log1p, text.count, terms.get
-    words = list(itertools.compress(tokens, map(str.isalpha, tokens)))
-    sizes = list(map(len, words))
-    many = max(1, len(words))
-    values = [value for value in map(_value, _number.findall(text)) if value < _LARGEST]
-    options = _option.findall(text) if kind == "choice" else []
-    lengths = [len(option) for option in options]
-    question = text.find("\nA. ") if options else -1
-    code = kind == "code"
+def numbers_of(text: str, chars: int, tokens: int, counts: Mapping[str, int], kind: Kind) -> tuple[float, ...]:
+    """Return the numbers of `text`, of `chars` characters in all and `tokens` tokens that come as often as `counts` says: see `NUMBERS`."""
+    log, count, get = math.log1p, text.count, counts.get
+    raw = text.encode("ascii", "ignore")
+    size = len(raw)
+    capitals = size - len(raw.translate(None, _CAPITALS))
+    digits = size - len(raw.translate(None, _DIGITS))
+    signs = len(raw.translate(None, _PLAIN))
+    numbers = [*filter(str.isdecimal, counts)]
+    amounts = sum(map(counts.__getitem__, numbers))
+    many = max(1, tokens - amounts - signs)
+    sentences = get(".", 0) + get("!", 0) + get("?", 0)
     return (
         log(chars),
-        log(len(words)),
-        log(len(values)),
-        log(get(".", 0) + get("!", 0) + get("?", 0)),
+        log(many),
+        log(amounts),
+        log(sentences),
         log(count("\n")),
-        sum(sizes) / many,
-        len(set(words)) / many,
-        len([size for size in sizes if size > 8]) / many,
-        log(sum(map(str.isdigit, tokens))),
+        (size - len(raw.translate(None, _LETTERS))) / many,
+        len(counts) / max(1, tokens),
+        sum(map((8).__lt__, map(len, counts))) / max(1, len(counts)),
+        log(digits),
         log(sum([get(mark, 0) for mark in _MATHS])),
-        log(get("\\", 0)),
-        log(get("$", 0)),
-        log(get("%", 0)),
+        *[log(get(mark, 0)) for mark in "\\$%"],
         min(8.0, get("?", 0)),
-        log(max(values, default=0.0)),
-        log(min(values, default=0.0)),
-        min(20.0, sum([value != int(value) for value in values])),
-        log(sum(lengths) / max(1, len(lengths))),
-        (max(lengths) - min(lengths)) / (1 + max(lengths)) if lengths else 0.0,
-        sum([any(map(str.isdigit, option)) for option in options[:8]]),
-        log(question if question >= 0 else len(text)),
-        log(sum([get(word, 0) for word in _LOOPS])) if code else 0.0,
-        log(sum([get(word, 0) for word in _BRANCHES])) if code else 0.0,
-        log(get("(", 0)),
-        log(get("[", 0)),
-        log(get(",", 0)),
+        float(min(12, max(map(len, numbers), default=0))),
+        log(len(numbers)),
+        signs / max(1, size),
+        *(_answers(text) if kind == "choice" else (0.0, 0.0, 0.0, 1.0, log(len(text)))),
+        *(_steps(text, counts) if kind == "code" else (0.0, 0.0, 0.0)),
+        *[log(get(mark, 0)) for mark in "([,"],
         log(get("'", 0) + get('"', 0)),
-        len(_name.findall(text)) / many,
+        log(capitals),
+        capitals / many,
+        log(many / max(1, sentences)),
         float("___" in text),
         float("NOT" in text or "EXCEPT" in text),
         float("Statement 1" in text),
-        float(any(word in terms for word in _COMPARED)),
+        float(not counts.keys().isdisjoint(_COMPARED)),
         min(30.0, sum([get(word, 0) for word in _AMOUNTS])),
-        0.0 if text.isascii() else (len(text) - len(text.encode("ascii", "ignore"))) / len(text),
+        (len(text) - size) / max(1, len(text)),
     )
 
 
-def _value(number: str) -> float:
-    plain = number.replace(",", "").rstrip(".")
-    return float(plain) if plain.count(".") <= 1 else 0.0
+def _answers(text: str) -> tuple[float, float, float, float, float]:
+    """Return the numbers of a question with answers to choose from that are about its answers."""
+    answers = [line[3:] for line in text.split("\n") if line.startswith(_CHOICES)]
+    lengths = [*map(len, answers)] or [0]
+    words = " ".join(answers).split()
+    question = text.find("\nA. ")
+    return (
+        math.log1p(sum(lengths) / len(lengths)),
+        (max(lengths) - min(lengths)) / (1 + max(lengths)),
+        float(sum([_digit.search(answer) is not None for answer in answers[:8]])),
+        len(set(words)) / max(1, len(words)),
+        math.log1p(question if question >= 0 else len(text)),
+    )
+
+
+def _steps(text: str, counts: Mapping[str, int]) -> tuple[float, float, float]:
+    """Return the numbers of code that are about its steps: loops, branches, calls of methods."""
+    loops, branches = sum([counts.get(word, 0) for word in _LOOPS]), sum([counts.get(word, 0) for word in _BRANCHES])
+    return math.log1p(loops), math.log1p(branches), math.log1p(len(_method.findall(text)))

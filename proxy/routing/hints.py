@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 TASK_HEADER = "x-fleetgate-task"
 TASKS = {
@@ -36,6 +36,8 @@ _BEGS = re.compile(
     re.IGNORECASE,
 )
 _SIGNS = ("simple", "easy", "trivial", "straightforward", "basic", " model", "difficulty", "score this", "route this", "no reasoning")
+_WORDS = ("simple", "easy", "trivial", "straightforward", "basic", "model", "difficulty", "score", "route", "reasoning")
+"""The words of `_SIGNS`: without any of them there is nothing to look for."""
 _BEFORE, _STRIDE, _BEHIND = 96, 32, 96
 """Characters before such a sign and behind it in which the words stand that it belongs to, and how many of its kind one look is for."""
 _END = re.compile(r"[.!?\n]")
@@ -46,6 +48,11 @@ MOST = 8192
 def shift(task: str, score: float) -> float:
     """Return `score` as a hint of `task`, a word of `TASKS`, leaves it."""
     return min(1.0, max(0.0, score + TASKS[task]))
+
+
+def may_beg(words: Collection[str]) -> bool:
+    """Return whether a prompt with these words, in lower case, may ask for an easy route."""
+    return any(word in words for word in _WORDS)
 
 
 def unbegged(text: str) -> str | None:

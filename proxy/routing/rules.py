@@ -13,8 +13,8 @@ import math
 import re
 from dataclasses import dataclass
 
-from proxy.routing.features import NUMBERS, Seen, last_user_text, look
-from proxy.routing.hints import unbegged
+from proxy.routing.features import HEAD, NUMBERS, TAIL, Seen, last_user_text, look
+from proxy.routing.hints import may_beg, unbegged
 from proxy.routing.learned import Weights, parts, share, weights
 from proxy.wire.call import Call
 
@@ -45,7 +45,9 @@ def difficulty(call: Call) -> Difficulty | None:
     text = last_user_text(call)
     if text is None:
         return None
-    found, plain = judge(look(call, text), weights()), unbegged(text)
+    seen = look(call, text)
+    found = judge(seen, weights())
+    plain = unbegged(text) if len(text) > HEAD + TAIL or may_beg(seen.counts) else None
     if plain is None:
         return found
     honest = judge(look(call, plain), weights())
@@ -54,20 +56,20 @@ def difficulty(call: Call) -> Difficulty | None:
 
 def judge(seen: Seen, known: Weights) -> Difficulty:
     """Return the difficulty that what is seen speaks for."""
-    words, numbers, length = parts(seen, known)
-    said = share(words + sum(numbers) + length, seen.kind, known)
-    reasons = [(abs(weight), f"{name} ({'+' if weight > 0 else '-'})") for name, weight in zip(NUMBERS, numbers, strict=True)]
-    reasons += [(abs(words), f"its wording ({'+' if words > 0 else '-'})"), (abs(length), f"its length ({'+' if length > 0 else '-'})")]
+    words, numbers = parts(seen, known)
+    said = share(words + sum(numbers) + known.base[seen.kind], seen.kind, known)
+    heaviest = sorted([*zip(map(abs, numbers), NUMBERS, numbers, strict=True), (abs(words), "its wording", words)], reverse=True)[:3]
+    reasons = [(weight, f"{name} ({'+' if signed > 0 else '-'})") for weight, name, signed in heaviest]
     if seen.kind == "other":
         said, why = _plain(seen, said)
-        reasons += [(1.0, words) for words in why]
+        reasons += [(1.0, one) for one in why]
     easy = 1.0 - said
     for weight, why_harder in _around(seen):
         if weight > 0.02:
             easy *= 1.0 - weight
             reasons.append((weight, why_harder))
     reasons.sort(key=lambda reason: -reason[0])
-    return Difficulty(1.0 - easy, tuple(dict.fromkeys([why for _, why in reasons]))[:3])
+    return Difficulty(1.0 - easy, tuple([why for _, why in reasons[:3]]))
 
 
 def _plain(seen: Seen, said: float) -> tuple[float, list[str]]:

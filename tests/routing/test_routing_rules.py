@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.routing.features import HEAD, NUMBERS, TAIL, kind_of, last_user_text, look, terms_of
-from proxy.routing.learned import FILE, WeightsError, read, share, weights
+from proxy.routing.features import HEAD, KINDS, NUMBERS, TAIL, kind_of, last_user_text, look
+from proxy.routing.learned import FILE, Weights, WeightsError, Written, compiled, parts, raw, read, share, weights
 from proxy.routing.rules import MAX_TURNS_LOCAL, difficulty, early
 from proxy.wire.call import Call, Media, Message, Operation, ToolCall, ToolResult, Tools, ToolSpec
 
@@ -139,13 +141,71 @@ def test_a_share_lies_between_the_steps_of_its_kind() -> None:
 
 
 def test_weights_for_other_features_are_refused(tmp_path: Path) -> None:
-    for text in ("", "{}", FILE.read_text().replace('"mean":[', '"mean":[0.5,', 1), FILE.read_text().replace('"amounts"', '"amount"')):
+    shipped = json.loads(FILE.read_text())
+
+    def refused(text: str) -> None:
         wrong = tmp_path / "weights.json"
         wrong.write_text(text)
         with pytest.raises(WeightsError):
             read(wrong)
+
+    def changed(name: str, **by_kind: object) -> None:
+        refused(json.dumps(shipped | {"weights": shipped["weights"] | {name: shipped["weights"][name] | by_kind}}))
+
+    refused("")
+    refused("{}")
+    refused(FILE.read_text().replace('"amounts"', '"amount"'))
+    changed("numbers", choice=shipped["weights"]["numbers"]["choice"][1:])
+    changed("prior", other={"its colour": [0.0, 1.0, 0.5]})
+    changed("trees", choice=[[[0, 1.0, 0, 0, 0.5]]])
+    changed("trees", choice=[[[0, 1.0, 1, 2, 0.5], [-1, 0, 0, 0, 0.5]]])
+    changed("trees", choice=[[[len(NUMBERS), 1.0, 1, 2, 0.5], [-1, 0, 0, 0, 0.5], [-1, 0, 0, 0, 0.1]]])
+    changed("trees", choice=[[]])
+    changed("steps", choice=[])
     with pytest.raises(WeightsError):
         read(tmp_path / "missing.json")
+
+
+def small(**parts: object) -> Weights:
+    """Return weights that say nothing but `parts`, of "other"."""
+    plain: dict[str, dict[str, object]] = {
+        "numbers": dict.fromkeys(KINDS, ()),
+        "prior": {kind: {} for kind in KINDS},
+        "trees": {kind: [] for kind in KINDS},
+        "steps": dict.fromkeys(KINDS, (0.0, 1.0)),
+        "level": dict.fromkeys(KINDS, (0.0, 1.0)),
+    }
+    terms = parts.pop("terms", {})
+    made = {name: rows | ({"other": parts[name]} if name in parts else {}) for name, rows in plain.items()}
+    return compiled(msgspec.convert({"terms": terms, **made}, Written))
+
+
+def test_a_tree_adds_what_its_leaf_says_and_credits_the_numbers_on_the_way() -> None:
+    length, commas = NUMBERS.index("its length"), NUMBERS.index("commas")
+    tree = [(length, 3.0, 1, 2, 0.1), (-1, 0.0, 0, 0, -0.2), (commas, 0.5, 3, 4, 0.3), (-1, 0.0, 0, 0, 0.25), (-1, 0.0, 0, 0, 0.75)]
+    known = small(trees=[tree, tree])
+    for text, leaf, by_length, by_commas in (("short", -0.2, -0.3, 0.0), ("x" * 40, 0.25, 0.2, -0.05), ("x, " * 40, 0.75, 0.2, 0.45)):
+        seen = look(chat(text), text)
+        words, numbers = parts(seen, known)
+        assert words == 0
+        assert raw(seen, known) == pytest.approx(2 * leaf)
+        assert numbers[length] == pytest.approx(2 * by_length)
+        assert numbers[commas] == pytest.approx(2 * by_commas)
+
+
+def test_words_and_pairs_count_by_how_rare_they_are() -> None:
+    known = small(terms={"hard": (3.0, 0.5), "very hard": (4.0, 1.0), "easy": (1.0, -0.5)})
+    said = {text: parts(look(chat(text), text), known)[0] for text in ("hard", "very hard", "hard, very", "easy", "easy easy", "nothing")}
+    assert said["hard"] == said["hard, very"] == pytest.approx(0.5)
+    assert said["very hard"] == pytest.approx((3 * 0.5 + 4 * 1.0) / 5)
+    assert said["easy"] == said["easy easy"] == pytest.approx(-0.5)
+    assert said["nothing"] == 0
+
+
+def test_no_number_counts_beyond_three_deviations() -> None:
+    known = small(prior={"its length": (1.0, 0.1, 0.5)})
+    for text, expected in (("x" * 500, 1.5), ("x", -1.5)):
+        assert raw(look(chat(text), text), known) == pytest.approx(expected)
 
 
 def test_the_file_says_where_its_weights_come_from() -> None:
@@ -168,18 +228,39 @@ def test_reads_only_the_ends_of_a_long_text() -> None:
     middle = "a" * 100_000
     call = chat("")
     seen = look(call, middle + " prove " + middle)
-    assert "prove" not in seen.terms
+    assert "prove" not in seen.counts
     assert seen.chars == 200_007
-    assert "prove" in look(call, "prove " + middle).terms
-    assert "why" in look(call, middle + " why").terms
-    assert len(look(call, "b " * 100_000).terms) == 2
-    assert sum(look(call, "b " * 100_000).terms.values()) <= HEAD + TAIL
+    assert "prove" in look(call, "prove " + middle).counts
+    assert "why" in look(call, middle + " why").counts
+    assert len(look(call, "b " * 100_000).counts) == 1
+    assert sum(look(call, "b " * 100_000).counts.values()) <= HEAD + TAIL
 
 
-def test_counts_words_and_pairs() -> None:
-    assert terms_of(["a", "b", "a", "b"]) == {"a": 2, "b": 2, "a b": 2, "b a": 1}
-    assert kind_of("1 2 ?", {"?": 1}) == "amounts"
-    assert len(look(chat(""), "1.2.3 and 4,5. ").numbers) == len(NUMBERS)
+def test_counts_words_numbers_and_signs() -> None:
+    assert look(chat(""), "A word, a 42 and 4.5").counts == {"a": 2, "word": 1, ",": 1, "42": 1, "and": 1, "4": 1, ".": 1, "5": 1}
+    assert kind_of("1 2 ?", {"1": 1, "2": 1, "?": 1}) == "amounts"
+    assert kind_of("2 ?", {"2": 1, "?": 1}) == "other"
+    for text in ("", "1.2.3 and 4,5. ", "Which?\nA. 1\nB. \nC. both\nD. none", CODE, "\ud800", "\uff11\uff12 \u0be7"):
+        numbers = look(chat(""), text).numbers
+        assert len(numbers) == len(NUMBERS)
+        assert all(math.isfinite(number) for number in numbers)
+
+
+def number(name: str, text: str) -> float:
+    return look(chat(text), text).numbers[NUMBERS.index(name)]
+
+
+def test_measures_what_its_names_say() -> None:
+    answers = "Which is right?\nA. true, true\nB. true, false\nC. false, true\nD. 7 of 9"
+    assert number("answers in numbers", answers) == 1
+    assert number("repeated words in the answers", answers) < number("repeated words in the answers", "Which?\nA. one\nB. two")
+    assert number("the length of the question", answers) == pytest.approx(math.log1p(len("Which is right?")))
+    assert number("calls in code", "def f(a): return a.strip().lower()") == pytest.approx(math.log1p(2))
+    assert number("names", "Ann met Bob") == pytest.approx(2 / 3)
+    assert number("long numbers", "from 7 to 12345") == 5
+    assert number("repeated words", "to be or not to be") == pytest.approx(4 / 6)
+    assert number("comparisons", "twice the sum") == 1
+    assert number("comparisons", "the sum") == 0
 
 
 @given(st.text(max_size=3000), st.integers(0, 3), st.booleans())
