@@ -88,12 +88,17 @@ def gather(path: Path, since: float, until: float) -> Report:
         tuple(_slots(here, step, [grouped(path, (slot,), where) for where in (here, there)])),
         tuple(_teams(agents, agents_before)),
         tuple(by_agent[:TOP]),
-        tuple(grouped(path, ("model",), here, TOP)),
-        tuple(grouped(path, ("provider",), here, TOP)),
+        tuple(_served(grouped(path, ("model",), here))),
+        tuple(_served(grouped(path, ("provider",), here))),
         tuple(sorted(grouped(path, ("reason", "rule"), denied), key=lambda s: -s.calls)[:TOP]),
         tuple(sorted((s for s in by_agent if s.loops), key=lambda s: (-s.wasted, -s.loops))[:TOP]),
         tuple(_movers(by_agent, _merged(agents_before, lambda s: s.keys[1]))),
     )
+
+
+def _served(sums: Sequence[Sum]) -> list[Sum]:
+    """Return the dearest of what has served: a name that was only ever refused is a client's own."""
+    return [s for s in sums if s.calls > s.refused and s.keys[0]][:TOP]
 
 
 def _merged(sums: Sequence[Sum], key: Callable[[Sum], str]) -> list[Sum]:
