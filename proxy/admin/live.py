@@ -94,8 +94,9 @@ class Live:
             if self._task is None:
                 self._task = asyncio.ensure_future(self._look())
                 self._task.add_done_callback(self._stopped)
-            listener.waiting.append(self._frame("hello", {"now": self._now(), "version": __version__}))
-            listener.waiting.extend(self._missed(request.headers.get("last-event-id", "")))
+            seen, missed = self._missed(request.headers.get("last-event-id", ""))
+            listener.waiting.append(self._frame("hello", {"now": self._now(), "version": __version__}, seen))
+            listener.waiting.extend(missed)
             await self._write(reply, listener, request[CALLER])
         except (ConnectionError, TimeoutError):
             pass  # it is gone
@@ -163,16 +164,16 @@ class Live:
         for listener in self._listeners:
             listener.put(frame, resync)
 
-    def _missed(self, last: str) -> list[bytes]:
-        """Return what came after the event with that id; one `resync` where that is not known (any more)."""
+    def _missed(self, last: str) -> tuple[int, list[bytes]]:
+        """Return the number up to which all was seen, and what came later; one `resync` where the event `last` is not known (any more)."""
         if not last:
-            return []
+            return self._count, []
         boot, _, number = last.partition("-")
         seen = int(number) if boot == self._boot and number.isascii() and number.isdigit() and len(number) < 16 else -1
         first = self._past[0][0] if self._past else self._count + 1
         if not first - 1 <= seen <= self._count:
-            return [self._frame("resync", {"why": "you were away for too long"})]
-        return [frame for number_, frame in self._past if number_ > seen]
+            return self._count, [self._frame("resync", {"why": "you were away for too long"})]
+        return seen, [frame for number_, frame in self._past if number_ > seen]
 
-    def _frame(self, name: str, data: dict[str, Any]) -> bytes:
-        return f"id: {self._boot}-{self._count}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()
+    def _frame(self, name: str, data: dict[str, Any], number: int | None = None) -> bytes:
+        return f"id: {self._boot}-{self._count if number is None else number}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()

@@ -95,12 +95,15 @@ async def follow_keys(house: House) -> None:
 
 async def follow_ledger(house: House) -> None:
     """Have the sums that the dashboard shows follow the ledger while there is time for it; whoever looks has them follow too."""
+    rest = LEDGER_EVERY_S
     while True:
-        await asyncio.sleep(LEDGER_EVERY_S)
+        await asyncio.sleep(rest)
+        rest = LEDGER_EVERY_S
         if house.inflight() > QUIET:
             continue
         try:
-            await asyncio.to_thread(lambda: rollup.follow(house.journal.file(), house.clock.now(), LEDGER_S))
+            reach = await asyncio.to_thread(lambda: rollup.follow(house.journal.file(), house.clock.now(), LEDGER_S))
+            rest = LEDGER_S if reach.behind and not reach.blocked else LEDGER_EVERY_S
         except StoreError as e:
             log.debug("the rollup does not follow the ledger: %s", e)
 

@@ -28,8 +28,8 @@ from proxy.telemetry.trails import Place, Refused, Wanted
 if TYPE_CHECKING:
     from proxy.app.house import House
 
-FOLLOW_S = 0.3
-"""How long one request may follow the ledger before it answers with what there is."""
+FOLLOW_S, CATCH_UP_S = 0.05, 0.3
+"""How long one request follows the ledger before it answers with what there is, and how long a look for what is new does."""
 DAY_S = 86_400
 MOST_CHANGED, MOST_ENDED = 200, 50
 BUDGET_SORTS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
@@ -227,7 +227,7 @@ class HousePanels:
         house, now = self._house, self._house.clock.now()
         with self._watching:
             with self._fleet.lock:
-                self._fleet.look(house.journal.file(), now, FOLLOW_S)
+                self._fleet.look(house.journal.file(), now, CATCH_UP_S)
                 lines, lost = self._fleet.fresh()
                 found = self._entries(now)
                 news = self._moved(found, lines, now)

@@ -37,12 +37,14 @@ class Reach:
         behind: records that the ledger has more.
         as_of: everything up to then is in it, UTC seconds; 0 when nothing is.
         stale: why it does not follow, empty when it does.
+        blocked: it cannot be written.
     """
 
     upto: int
     behind: int
     as_of: float
     stale: str = ""
+    blocked: bool = False
 
 
 def beside(ledger: Path) -> Path:
@@ -192,7 +194,7 @@ def _step(db: sqlite3.Connection, most: int) -> bool:
 def _reach(db: sqlite3.Connection, now: float, stale: str = "") -> Reach:
     upto, as_of = db.execute("SELECT upto, as_of FROM main.reached").fetchone()
     last = db.execute("SELECT max(seq) FROM ledger.records").fetchone()[0] or 0
-    behind = max(0, last - upto)
-    if behind and not stale:
+    behind, blocked = max(0, last - upto), bool(stale)
+    if behind and not blocked:
         stale = f"{behind} records are still to be added up"
-    return Reach(upto, behind, now if not behind else as_of, stale)
+    return Reach(upto, behind, now if not behind else as_of, stale, blocked)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from proxy.money import dollars
@@ -20,6 +20,7 @@ from proxy.telemetry.rollup_schema import EDGES_MS, HOUR_S, SLOT_S, SUMS, TIMES
 DAY_S = 86_400
 MOST_POINTS = 800
 MOST_LINES, TOP = 50, 20
+LONGEST_BY_AGENT_S = 2 * DAY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,9 +167,10 @@ def routing(db: sqlite3.Connection, part: Part) -> dict[str, Any]:
 
 
 def _by_agent(part: Part) -> tuple[str, list[Any]]:
+    """Return where the rows by agent are: those of so many thousand agents are read for `LONGEST_BY_AGENT_S` at most."""
     if part.agent is not None:
         return _from(part)
-    where, values = _from(part)
+    where, values = _from(replace(part, since=max(part.since, part.until - LONGEST_BY_AGENT_S)))
     return where.replace("main.totals", "main.hours", 1), values
 
 
@@ -201,14 +203,20 @@ def _share(part: int, whole: int) -> float:
 
 
 def burned(db: sqlite3.Connection, counter: str) -> list[tuple[int, int]]:
-    """Return what a shared counter was charged, as (slot, amount), oldest first; hours or days where there are too many slots."""
-    step = SLOT_S
-    while True:
-        sql = f"SELECT slot / {step} * {step}, sum(amount) FROM main.burn WHERE counter = ? GROUP BY 1 ORDER BY 1"
-        found = db.execute(sql, (counter,)).fetchall()
-        if len(found) <= MOST_POINTS or step > DAY_S:
-            return found[-MOST_POINTS:]
-        step = HOUR_S if step == SLOT_S else DAY_S if step == HOUR_S else 7 * DAY_S
+    """Return what a shared counter was charged, as (slot, amount), oldest first; by hours, days or weeks where there are too many slots."""
+    return _fewer(db.execute("SELECT slot, amount FROM main.burn WHERE counter = ? ORDER BY 1", (counter,)).fetchall())
+
+
+def _fewer(slots: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the same sums in steps so long that there are few enough of them."""
+    for step in (HOUR_S, DAY_S, 7 * DAY_S):
+        if len(slots) <= MOST_POINTS:
+            break
+        found: dict[int, int] = {}
+        for slot, amount in slots:
+            found[slot // step * step] = found.get(slot // step * step, 0) + amount
+        slots = list(found.items())
+    return slots[-MOST_POINTS:]
 
 
 _OWN = (
@@ -222,7 +230,7 @@ MOST_READ = 10_000
 
 def burned_by(db: sqlite3.Connection, agent: str, counter: str, since: float) -> list[tuple[int, int]]:
     """Return the same of a counter of one agent, from its latest records."""
-    return db.execute(_OWN, (SLOT_S, agent, since, MOST_READ, counter)).fetchall()[-MOST_POINTS:]
+    return _fewer(db.execute(_OWN, (SLOT_S, agent, since, MOST_READ, counter)).fetchall())
 
 
 def spenders(db: sqlite3.Connection, counter: str) -> tuple[list[tuple[str, int]], int, int]:
