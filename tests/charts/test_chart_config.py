@@ -134,6 +134,16 @@ def test_opa_serves_the_volume_and_follows_a_swap(tmp_path: Path) -> None:
         end(process)
 
 
+def test_a_shipper_finds_its_store_in_what_is_mounted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = _at("shipper", tmp_path, monkeypatch)
+    monkeypatch.setenv("SHIP_TARGET", f"sqlite:{tmp_path}/all.db")
+    args = one("shipper", "Deployment", "-shipper")["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert main([*args[: args.index("--config")], "--config", str(root.config)]) == 1
+    assert "the Redis store at redis://demo-fleetgate-valkey:6379/0 cannot be reached" in capsys.readouterr().err
+
+
 def test_the_store_is_told_by_its_mode() -> None:
     def store(name: str) -> object:
         return yaml.safe_load(one(name, "ConfigMap", "-config")["data"]["fleetgate.yaml"])["store"]

@@ -219,3 +219,32 @@ def test_workers_are_asked_for_by_a_variable_alone() -> None:
     assert variables("redis-tls")["FLEETGATE_LISTEN_WORKERS"] == "2"
     assert variables("config-file", "--set", "workers=4")["FLEETGATE_LISTEN_WORKERS"] == "4"
     assert "FLEETGATE_LISTEN_WORKERS" not in variables("production")
+
+
+def test_shippers_read_what_the_proxy_reads_and_go_only_where_records_go() -> None:
+    spec = one("shipper", "Deployment", "-shipper")["spec"]
+    (shipper,) = spec["template"]["spec"]["containers"]
+    assert shipper["args"][:7] == ["ledger", "ship", "--follow", "--group", "warehouse", "--to", "env:SHIP_TARGET"]
+    assert (spec["replicas"], shipper["image"].rpartition(":")[2]) == (2, "0.1.0-extras")
+    assert shipper["image"].rpartition(":")[0] == proxy_of("shipper")["image"].rpartition(":")[0]
+    env = {e["name"]: e.get("valueFrom") for e in shipper["env"]}
+    assert env["SHIP_TARGET"] == {"secretKeyRef": {"name": "warehouse", "key": "url"}}
+    assert env["STORE_PASSWORD"] == {e["name"]: e.get("valueFrom") for e in proxy_of("shipper")["env"]}["STORE_PASSWORD"]
+    assert {m["name"] for m in shipper["volumeMounts"]} == {m["name"] for m in proxy_of("shipper")["volumeMounts"]}
+    policy = one("shipper", "NetworkPolicy", "-shipper")["spec"]
+    assert policy["podSelector"]["matchLabels"].items() <= spec["template"]["metadata"]["labels"].items()
+    assert policy["ingress"] == []
+    assert [{p["port"] for p in rule["ports"]} for rule in policy["egress"]] == [{53}, {6379}, {6432}]
+    hears = one("shipper", "NetworkPolicy", "-valkey")["spec"]["ingress"][0]["from"]
+    assert [f["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for f in hears] == ["proxy", "shipper"]
+    assert "shipper" not in str([m["metadata"]["name"] for m in render("valkey")])
+    service = one("shipper", "Service")["spec"]["selector"]
+    assert not service.items() <= spec["template"]["metadata"]["labels"].items(), "no calls are sent to shippers"
+
+
+def test_a_shipper_to_files_has_a_volume_and_the_proxys_image() -> None:
+    more = ("--set", "shipper.existingSecret=", "--set", "shipper.to=parquet:/data/ledger", "--set", "shipper.existingClaim=lake")
+    pod = one("shipper", "Deployment", "-shipper", *more, "--set", "shipper.image.tag=")["spec"]["template"]["spec"]
+    assert pod["containers"][0]["args"][6] == "parquet:/data/ledger"
+    assert pod["containers"][0]["image"] == proxy_of("shipper")["image"]
+    assert next(v for v in pod["volumes"] if v["name"] == "data") == {"name": "data", "persistentVolumeClaim": {"claimName": "lake"}}

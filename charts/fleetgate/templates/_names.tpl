@@ -26,6 +26,11 @@ app.kubernetes.io/component: proxy
 app.kubernetes.io/component: valkey
 {{- end -}}
 
+{{- define "fleetgate.shipperSelector" -}}
+{{ include "fleetgate.selector" . }}
+app.kubernetes.io/component: shipper
+{{- end -}}
+
 {{- define "fleetgate.labels" -}}
 {{- $own := dict "helm.sh/chart" (printf "%s-%s" .Chart.Name .Chart.Version) "app.kubernetes.io/version" .Chart.AppVersion "app.kubernetes.io/managed-by" .Release.Service "app.kubernetes.io/part-of" "fleetgate" -}}
 {{- toYaml (mergeOverwrite (deepCopy .Values.labels) $own (include "fleetgate.selector" . | fromYaml)) -}}

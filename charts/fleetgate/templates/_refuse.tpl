@@ -3,6 +3,7 @@
 {{- include "fleetgate.refuseConfig" . -}}
 {{- include "fleetgate.refuseModels" . -}}
 {{- include "fleetgate.refuseStore" . -}}
+{{- include "fleetgate.refuseShipper" . -}}
 {{- include "fleetgate.refuseParts" . -}}
 {{- end -}}
 
@@ -91,6 +92,20 @@
 {{- end -}}
 {{- if and (eq $mode "valkey") (not (include "fleetgate.storeSecret" .)) -}}
 {{- fail "store.valkey: neither password nor existingSecret. There is no default password: whoever knew it could change budgets" -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "fleetgate.refuseShipper" -}}
+{{- $shipper := .Values.shipper -}}
+{{- if $shipper.enabled -}}
+{{- if eq .Values.store.mode "sqlite" -}}{{- fail "shipper.enabled: records are moved from a Redis store; with sqlite they are kept in its file already" -}}{{- end -}}
+{{- if eq (empty $shipper.to) (empty $shipper.existingSecret) -}}{{- fail "shipper: either `to` or `existingSecret` says where records go" -}}{{- end -}}
+{{- if regexMatch "^postgres(ql)?://[^/]*:[^/]*@|password=" $shipper.to -}}
+{{- fail "shipper.to: it holds a password, which everyone who may see pods could read. Put the whole URL into a Secret (shipper.existingSecret)" -}}
+{{- end -}}
+{{- if and (regexMatch "^(parquet|sqlite):/data(/|$)" $shipper.to) (not $shipper.existingClaim) -}}
+{{- fail "shipper.existingClaim: not set, so what is written to /data would go with the pod" -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
