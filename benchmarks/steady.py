@@ -24,6 +24,7 @@ import statistics
 import sys
 import tempfile
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -104,8 +105,12 @@ def sample(replica: Replica) -> dict[str, float]:
     """Return what one replica uses now. `taskset` replaces itself with the server, so the process is its own."""
     assert replica.process is not None
     pid = replica.process.popen.pid
-    with urllib.request.urlopen(f"http://127.0.0.1:{replica.admin}/readyz", timeout=10) as reply:
-        told = json.loads(reply.read())
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{replica.admin}/readyz", timeout=30) as reply:
+            told = json.loads(reply.read())
+    except urllib.error.HTTPError as e:  # not ready for a moment: the store is slow
+        with e:
+            told = json.loads(e.read())
     threads, files = (len(list(Path(f"/proc/{pid}/{what}").iterdir())) for what in ("task", "fd"))
     return {"rss_mb": replica.process.rss_mb(), "fds": files, "threads": threads, "tasks": told["tasks"]}
 
