@@ -17,6 +17,7 @@ from proxy.stores.redis_link import BlockingLink
 from proxy.stores.redis_place import Place, place_of
 from proxy.telemetry import query
 from proxy.telemetry.charges import Charged, Charges
+from proxy.telemetry.fleet import Fleet
 from proxy.telemetry.ledger_redis import Index, RedisLedger
 from proxy.telemetry.query import Filter
 from proxy.telemetry.ship import GROUP, Shipment
@@ -93,6 +94,18 @@ def test_an_index_that_grew_too_large_is_made_anew(link: BlockingLink, monkeypat
     assert len(query.rows(index.now())) == 3
     assert index.missing
     index.close()
+
+
+def test_what_a_page_shows_is_summed_from_the_index(link: BlockingLink, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(link, [f"r{i}" for i in range(8)])
+    ledger, fleet = RedisLedger(link, 100_000), Fleet()
+    fleet.look(ledger.file(), 1000.0, 60)
+    assert sum(standing.calls for standing in fleet.agents.values()) == 8
+    monkeypatch.setattr("proxy.telemetry.ledger_redis.MOST_INDEXED", 5)
+    link.call("XTRIM", link.key("ledger"), "MAXLEN", 3)
+    fleet.look(ledger.file(), 1000.0, 60)  # the index was made anew, and so are the sums
+    assert sum(standing.calls for standing in fleet.agents.values()) == 3
+    ledger.stop()
 
 
 def test_a_record_of_another_release_is_read_for_what_is_known(link: BlockingLink) -> None:

@@ -4,6 +4,7 @@ import resource
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -142,6 +143,31 @@ def test_on_a_full_disk_it_stays_where_it_is_and_says_so(tmp_path: Path, request
     assert found.behind == 4200 - found.upto
     assert sum(n for n, _ in counted(path).values()) == found.upto
     assert set(before) <= set(counted(path))
+
+
+def test_while_another_holds_it_what_there_is_can_be_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rollup, "_BUSY_S", 0.01)
+    follow(path, NOW, 60)
+    before = counted(path)
+    write(path, 10, 300)
+    with closing(sqlite3.connect(beside(path), isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        found = follow(path, NOW, 60)
+        assert (found.blocked, found.behind) == (True, 10)
+        assert "locked" in found.stale
+        assert counted(path) == before
+        other.execute("UPDATE reached SET last = 'of another ledger'")
+        other.execute("COMMIT")
+        other.execute("BEGIN IMMEDIATE")
+        assert "locked" in reach(path, NOW).stale
+    follow(path, NOW, 60)
+    assert counted(path) == told(path)
+
+
+def test_a_rollup_that_cannot_be_made_is_said(path: Path) -> None:
+    beside(path).mkdir()
+    with pytest.raises(StoreError, match="rollup cannot be opened"):
+        follow(path, NOW, 60)
 
 
 def test_no_ledger_is_said(tmp_path: Path) -> None:
