@@ -12,6 +12,7 @@ by keeping nothing: the record of a sample that was refused or failed says why.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from proxy.engine.record import Record
 from proxy.engine.run import Engine
 from proxy.engine.stage import Tap
 from proxy.guards.base import TextGuard
+from proxy.identity.grants import STRICTER
 from proxy.model import Deny
 from proxy.routing.pairs import MOST_CHARS, Half, Pair, Pairs
 from proxy.wire import jsonio
@@ -31,6 +33,7 @@ from proxy.wire.registry import find
 
 log = logging.getLogger("fleetgate.app")
 AT_ONCE = 2
+DAY_S = 86_400.0
 _HEARD = 2 * MOST_CHARS
 """Characters of a text that are looked at for secrets: a secret at the end of what is kept is still seen whole."""
 _STREAM_PATH, _WHOLE_PATH = ":streamGenerateContent", ":generateContent"
@@ -142,21 +145,32 @@ class Sampler:
         await self._engine.handle(sample)
         if sample.outcome != "ok" or not 200 <= sample.upstream_status < 300:
             return
-        kept = all(ex.grant.data.get("log_content") == "full" for ex in (drawn.ex, sample))
-        pair = Pair(sample.wall, sample.agent, self._half(drawn, kept), self._half(_Drawn(sample), kept))
+        level = max((ex.grant.data.get("log_content", "none") for ex in (drawn.ex, sample)), key=STRICTER["log_content"].index)
+        days = [float(ex.grant.data["retention_days"]) for ex in (drawn.ex, sample) if "retention_days" in ex.grant.data]
+        until = sample.wall + min(days) * DAY_S if days else None
+        pair = Pair(sample.wall, sample.agent, self._half(drawn, level), self._half(_Drawn(sample), level), until)
         try:
             await asyncio.to_thread(self.pairs.keep, pair)
+            await asyncio.to_thread(self.pairs.forget, pair.time)
         except StoreError as e:
             log.error("exchange %s: %s", sample.id, e)
 
-    def _half(self, drawn: _Drawn, kept: bool) -> Half:
+    def _half(self, drawn: _Drawn, level: str) -> Half:
         ex = drawn.ex
         meter, target = ex.meter, ex.target or ex.route.targets[0]
         said = drawn.said if ex.call.stream else [] if meter is None else meter.texts
         chars = drawn.chars if ex.call.stream else sum(map(len, said))
         finish = "" if meter is None else meter.finish
-        text = hidden("".join(said)[:_HEARD], self._guards)[:MOST_CHARS] if kept else None
+        text = self._text("".join(said)[:_HEARD], level)
         return Half(ex.id, target.provider, target.model, ex.cost, ex.marks.get("closed", 0), finish, chars, text)
+
+    def _text(self, said: str, level: str) -> str | None:
+        """Return what is kept of `said`."""
+        if level == "hash":
+            return f"sha256:{hashlib.sha256(said.encode('utf-8', 'replace')).hexdigest()}"
+        if level in ("redacted", "full"):
+            return hidden(said, [guard for guard in self._guards if level == "redacted" or guard.name == "secrets"])[:MOST_CHARS]
+        return None
 
 
 def second(ex: Exchange, rt: Runtime) -> Exchange | None:

@@ -37,6 +37,7 @@ from proxy.app.process import (
     url_of,
     warm,
 )
+from proxy.app.retention import Retention
 from proxy.app.views import admin_views
 from proxy.app.worker import Job
 from proxy.identity.keys import KeyEntry
@@ -131,6 +132,7 @@ async def _alone(start: Start, stack: AsyncExitStack) -> None:
         chores.follow_holds(house),
         chores.follow_ledger(house),
         house.gauges.run(),
+        Retention(house).run(),
         house.opas.run(),
         audit.watch(house),
     ]
@@ -164,6 +166,7 @@ async def _supervise(start: Start, stack: AsyncExitStack) -> None:
         chores.follow_holds(desk),
         chores.follow_ledger(desk),
         desk.gauges.run(),
+        Retention(desk).run(),
         desk.opas.run(),
         audit.watch(desk),
         crew.run(),

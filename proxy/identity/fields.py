@@ -88,7 +88,7 @@ POLICY = Table(
                 "pii": action,
                 "secrets": action,
                 "injection": action,
-                "log_content": Choice(("off", "hash", "full")),
+                "log_content": Choice(("none", "off", "hash", "redacted", "full")),
                 "retention_days": Number(0, 36500, whole=True),
             }
         ),
@@ -140,7 +140,6 @@ AGENT: dict[str, Shape] = {
 
 NOT_ENFORCED: tuple[str, ...] = (
     "budgets.session.tool_calls",
-    "data.retention_days",
     "compliance.risk_level",
     "compliance.frameworks",
     "compliance.human_in_the_loop",

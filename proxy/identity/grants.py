@@ -21,7 +21,7 @@ STRICTER: Mapping[str, tuple[str, ...]] = {
     "pii": ("off", "warn", "redact", "block"),
     "secrets": ("off", "warn", "redact", "block"),
     "injection": ("off", "warn", "redact", "block"),
-    "log_content": ("full", "hash", "off"),
+    "log_content": ("full", "redacted", "hash", "off", "none"),
 }
 """Orders of `policy.data` values, the strictest last."""
 

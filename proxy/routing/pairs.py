@@ -1,7 +1,7 @@
 """A pair: what the local model answered, and what the model that was asked for answered to the same request.
 
-Facts of both always; their texts only where the agent's file has content logged (`data.log_content: full`), cut to `MOST_CHARS` and with
-secrets hidden by whoever made the pair. Pure data; decides nothing.
+Facts of both always; of their texts what the agent's file has logged (`data.log_content`): nothing, a hash, the text with personal data and
+secrets hidden, or with secrets hidden, cut to `MOST_CHARS`. Pure data; decides nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MOST_PAIRS = 200
 @dataclass(frozen=True, slots=True)
 class Half:
     """One answer: its exchange, who gave it, nanos charged, ns from the request to its end, why it stopped, its length in characters, and
-    its text, None where the agent's file does not have content logged."""
+    its text or the hash of it, None where the agent's file does not have content logged."""
 
     id: str
     provider: str
@@ -39,12 +39,16 @@ class Half:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Both answers to one request of an agent; `time` is when the second was asked for, UTC seconds."""
+    """Both answers to one request of an agent.
+
+    `time` is when the second was asked for, `until` after when the pair is deleted (None: nobody said), UTC seconds.
+    """
 
     time: float
     agent: str
     local: Half
     asked: Half
+    until: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -56,6 +60,10 @@ class Pairs(Protocol):
 
     def keep(self, pair: Pair) -> None:
         """Keep one. Raises StoreError."""
+        ...
+
+    def forget(self, now: float) -> int:
+        """Delete those that may be kept no longer; return how many. Raises StoreError."""
         ...
 
     def all(self) -> Sequence[Pair]:

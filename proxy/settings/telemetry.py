@@ -67,4 +67,7 @@ class Telemetry:
     baggage: tuple[str, ...] = setting(
         Listed(Text("a key", 100), "a list of keys"), "Members of a client's `baggage` that become attributes.", ()
     )
+    retention_days: int = setting(
+        Whole(0, 36_500), "Days that records stay in a SQLite ledger; 0: for ever. A Redis stream has its bound in `store.records`.", 0
+    )
     capture: None = setting(Later(), "Keep prompts and replies with the traces.", None)

@@ -20,6 +20,7 @@ from proxy.stores.schema import connect
 
 BUSY_S = 5.0
 _TABLE = "CREATE TABLE IF NOT EXISTS routing_pairs (id INTEGER PRIMARY KEY AUTOINCREMENT, data BLOB NOT NULL)"
+_FORGET = "DELETE FROM routing_pairs WHERE CAST(data AS TEXT) ->> 'until' <= ?"
 _DROP = "DELETE FROM routing_pairs WHERE id <= (SELECT max(id) FROM routing_pairs) - ?"
 
 
@@ -32,6 +33,14 @@ class MemoryPairs:
     def keep(self, pair: Pair) -> None:
         """See `Pairs.keep`."""
         self._kept.appendleft(pair)
+
+    def forget(self, now: float) -> int:
+        """See `Pairs.forget`."""
+        kept = [pair for pair in self._kept.copy() if pair.until is None or pair.until > now]
+        gone = len(self._kept) - len(kept)
+        if gone:
+            self._kept = deque(kept, maxlen=MOST_PAIRS)
+        return gone
 
     def all(self) -> Sequence[Pair]:
         """See `Pairs.all`."""
@@ -55,6 +64,16 @@ class SqlitePairs:
                 db.execute("COMMIT")
         except (sqlite3.Error, ValueError) as e:
             raise StoreError(f"a pair cannot be kept: {e}") from None
+
+    def forget(self, now: float) -> int:
+        """See `Pairs.forget`."""
+        try:
+            with closing(connect(self._path, BUSY_S)) as db:
+                if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'routing_pairs'").fetchone():
+                    return 0
+                return db.execute(_FORGET, (now,)).rowcount
+        except (sqlite3.Error, ValueError) as e:
+            raise StoreError(f"old pairs cannot be deleted: {e}") from None
 
     def all(self) -> Sequence[Pair]:
         """See `Pairs.all`; none where nobody has kept one yet."""

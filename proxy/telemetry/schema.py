@@ -34,6 +34,10 @@ _SQL_TYPE |= {"float": "REAL NOT NULL DEFAULT 0", "float | None": "REAL", "int |
 _TYPES = {name: _SQL_TYPE.get(kind, "TEXT NOT NULL DEFAULT '[]'") for name, kind in KINDS.items()}
 _TYPES |= {"id": "TEXT NOT NULL UNIQUE", "marks": "TEXT NOT NULL DEFAULT '{}'", "usage_exact": "INTEGER NOT NULL DEFAULT 1"}
 
+NO_DELETE = (
+    "CREATE TRIGGER IF NOT EXISTS records_no_delete BEFORE DELETE ON records BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
+)
+"""What refuses deletions; `retention` lifts it within one transaction."""
 SUMMED = ("time", "agent", "team", "model", "model_asked", "provider", "outcome", "reason", *TOKENS, "cost", "saved", "loop", "wasted_new")
 """The columns of the index by time: sums over a span read it alone, and not the ten times larger rows."""
 
@@ -46,7 +50,7 @@ _REST = (  # once all columns are there
     f"CREATE INDEX IF NOT EXISTS records_sums ON records ({', '.join(SUMMED)})",
     "CREATE INDEX IF NOT EXISTS records_agent_time ON records (agent, time)",
     "CREATE INDEX IF NOT EXISTS records_session_time ON records (session, time)",
-    "CREATE TRIGGER IF NOT EXISTS records_no_delete BEFORE DELETE ON records BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END",
+    NO_DELETE,
     # INSERT OR REPLACE deletes without the trigger above.
     "CREATE TRIGGER IF NOT EXISTS records_no_replace BEFORE INSERT ON records"
     " WHEN EXISTS (SELECT 1 FROM records WHERE id = NEW.id OR seq = NEW.seq)"

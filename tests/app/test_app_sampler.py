@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from typing import Any
 
@@ -197,3 +198,24 @@ def test_what_cannot_be_kept_is_logged_and_what_failed_is_no_pair(outcome: str, 
 
     asyncio.run(main())
     assert ("the disk is full" in caplog.text) is (outcome == "ok")
+
+
+@pytest.mark.parametrize(
+    ("level", "kept"),
+    [
+        ("none", None),
+        ("off", None),
+        ("hash", f"sha256:{hashlib.sha256(f'{KEY} of jane.doe@corp-mail.com'.encode()).hexdigest()}"),
+        ("redacted", None),
+        ("full", None),
+    ],
+)
+def test_what_is_kept_of_a_text_is_what_the_agent_s_file_says(level: str, kept: str | None) -> None:
+    sampler = Sampler(Engine(settle_usage), MemoryPairs(), text_guards())
+    found = sampler._text(f"{KEY} of jane.doe@corp-mail.com", level)
+    if level in ("redacted", "full"):
+        assert found is not None
+        assert KEY not in found
+        assert ("jane.doe" in found) == (level == "full")
+    else:
+        assert found == kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,18 @@ def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
         SqlitePairs(tmp_path / "f.db").keep(pair(1))
     with pytest.raises(StoreError, match="cannot be read"):
         SqlitePairs(tmp_path / "f.db").all()
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_what_may_be_kept_no_longer_is_deleted(kind: str, tmp_path: Path) -> None:
+    pairs = MemoryPairs() if kind == "memory" else SqlitePairs(tmp_path / "f.db")
+    assert pairs.forget(1.0) == 0
+    for number, until in enumerate((10.0, None, 20.0)):
+        pairs.keep(replace(pair(number), until=until))
+    assert pairs.forget(9.9) == 0
+    assert pairs.forget(10.0) == 1
+    assert [one.until for one in pairs.all()] == [20.0, None]
+    if isinstance(pairs, SqlitePairs):
+        (tmp_path / "g.db").write_text("no database at all, whatever its name" * 100)
+        with pytest.raises(StoreError, match="cannot be deleted"):
+            SqlitePairs(tmp_path / "g.db").forget(1.0)

@@ -1,0 +1,65 @@
+"""What is deleted because it is old enough: records by `telemetry.retention_days`, sampled texts by each agent's `data.retention_days`.
+
+Decides when and how fast: every ten minutes, at most `MOST` records in steps with a rest between them, so that settles come through; a
+backlog is worked off over many rounds. A clock that jumps ahead deletes early what it believes to be old, and a jump of more than a day
+between two rounds deletes nothing in the round that saw it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxy.engine.ports import StoreError
+from proxy.telemetry.retention import STEP, forget, forget_notes
+
+if TYPE_CHECKING:
+    from proxy.app.house import House
+
+log = logging.getLogger("fleetgate.app")
+EVERY_S, REST_S = 600.0, 0.25
+MOST = 100_000
+DAY_S = 86_400.0
+
+
+class Retention:
+    """Deletes what is old, for `house`."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+        self._seen: tuple[float, float] | None = None
+
+    async def run(self) -> None:
+        """Look again and again until cancelled."""
+        while True:
+            try:
+                await self.look(time.monotonic())
+            except StoreError as e:
+                log.error("%s", e)
+            await asyncio.sleep(EVERY_S)
+
+    async def look(self, monotonic: float) -> int:
+        """Delete what is old now; return how many records. `monotonic` are seconds that only go on. Raises StoreError."""
+        house, now = self._house, self._house.clock.now()
+        before, self._seen = self._seen, (now, monotonic)
+        if before is not None and abs((now - before[0]) - (monotonic - before[1])) > DAY_S:
+            log.warning("the clock has jumped by more than a day: nothing is deleted in this round")
+            return 0
+        await asyncio.to_thread(house.sampler.pairs.forget, now)
+        days, path = house.files.settings.telemetry.retention_days, house.files.settings.store.path
+        return await self._records(path, now - days * DAY_S) if days and path is not None else 0
+
+    async def _records(self, path: Path, before: float) -> int:
+        gone = 0
+        while gone < MOST and (step := await asyncio.to_thread(forget, path, before)):
+            gone += step
+            if step < STEP:
+                break
+            await asyncio.sleep(REST_S)
+        if gone:
+            await asyncio.to_thread(forget_notes, path, before)
+            log.info("%d records that were older than telemetry.retention_days are deleted", gone)
+        return gone
