@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy.app.balances import AT_ONCE, Board
 from proxy.app.drift import Difference, Sums, differences, possibly, surely, windows
+from proxy.budget.left import SHARES
 from proxy.budget.port import Balance, BudgetStore, Ended
 from proxy.engine.ports import StoreError
 from proxy.engine.record import EXPIRED, LOST, Record
-from proxy.money import NANOS
 from proxy.telemetry.charges import Charges
 from proxy.telemetry.query import Journal
 from proxy.telemetry.schema import SECOND
@@ -203,8 +203,8 @@ async def watch(house: House) -> None:
 
 
 def drift(found: Iterable[Difference]) -> dict[str, float]:
-    """Return the sum of the absolute differences by unit, dollars for `usd`; 0 for the units that have none."""
+    """Return the sum of the absolute differences by unit, dollars for `usd`, grams for `gco2e`; 0 for the units that have none."""
     total = dict.fromkeys(("usd", "tokens", "input_tokens", "output_tokens", "requests"), 0)
     for difference in found:
         total[difference.unit] = total.get(difference.unit, 0) + abs(difference.over)
-    return {unit: amount / NANOS if unit == "usd" else amount for unit, amount in total.items()}
+    return {unit: amount / SHARES.get(unit, 1) for unit, amount in total.items()}

@@ -18,10 +18,11 @@ from proxy.budget.rules import Facts, RuleSet, enforced, window_of
 from proxy.budget.windows import span_of
 from proxy.identity.runs import OPEN, owner
 from proxy.model import BudgetRule, Grant
+from proxy.model.footprints import decimal
 from proxy.money import dollars
 from proxy.telemetry.charges import Recent
 
-AMOUNTS = {"usd": 1, "tokens": 1, "input_tokens": 1, "output_tokens": 1, "requests": 1, "concurrency": 1}
+AMOUNTS = {"usd": 1, "tokens": 1, "input_tokens": 1, "output_tokens": 1, "requests": 1, "concurrency": 1, "gco2e": 1}
 AT_ONCE = 500
 """Counters in one question to the store, and agents in one turn of the loop: others have theirs in between."""
 NOTHING = Recent({}, 0.0)
@@ -169,6 +170,9 @@ def balance_json(balance: Mapping[str, Any]) -> dict[str, Any]:
     if shown["unit"] == "usd":
         for name in _MONEY:
             shown[name] = dollars(shown[name])
+    if shown["unit"] == "gco2e":
+        for name in _MONEY:
+            shown[name] = decimal(shown[name])
     if shown["exhausted_in"] is not None:
         shown["exhausted_in"] = round(shown["exhausted_in"])
     return shown

@@ -29,7 +29,7 @@ def warnings(files: Files) -> list[str]:
     found += doubts(files.rules)
     found += _rego(files)
     found += unfetched(settings.auth.jwt)
-    models = table(settings)
+    models, carbon = table(settings), ", ".join(dict.fromkeys(rule.name for rule in files.budgets if rule.unit == "gco2e"))
     for rule in settings.models:
         if "*" in rule.pattern or "?" in rule.pattern:
             continue
@@ -38,6 +38,12 @@ def warnings(files: Files) -> list[str]:
         if target is not None and target.price is None and not target.local:
             where = f"{rule.source.file}:{rule.source.line}"
             found.append(f"{where}: {rule.pattern} has no price, so calls to it are refused as unpriced_model (give it one)")
+        if target is not None and target.footprint is None and carbon:
+            where = f"{rule.source.file}:{rule.source.line}"
+            found.append(
+                f"{where}: nobody knows what {rule.pattern} emits, so budgets in gco2e ({carbon}) refuse it as unpriced_model "
+                "(energy.estimate, or a footprint)"
+            )
         if target is not None and target.price is not None and free(target.price) and not target.local and rule.price is None:
             where = f"{rule.source.file}:{rule.source.line}"
             found.append(

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from proxy.app.balances import NOTHING, balances
+from proxy.budget.left import SHARES
 from proxy.engine.ports import StoreError
-from proxy.money import NANOS
 from proxy.telemetry.charges import Charges, Recent
 from proxy.telemetry.metrics import BudgetGauge
 
@@ -100,5 +100,5 @@ def _passing(counter: str) -> bool:
 
 
 def _gauge(b: dict[str, Any]) -> BudgetGauge:
-    remaining = b["remaining"] / NANOS if b["unit"] == "usd" else b["remaining"]
+    remaining = b["remaining"] / SHARES.get(b["unit"], 1)
     return BudgetGauge(b["name"], b["scope"], b["unit"], b["used"], remaining, b["exhausted_in"])

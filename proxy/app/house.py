@@ -25,6 +25,7 @@ from proxy.app.storage import AnyLedger, open_ledger, open_pairs, open_stores
 from proxy.app.tokens import Tokens
 from proxy.app.traces import open_traces
 from proxy.budget.estimate import tokenizer_for
+from proxy.budget.footprints import footprint_of, written
 from proxy.budget.learned import Learned
 from proxy.budget.port import Ended
 from proxy.budget.prices import context_of, price_from, price_of
@@ -43,8 +44,9 @@ from proxy.identity.lineage import Lineage
 from proxy.identity.threads import Threads
 from proxy.loops.stage import Past
 from proxy.model import FREE, Price, Target
+from proxy.model.footprints import Footprint
 from proxy.routing.memory import Conversations
-from proxy.routing.models import ModelTable
+from proxy.routing.models import FootprintOf, ModelTable
 from proxy.settings import Settings
 from proxy.telemetry.ledger_redis import RedisLedger
 from proxy.telemetry.logs import AccessLog
@@ -304,7 +306,23 @@ def table(settings: Settings) -> ModelTable:
     def context(provider: str, model: str) -> int | None:
         return context_of(next(iter(settings.providers[provider].base_urls.values()), provider), model)
 
-    return ModelTable(settings.models, settings.providers, price, lambda model: tokenizer_for(model)[0], context)
+    found = ModelTable(settings.models, settings.providers, price, lambda model: tokenizer_for(model)[0], context)
+    found.footprint_of = footprints(settings)
+    return found
+
+
+def footprints(settings: Settings) -> FootprintOf:
+    """Return what says what models take from the world: what is written of them, else an estimate where those are wanted."""
+
+    def footprint(provider: str, model: str, said: Mapping[str, float] | None) -> Footprint | None:
+        if said is not None:
+            return written(said, str(settings.file))
+        if not settings.energy.estimate:
+            return None
+        known = settings.providers[provider]
+        return footprint_of(next(iter(known.base_urls.values()), provider), model, settings.energy.zone)
+
+    return footprint
 
 
 def listing(settings: Settings) -> dict[str, Target]:

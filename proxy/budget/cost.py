@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from proxy.budget.port import Balance, Claim
 from proxy.model import Price
+from proxy.model.footprints import Footprint
 from proxy.money import MILLION, ceiling, dearest
 from proxy.wire.call import Call
 
@@ -19,6 +20,8 @@ class Cost:
     """What bounds a call: the most prompt tokens and the price, for each target."""
 
     parts: tuple[tuple[int, Price], ...]
+    footprints: tuple[Footprint, ...] = ()
+    """What bounds the answer's carbon, for each target; empty where it is not known of all of them."""
 
     @property
     def input_tokens(self) -> int:
@@ -37,6 +40,12 @@ class Cost:
         """Return the most tokens, in and out."""
         return self.input_tokens + output_tokens
 
+    def gco2e(self, output_tokens: int) -> int:
+        """Return the most micrograms of CO2 equivalents, whoever serves; 0 where that is not known."""
+        if not self.footprints:
+            return 0
+        return max([footprint.emits(output_tokens)[1] for footprint in self.footprints])
+
     def output_for(self, unit: str, amount: int) -> int:
         """Return how many output tokens fit when `amount` of `unit` is left; negative when not even the prompt fits."""
         if unit == "tokens":
@@ -45,6 +54,8 @@ class Cost:
             return amount
         if unit == "input_tokens":
             return FITS_ALL if amount >= self.input_tokens else -1
+        if unit == "gco2e":
+            return min([footprint.output_for(amount) for footprint in self.footprints], default=FITS_ALL)
         if unit != "usd":
             return FITS_ALL if amount > 0 else -1
         return min((_output_for(tokens, price, amount) for tokens, price in self.parts), default=FITS_ALL)

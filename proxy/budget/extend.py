@@ -57,7 +57,10 @@ def amounts(cost: Cost, output: int) -> dict[str, int]:
     """Return what a call with `output` tokens uses at most, by unit."""
     parts = cost.parts
     total = parts[0][0] if len(parts) == 1 else cost.input_tokens
-    return {"usd": cost.usd(output), "tokens": total + output, "input_tokens": total, "output_tokens": output}
+    found = {"usd": cost.usd(output), "tokens": total + output, "input_tokens": total, "output_tokens": output}
+    if cost.footprints:
+        found["gco2e"] = cost.gco2e(output)
+    return found
 
 
 class Steps:

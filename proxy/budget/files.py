@@ -16,15 +16,17 @@ from proxy.budget.rules import DIMENSIONS
 from proxy.budget.windows import SLIDING, WINDOWS, span_of
 from proxy.config import ConfigError, ConfigErrors, Doc, KeyPath, load_yaml, near
 from proxy.model import BudgetRule, Reason, Source
+from proxy.model.footprints import MICRO
 from proxy.money import nanos
 
 _BUDGET = frozenset({"name", "scope", "limit", "window", "warn_at", "on_exceed", "mode"})
-_UNITS = ("usd", "tokens", "input_tokens", "output_tokens", "requests")
-_RATES = (*_UNITS[1:], "concurrency")
+_UNITS = ("usd", "tokens", "input_tokens", "output_tokens", "requests", "gco2e")
+_RATES = (*_UNITS[1:5], "concurrency")
 _LIMIT = frozenset({"name", "scope", *_RATES, "window", "mode"})
 _ACTIONS = ("deny", "warn", "local", "downgrade")
 _MODEL = re.compile(r"[^\x00-\x20\x7f*?\[\]]{1,256}")
 MAX_COUNT = 10**15
+MAX_GRAMS = 10**12
 
 
 def load_budgets(folder: Path, name: str | None = None) -> tuple[tuple[BudgetRule, ...], tuple[Path, ...]]:
@@ -207,6 +209,10 @@ class _Entry:
                 return nanos(value)
             except ValueError as e:
                 raise self.doc.error(at, str(e), "dollars such as 5.00") from None
+        if unit == "gco2e":
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_GRAMS:
+                raise self.doc.error(at, f"{value!r}", "grams of CO2 equivalents such as 500")
+            return int(value * MICRO)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_COUNT:
             raise self.doc.error(at, f"{value!r}", "a whole number of at least 0")
         return value

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from proxy.budget.port import BudgetStore, Claim, Exceeded, Held
+from proxy.engine.emitted import emitted
 from proxy.engine.exchange import Charges, Exchange
 from proxy.model import Reason
 
@@ -61,6 +62,7 @@ class Hold:
         if usage is not None:
             read, made = usage.total_input, usage.output
             amounts = {"requests": 1, "usd": int(ex.cost), "tokens": read + made, "input_tokens": read, "output_tokens": made}
+            amounts["gco2e"] = emitted(ex).carbon[1]
         else:
             amounts = (
                 {"requests": 1} | {claim.unit: claim.amount for claim in self.claims if claim.unit != "concurrency"} | dict(self.extended)

@@ -11,11 +11,13 @@ from proxy.engine.exchange import Exchange
 from proxy.model import BudgetRule
 
 Left = Callable[[Exchange], Awaitable[list[dict[str, Any]]]]
-AMOUNTS = {"usd": 1, "tokens": 1, "input_tokens": 1, "output_tokens": 1, "requests": 1, "concurrency": 1}
+AMOUNTS = {"usd": 1, "tokens": 1, "input_tokens": 1, "output_tokens": 1, "requests": 1, "concurrency": 1, "gco2e": 1}
+SHARES = {"usd": 1e9, "gco2e": 1e6}
+"""Of what units counters hold more, and smaller ones."""
 
 
 def left(rules: Sequence[BudgetRule], store: BudgetStore) -> Left:
-    """Return what looks up `{name, unit, window, limit, left}` of each budget that matches an exchange; `usd` in dollars.
+    """Return what looks up `{name, unit, window, limit, left}` of each budget that matches an exchange; `usd` in dollars, `gco2e` in grams.
 
     Budgets on models and providers are not among them: the route is not known yet. Raises StoreError.
     """
@@ -35,6 +37,6 @@ def left(rules: Sequence[BudgetRule], store: BudgetStore) -> Left:
 def _shown(claim: Claim, spent: int, held: int) -> dict[str, Any]:
     rule = claim.rule
     assert rule is not None  # noqa: S101  asked above
-    part = 1e9 if rule.unit == "usd" else 1
+    part = SHARES.get(rule.unit, 1)
     names = {"name": rule.name, "unit": rule.unit, "window": rule.window}
     return {**names, "limit": rule.limit / part, "left": max(0, rule.limit - spent - held) / part}

@@ -12,6 +12,7 @@ from proxy.budget.settle import stored, tokenizer_of
 from proxy.engine.cascade import on_trial
 from proxy.engine.exchange import Exchange
 from proxy.model import FREE, BudgetRule, Price, Route
+from proxy.model.footprints import Footprint
 from proxy.money import together
 from proxy.wire import jsonio
 from proxy.wire.call import Call, WireError
@@ -61,6 +62,8 @@ async def need_of(ex: Exchange, bounds: Bounds, learned: Learned) -> Need:
         inputs = await measure(call, names)
         each = [(inputs[name] + stored(ex, t), bounding(t.price or FREE, call)) for name, t in zip(names, targets, strict=True)]
         cost = Cost(tuple(dict.fromkeys(_beside(ex.route, each) if ex.route.reason == "local" else each)))
+    if targets[0].footprint is not None:
+        cost.footprints = _footprints(ex.route)
     if call.operation == "embeddings":
         return Need(cost, 0, 0, 1, False)
     own = ex.max_output if ex.max_output is not None else call.max_output
@@ -70,6 +73,22 @@ async def need_of(ex: Exchange, bounds: Bounds, learned: Learned) -> Need:
     need = Need(cost, wanted, min(wanted, min(ceiling, bounds.min_output) * choices), choices, own is None)
     need.bound, need.kind = bound or need.bound, kind
     return need
+
+
+def _footprints(route: Route) -> tuple[Footprint, ...]:
+    """Return what bounds the carbon of a call on `route`, nothing where one of its targets has no footprint.
+
+    A local target that does its work badly has done it, and the one that takes its place does it once more.
+    """
+    found = [target.footprint for target in route.targets if target.footprint is not None]
+    if len(found) != len(route.targets):
+        return ()
+    if route.reason != "local" or len(found) == 1:
+        return tuple(found)
+    whole = found[0]
+    for footprint in found[1:]:
+        whole = whole.beside(footprint)
+    return (whole,)
 
 
 def _beside(route: Route, each: list[tuple[int, Price]]) -> list[tuple[int, Price]]:

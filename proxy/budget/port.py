@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from proxy.model import BudgetRule
 
-Unit = Literal["usd", "tokens", "input_tokens", "output_tokens", "requests", "concurrency"]
+Unit = Literal["usd", "tokens", "input_tokens", "output_tokens", "requests", "concurrency", "gco2e"]
 
 TOMBSTONE_S = 120.0
 """How long a settled hold is remembered, so that a doubled reserve cannot stand up again. Later settles find nothing to change."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from proxy.budget.cost import Cost
 from proxy.budget.port import Claim, Exceeded
 from proxy.model import BudgetRule, Deny, Limit, Reason, Source, Target
+from proxy.model.footprints import decimal
 from proxy.money import dollars
 
 _UNKNOWN = BudgetRule("budget", (), "usd", 0, "total", Source("", 0))
@@ -19,7 +20,7 @@ RUNNING_RETRY_S = 5.0
 MAX_RETRY_S = 30.0
 PATIENCE_S = 62.0
 """A window that is over after this is worth coming back for: a minute, and the step by which a rolling one is late."""
-SIZES = frozenset({"usd", "tokens", "input_tokens", "output_tokens"})
+SIZES = frozenset({"usd", "tokens", "input_tokens", "output_tokens", "gco2e"})
 """Units that a call uses as much of as it is large."""
 
 
@@ -27,6 +28,8 @@ def amount(unit: str, value: int) -> str:
     """Return `value` of `unit` for people: `0.12 USD`, `400 tokens`, `400 input tokens`."""
     if unit == "usd":
         return f"{dollars(value)} USD"
+    if unit == "gco2e":
+        return f"{decimal(value)} gCO2e"
     return f"{value:,} {'calls in flight' if unit == 'concurrency' else unit.replace('_', ' ')}"
 
 
@@ -100,6 +103,8 @@ def _needed(claim: Claim, cost: Cost, least: int) -> int:
         return cost.usd(least)
     if claim.unit == "tokens":
         return cost.tokens(least)
+    if claim.unit == "gco2e":
+        return cost.gco2e(least)
     return least if claim.unit == "output_tokens" else claim.amount
 
 
@@ -139,6 +144,17 @@ def unpriced(target: Target) -> Deny:
         f"The price of {target.model} at {target.provider} is not known, so no budget could hold it.",
         rule="prices",
         remedy=f'Give it one under models in fleetgate.yaml: "{target.model}": {{price: {{input: …, output: …}}}}.',
+    )
+
+
+def unestimated(targets: Sequence[Target]) -> Deny:
+    """Return the refusal of a call whose carbon nobody can bound, where a budget counts it."""
+    target = next((target for target in targets if target.footprint is None), targets[0])
+    return Deny(
+        Reason.UNPRICED_MODEL,
+        f"Nobody knows what answers of {target.model} at {target.provider} emit, so no budget in gco2e could hold it.",
+        rule="energy",
+        remedy=f'Set energy.estimate, or say it under models in fleetgate.yaml: "{target.model}": {{footprint: {{gco2e: …}}}}.',
     )
 
 

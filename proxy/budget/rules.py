@@ -130,7 +130,7 @@ class Plan:
     (`regular`, and the call has a session).
     """
 
-    __slots__ = ("_from", "_matching", "_rows", "_until", "money", "regular", "watched", "words")
+    __slots__ = ("_from", "_matching", "_rows", "_until", "carbon", "money", "regular", "watched", "words")
 
     def __init__(self, matching: Matching) -> None:
         self._matching, self._rows = matching, list[_Row]()
@@ -138,6 +138,7 @@ class Plan:
         rules = [compiled.rule for compiled, _ in matching]
         self.regular = all(_kind(compiled) != _OPEN for compiled, _ in matching)
         self.money = [i for i, rule in enumerate(rules) if rule.unit == "usd" and enforced(rule)]
+        self.carbon = any(rule.unit == "gco2e" and enforced(rule) for rule in rules)
         self.watched = [i for i, rule in enumerate(rules) if talks(rule)]
         self.words = held_by(rules)
 

@@ -22,7 +22,7 @@ from proxy.budget.hold import Hold, about
 from proxy.budget.learned import Learned, Lesson
 from proxy.budget.need import MOST_OUTPUT, Bounds, Need, need_of, useful
 from proxy.budget.port import Balance, BudgetStore, Claim, Held
-from proxy.budget.refusal import KEY_LIMIT, SESSION_LIMIT, bad_limit, dearer, exceeded, short, too_much_input, unpriced
+from proxy.budget.refusal import KEY_LIMIT, SESSION_LIMIT, bad_limit, dearer, exceeded, short, too_much_input, unestimated, unpriced
 from proxy.budget.rules import Facts, Plan, RuleSet, held_by, talks
 from proxy.budget.settle import DEFAULT_MAX_OUTPUT, paid
 from proxy.budget.watch import Watch
@@ -176,6 +176,8 @@ class BudgetStage(Stage):
     async def _reserve(self, ex: Exchange, need: Need) -> Short | None:
         plan, grows = self._plan(ex), need.injects and meterable(ex, self.learned.bursts)
         output = self._step(need) if grows else need.output
+        if plan.carbon and need.cost.parts and not need.cost.footprints:
+            return Short(unestimated(ex.route.targets), None)
         claims = self._claims(ex, plan, need, output)
         nobody_asked = need.injects
         need.injects = nobody_asked and _bounded(claims)
@@ -271,8 +273,8 @@ def key_rules(principal: Principal) -> tuple[BudgetRule, ...]:
 
 
 def _bounded(claims: Sequence[Claim]) -> bool:
-    """Return whether a budget on money or output may refuse: only then is a ceiling set that nobody asked for."""
-    return any(claim.limit is not None and claim.unit in ("usd", "tokens", "output_tokens") for claim in claims)
+    """Return whether a budget on money, output or carbon may refuse: only then is a ceiling set that nobody asked for."""
+    return any(claim.limit is not None and claim.unit in ("usd", "tokens", "output_tokens", "gco2e") for claim in claims)
 
 
 def _input_bound(ex: Exchange, tokens: int) -> Deny | None:

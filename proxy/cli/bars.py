@@ -20,7 +20,7 @@ LEAST_BAR = 6
 WARN, FULL = 0.8, 1.0
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 _NAME_CHARS, _SCOPE_CHARS, _VALUE_CHARS = 28, 30, 13
-_UNITS = {"concurrency": "at once", "input_tokens": "tokens in", "output_tokens": "tokens out"}
+_UNITS = {"concurrency": "at once", "gco2e": "gCO2e", "input_tokens": "tokens in", "output_tokens": "tokens out"}
 
 
 @dataclass(frozen=True, slots=True)

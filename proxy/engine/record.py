@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from proxy.engine.emitted import emitted
 from proxy.model import Route, Usage
 from proxy.money import cost
 
@@ -53,6 +54,8 @@ class Record:
         bytes_in, bytes_out: body bytes from and to the client.
         config: version of the configuration snapshot.
         tools: (name, `passed` or `withheld`) of each tool call in the reply, the first `MOST_TOOLS`; what a tool was given is not kept.
+        carbon_ug, carbon_ug_low: micrograms of CO2 equivalents that it took, at most and at least, as estimated; 0 where nobody estimates.
+        energy_uwh, energy_uwh_low: micro-watt-hours, likewise.
         trace_id: 32 hex digits of the trace that the exchange belongs to, where that is one that is kept; else empty.
     """
 
@@ -111,6 +114,10 @@ class Record:
     fallbacks: tuple[tuple[str, str, str, int, int, int, int], ...] = ()
     trace_id: str = ""
     tools: tuple[tuple[str, str], ...] = ()
+    carbon_ug: int = 0
+    carbon_ug_low: int = 0
+    energy_uwh: int = 0
+    energy_uwh_low: int = 0
 
 
 def record_of(ex: Exchange) -> Record:
@@ -118,6 +125,7 @@ def record_of(ex: Exchange) -> Record:
     grant, call, route = getattr(ex, "grant", None), getattr(ex, "call", None), getattr(ex, "route", None)
     principal, deny, usage = getattr(ex, "principal", None), ex.deny, ex.usage or Usage()
     saved, would_save = _saved(ex)
+    took = emitted(ex)
     target = ex.target if ex.target is not None else (route.targets[0] if route and route.targets else None)
     return Record(
         id=ex.id,
@@ -174,6 +182,10 @@ def record_of(ex: Exchange) -> Record:
         fallbacks=tuple([(x.provider, x.model, x.cause, x.usage.total_input, x.usage.output, x.cost, x.ns) for x in ex.left]),
         trace_id=_trace_id(ex),
         tools=_tools(ex),
+        carbon_ug=took.carbon[1],
+        carbon_ug_low=took.carbon[0],
+        energy_uwh=took.energy[1],
+        energy_uwh_low=took.energy[0],
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NewType
 
+from proxy.model.footprints import Footprint
+
 Nanos = NewType("Nanos", int)
 """Integer nano-dollars: 1 USD is 1_000_000_000."""
 NO_MONEY = Nanos(0)
@@ -95,6 +97,8 @@ class Target:
     tools: bool | None = None
     images: bool | None = None
     json: bool | None = None
+    footprint: Footprint | None = None
+    """What its answers take from the world, None where nobody estimates that."""
 
 
 RouteReason = Literal["requested", "local", "fallback", "downgrade"]

@@ -62,7 +62,7 @@ class BudgetRule:
         scope: pairs of (dimension, pattern), in order; dimension is one of fleet, team, agent, session, run, model, provider, key.
             A pattern `*` makes one counter for each value; any other name or glob selects which calls the rule sees, and shares one.
         unit: what is counted; `concurrency` counts calls in flight and is never spent.
-        limit: in nanos for `usd`, else a count.
+        limit: in nanos for `usd`, in micrograms for `gco2e` (grams of CO2 equivalents), else a count.
         window: minute, hour, day, week, month (UTC calendar), session, run, total, or `rolling 24h`.
         on_exceed: `deny`, `warn`, `local` (a local model serves it), or `downgrade:MODEL` (that model does); both within the limit.
         reason: what a refusal is called: budget_exceeded, or step_limit for a bound on calls in a session.
@@ -71,7 +71,7 @@ class BudgetRule:
 
     name: str
     scope: tuple[tuple[str, str], ...]
-    unit: Literal["usd", "tokens", "input_tokens", "output_tokens", "requests", "concurrency"]
+    unit: Literal["usd", "tokens", "input_tokens", "output_tokens", "requests", "concurrency", "gco2e"]
     limit: int
     window: str
     source: Source

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from proxy import globs
 from proxy.model import FREE, Price, Target
+from proxy.model.footprints import Footprint
 from proxy.wire.translate.bridge import DIALECTS, PREFERRED
 
 AUTO = "auto"
@@ -83,6 +84,11 @@ class Rule(Place, Protocol):
         """Whether it can answer in JSON when told to, likewise."""
         ...
 
+    @property
+    def footprint(self) -> Mapping[str, float] | None:
+        """What its answers take from the world, in place of an estimate."""
+        ...
+
 
 class Upstream(Protocol):
     """What the table needs of a provider."""
@@ -112,6 +118,10 @@ PriceOf = Callable[[str, str, Mapping[str, float] | None], Price | None]
 """`(provider, upstream model, override)` to a price, or None when nothing names one."""
 
 
+FootprintOf = Callable[[str, str, Mapping[str, float] | None], Footprint | None]
+"""The same for what its answers take from the world."""
+
+
 class ModelTable:
     """The rules of `models` over the providers, with prices and tokenizers bound.
 
@@ -134,6 +144,7 @@ class ModelTable:
         self._rules = tuple((globs.matcher((rule.pattern,)), rule) for rule in rules)
         self._providers = dict(providers)
         self._price_of, self._tokenizer_of, self._context_of = price_of, tokenizer_of, context_of
+        self.footprint_of: FootprintOf = lambda provider, model, written: None
         self._known: dict[tuple[str, str], tuple[Target, ...]] = {}
 
     def rule(self, model: str) -> Rule | None:
@@ -191,6 +202,7 @@ class ModelTable:
             tools=rule.tools,
             images=rule.images,
             json=rule.json,
+            footprint=self.footprint_of(place.provider, upstream, rule.footprint),
         )
 
     def explain_missing(self, model: str, dialect: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
+from proxy.budget.footprints import known_zone
 from proxy.config import ConfigError, KeyPath, near
 from proxy.globs import is_glob, matcher
 from proxy.routing.models import AUTO
@@ -28,6 +29,7 @@ def cross_check(settings: Settings, fault: Fault, given: Callable[[KeyPath], boo
         *_budget(settings, fault),
         *_webhooks(settings, fault, given),
         *_telemetry(settings, fault),
+        *_energy(settings, fault),
     ]
     return errors, [*_unreachable(settings.models), *_overheard(settings)]
 
@@ -140,6 +142,17 @@ def _telemetry(settings: Settings, fault: Fault) -> Iterator[ConfigError]:
         yield fault(("telemetry", "otlp_ca"), "given, and otlp_endpoint is no https URL", "an https URL, or leave it out")
     if not _installed("opentelemetry", "proto"):
         yield fault(("telemetry", "otlp_endpoint"), "OpenTelemetry's messages are not installed", "pip install 'fleetgate[otel]'")
+
+
+def _energy(settings: Settings, fault: Fault) -> Iterator[ConfigError]:
+    energy = settings.energy
+    if not energy.estimate:
+        if energy.zone is not None:
+            yield fault(("energy", "zone"), "given without estimate", "estimate: true, or leave it out")
+    elif not _installed("ecologits", "tracers"):
+        yield fault(("energy", "estimate"), "EcoLogits is not installed", "pip install 'fleetgate[energy]'")
+    elif not known_zone(energy.zone or "WOR"):
+        yield fault(("energy", "zone"), f"nobody knows the electricity of {energy.zone}", "a code such as FRA, DEU or USA")
 
 
 def _installed(package: str, module: str) -> bool:

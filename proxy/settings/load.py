@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from proxy.budget.footprints import KEYS
 from proxy.config import ConfigError, ConfigErrors, Doc, KeyPath, load_yaml, near
 from proxy.model import Source
 from proxy.settings.checks import cross_check
@@ -83,6 +84,7 @@ class Reader:
             "resource": self._resource,
             "query": self._query,
             "price": self._price,
+            "footprint": self._footprint,
             "failover": self._failover,
             "webhooks": self._webhooks,
         }
@@ -315,6 +317,16 @@ class Reader:
         for key in PRICES[:2]:
             if key not in value:
                 self.errors.append(self.error(path, f"{key} is missing", "both input and output", "write 0 for what is free"))
+        return dict(value)
+
+    def _footprint(self, path: KeyPath, value: object) -> dict[str, float]:
+        if not isinstance(value, dict) or "gco2e" not in value:
+            raise Wrong(shown(value) if not isinstance(value, dict) else "no gco2e", "{gco2e: GRAMS, wh: WATT_HOURS} for 1,000 tokens")
+        for key, number in value.items():
+            if key not in KEYS:
+                self.errors.append(self.error((*path, key), "unknown key", hint=near(key, KEYS)))
+            elif isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 <= number <= MAX_PRICE:
+                self.errors.append(self.error((*path, key), shown(number), f"a number from 0 to {MAX_PRICE}"))
         return dict(value)
 
     def _store(self, path: KeyPath, value: object) -> Store:

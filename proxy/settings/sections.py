@@ -193,6 +193,18 @@ class UpstreamSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Energy:
+    """Estimates of the energy and the greenhouse gases that answers take. Needs the extra `energy` (docs/energy.md)."""
+
+    estimate: bool = setting(Flag(), "Estimate them for each call, from what is known of its model.", False)
+    zone: str | None = setting(
+        Text("a code of three letters", 3),
+        "Whose electricity it is, as ISO 3166-1 alpha-3 (`FRA`). Default: where the provider's data centres are taken to be.",
+        None,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All settings of one `fleetgate.yaml`, environment variables applied. Paths are resolved against the folder of the file."""
 
@@ -227,6 +239,7 @@ class Settings:
     limits: Waits = setting(Section(Waits), "", Waits())
     upstream: UpstreamSection = setting(Section(UpstreamSection), "", UpstreamSection())
     telemetry: Telemetry = setting(Section(Telemetry), "", Telemetry())
+    energy: Energy = setting(Section(Energy), "", Energy())
     webhooks: tuple[Webhook, ...] = setting(Special("a list of webhooks"), "Whom to tell what happens.", ())
 
     def agent_files(self) -> tuple[Path, ...]:

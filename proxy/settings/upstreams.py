@@ -122,6 +122,12 @@ class ModelRule:
     price: Mapping[str, float] | None = setting(
         _PRICE, "Dollars per million tokens, in place of the price table. `input` and `output` are required.", None
     )
+    footprint: Mapping[str, float] | None = setting(
+        Special("a mapping of gco2e and wh"),
+        "What 1,000 tokens of its output take at most, in place of an estimate: grams of CO2 equivalents, and watt-hours if known "
+        "(docs/energy.md).",
+        None,
+    )
     failover: tuple[Failover, ...] = setting(
         Special("a list of providers, or a mapping of provider to model name or {upstream_model, price}"),
         "Providers that are asked in this order when those before them are down or overloaded. Each is charged at its own price.",

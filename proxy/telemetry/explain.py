@@ -13,7 +13,7 @@ from proxy.engine.record import Record
 from proxy.model import Price
 from proxy.money import MILLION, cost, dollars, rate
 from proxy.telemetry.reprice import usage_of
-from proxy.telemetry.tables import count, duration, moment, printable
+from proxy.telemetry.tables import between, count, duration, moment, printable
 from proxy.telemetry.timing import overhead_ns, total_ns, ttft_ns, upstream_ns
 
 WIDTH = 100
@@ -178,6 +178,9 @@ def _money(r: Record, price: Price | None) -> list[str]:
     bound = "" if r.usage_exact else " (a bound: the provider reported no usage)"
     source = f", price from {r.price}{f' ({r.price_digest})' if r.price_digest else ''}" if r.price else ""
     lines.append(f"charged {dollars(r.cost)} USD{source}{bound}")
+    if r.carbon_ug:
+        took = f"{between(r.carbon_ug_low, r.carbon_ug)} g of CO2 equivalents, {between(r.energy_uwh_low, r.energy_uwh)} Wh"
+        lines.append(f"took {took}, as estimated")
     if price is not None and cost(usage_of(r), price) != r.cost:
         lines.append("the parts do not add up to the charge: the price has changed since")
     return lines

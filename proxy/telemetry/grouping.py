@@ -25,7 +25,8 @@ FIELDS = tuple(sorted(_SQL))
 MOST_FIELDS = 6
 _SUMS = (
     "count(*), sum(outcome = 'denied'), sum(input_tokens + cache_read_tokens + cache_write_tokens + cache_write_1h_tokens),"
-    " sum(cache_read_tokens), sum(output_tokens), sum(cost), sum(saved), sum(loop <> ''), sum(wasted_new)"
+    " sum(cache_read_tokens), sum(output_tokens), sum(cost), sum(saved), sum(loop <> ''), sum(wasted_new),"
+    " sum(carbon_ug_low), sum(carbon_ug), sum(energy_uwh_low), sum(energy_uwh)"
 )
 
 
@@ -33,7 +34,8 @@ class Sum(NamedTuple):
     """Sums over the records whose fields are `keys`.
 
     `input_tokens` are all prompt tokens, `cached_tokens` those of them that were read from a cache. `cost`, `saved` and `wasted` (by loops)
-    are nano-dollars; `loops` counts the records in which the loop detector spoke.
+    are nano-dollars; `loops` counts the records in which the loop detector spoke. Carbon (micrograms of CO2 equivalents) and energy
+    (micro-watt-hours) are estimates, at least and at most.
     """
 
     keys: tuple[str, ...]
@@ -46,6 +48,10 @@ class Sum(NamedTuple):
     saved: int
     loops: int
     wasted: int
+    carbon_ug_low: int = 0
+    carbon_ug: int = 0
+    energy_uwh_low: int = 0
+    energy_uwh: int = 0
 
 
 def fields_of(text: str) -> tuple[str, ...]:

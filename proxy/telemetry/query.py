@@ -58,7 +58,9 @@ ALL = Filter()
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Sums over the records of one `key`: `input_tokens` are all prompt tokens, `cached_tokens` those read from a cache; cost in nanos."""
+    """Sums over the records of one `key`: `input_tokens` are all prompt tokens, `cached_tokens` those read from a cache; cost in nanos,
+    carbon in micrograms of CO2 equivalents and energy in micro-watt-hours, at least and at most as estimated.
+    """
 
     key: str
     calls: int
@@ -67,6 +69,10 @@ class Group:
     output_tokens: int
     cached_tokens: int
     cost: int
+    carbon_ug_low: int = 0
+    carbon_ug: int = 0
+    energy_uwh_low: int = 0
+    energy_uwh: int = 0
 
 
 class Journal(Protocol):
@@ -105,7 +111,8 @@ _KEY_SQL: dict[By, str] = {
 }
 _SUMS = (
     "count(*), sum(outcome = 'denied'), sum(input_tokens + cache_read_tokens + cache_write_tokens + cache_write_1h_tokens),"
-    " sum(output_tokens), sum(cache_read_tokens), sum(cost)"
+    " sum(output_tokens), sum(cache_read_tokens), sum(cost),"
+    " sum(carbon_ug_low), sum(carbon_ug), sum(energy_uwh_low), sum(energy_uwh)"
 )
 
 
@@ -192,7 +199,8 @@ def summed(records: Iterable[Record], by: By, where: Filter) -> list[Group]:
     for r in records:
         if where.matches(r):
             prompt = r.input_tokens + r.cache_read_tokens + r.cache_write_tokens + r.cache_write_1h_tokens
-            add = (1, int(r.outcome == "denied"), prompt, r.output_tokens, r.cache_read_tokens, r.cost)
+            used = (1, int(r.outcome == "denied"), prompt, r.output_tokens, r.cache_read_tokens, r.cost)
+            add = (*used, r.carbon_ug_low, r.carbon_ug, r.energy_uwh_low, r.energy_uwh)
             row = sums.setdefault(_KEY[by](r), [0] * len(add))
             for i, amount in enumerate(add):
                 row[i] += amount

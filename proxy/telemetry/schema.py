@@ -38,7 +38,8 @@ NO_DELETE = (
     "CREATE TRIGGER IF NOT EXISTS records_no_delete BEFORE DELETE ON records BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END"
 )
 """What refuses deletions; `retention` lifts it within one transaction."""
-SUMMED = ("time", "agent", "team", "model", "model_asked", "provider", "outcome", "reason", *TOKENS, "cost", "saved", "loop", "wasted_new")
+_CHARGED = (*TOKENS, "cost", "saved", "loop", "wasted_new", "carbon_ug_low", "carbon_ug", "energy_uwh_low", "energy_uwh")
+SUMMED = ("time", "agent", "team", "model", "model_asked", "provider", "outcome", "reason", *_CHARGED)
 """The columns of the index by time: sums over a span read it alone, and not the ten times larger rows."""
 
 _DDL = (

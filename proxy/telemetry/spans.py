@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from proxy.engine.record import Record
 from proxy.engine.trace import Trace, numbered
 from proxy.model import Reason
+from proxy.model.footprints import MICRO
 from proxy.money import NANOS
 from proxy.telemetry.semconv import BAGGAGE, DECISION, Facts, SpanKind, Value, attributes, text, vendor_of
 from proxy.telemetry.timing import total_ns, ttft_ns
@@ -143,6 +144,9 @@ def _exchange(kept: Kept) -> Span:
         facts["status"] = record.status
     if record.difficulty is not None:
         facts["difficulty"] = record.difficulty
+    if record.carbon_ug:
+        facts |= {"carbon": record.carbon_ug / MICRO, "carbon_low": record.carbon_ug_low / MICRO}
+        facts |= {"energy": record.energy_uwh / MICRO, "energy_low": record.energy_uwh_low / MICRO}
     if record.saved:
         facts["saved"] = record.saved / NANOS
     named = attributes("exchange", facts)

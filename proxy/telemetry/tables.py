@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from proxy.engine.record import Record
+from proxy.model.footprints import MICRO
 from proxy.money import dollars
 from proxy.telemetry.grouping import Sum, total
 from proxy.telemetry.timing import overhead_ns, total_ns
@@ -105,18 +106,31 @@ def record_table(records: Sequence[Record]) -> str:
 
 
 def sum_table(fields: Sequence[str], sums: Sequence[Sum]) -> str:
-    """Return sums by `fields` as a table with a last line of them all, in the order given, and with what was saved where something was."""
+    """Return sums by `fields` as a table with a last line of them all, in the order given, with what was saved where something
+    was, and what was emitted where that is estimated.
+    """
     if not sums:
         return "no exchanges"
     saved = any(s.saved for s in sums)
-    head = (*(name.upper() for name in fields), "CALLS", "REFUSED", "IN", "CACHED", "OUT", "USD", *(["SAVED"] if saved else []))
+    estimated = any(s.carbon_ug for s in sums)
+    more = (*(["SAVED"] if saved else []), *(["GCO2E", "WH"] if estimated else []))
+    head = (*(name.upper() for name in fields), "CALLS", "REFUSED", "IN", "CACHED", "OUT", "USD", *more)
     whole = total(sums)._replace(keys=("total", *[""] * (len(fields) - 1)))
     rows = []
     for s in (*sums, whole) if len(sums) > 1 else sums:
         numbers = (s.calls, s.refused, s.input_tokens, s.cached_tokens, s.output_tokens)
         keys = [_short(key) or ("-" if s is not whole else "") for key in s.keys]
-        rows.append((*keys, *(count(n) for n in numbers), dollars(s.cost), *([dollars(s.saved)] if saved else [])))
+        rest = [dollars(s.saved)] if saved else []
+        if estimated:
+            rest += [between(s.carbon_ug_low, s.carbon_ug), between(s.energy_uwh_low, s.energy_uwh)]
+        rows.append((*keys, *(count(n) for n in numbers), dollars(s.cost), *rest))
     return table(head, rows, set(head[len(fields) :]))
+
+
+def between(low: int, high: int) -> str:
+    """Return an estimate in millionths for people: its bounds to three digits, or one number where they are the same."""
+    least, most = (f"{amount / MICRO:.3g}" if amount < 1000 * MICRO else count(round(amount / MICRO)) for amount in (low, high))
+    return most if least == most else f"{least} to {most}"
 
 
 def _short(text: str) -> str:

@@ -28,6 +28,7 @@ class Rule:
     tools: bool | None = None
     images: bool | None = None
     json: bool | None = None
+    footprint: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)

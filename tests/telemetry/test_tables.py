@@ -100,3 +100,15 @@ def test_sums_by_two_fields_show_what_was_saved() -> None:
     assert lines[0][-1] == "SAVED"
     assert [line[:2] for line in lines[1:]] == [["a", "m"], ["a", "-"], ["total", "2"]]
     assert lines[1][-1] == "2.00"
+
+
+def test_estimates_are_shown_as_ranges_where_there_are_any() -> None:
+    first = Sum(("a",), 3, 1, 1000, 50, 200, 1, 0, 0, 0, 500_000, 1_250_000, 2_000_000_000, 3_000_000_000)
+    sums = [first, Sum(("b",), 1, 0, 0, 0, 0, 0, 0, 0, 0)]
+    lines = sum_table(["agent"], sums).splitlines()
+    assert lines[0].split()[-2:] == ["GCO2E", "WH"]
+    assert "0.5 to 1.25" in lines[1]
+    assert "2,000 to 3,000" in lines[1]
+    assert lines[2].split()[-1] == "0"
+    assert "0.5 to 1.25" in lines[3]
+    assert "GCO2E" not in sum_table(["agent"], sums[1:])
