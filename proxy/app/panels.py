@@ -47,6 +47,7 @@ class HousePanels:
     def __init__(self, house: House) -> None:
         self._house, self._fleet = house, Fleet()
         self._stopped: tuple[Any, dict[str, str]] = (None, {})
+        self._listed: tuple[Any, list[Entry], dict[str, Any]] = (None, [], {})
         self._fullest: tuple[float, dict[str, Mapping[str, Any]]] = (-1.0, {})
         self._states: dict[str, str] = {}
         self._seen: dict[str, Any] = {}
@@ -59,12 +60,13 @@ class HousePanels:
         now, asked = self._house.clock.now(), Asked(part, frozenset(states), team, *order, *window)
         with self._fleet.lock:
             self._fleet.look(self._house.journal.file(), now, FOLLOW_S)
-            found = self._entries(now)
+            found, totals = self._entries(now)
             page = roster.page(found, asked, now)
-            whole = {"totals": roster.totals(found, self._house.inflight()), "teams": sorted({e.team for e in found if e.team})}
+            whole = {"totals": totals | {"inflight": self._house.inflight()}, "teams": sorted({e.team for e in found if e.team})}
             return {"now": now} | self._reached(self._fleet.reach) | page | whole
 
-    def _entries(self, now: float) -> list[Entry]:
+    def _entries(self, now: float) -> tuple[list[Entry], dict[str, Any]]:
+        """Return all agents and their sums, made anew at most once a second while nothing happens."""
         house, standings = self._house, self._fleet.agents
         grants, board, gauges = house.files.directory.agents, house.kills.kills, house.gauges
         key = ([kill.target for kill in board if kill.holds(now)], house.files.version, len(standings))
@@ -73,7 +75,11 @@ class HousePanels:
             self._stopped = key, roster.stopped(board, grants, others, now)
         if self._fullest[0] != gauges.looked_at:
             self._fullest = gauges.looked_at, roster.fullest(gauges.found)
-        return roster.entries(grants, standings, self._stopped[1], self._fullest[1], now)
+        at = (key, gauges.looked_at, self._fleet.upto, int(now))
+        if self._listed[0] != at:
+            listed = roster.entries(grants, standings, self._stopped[1], self._fullest[1], now)
+            self._listed = at, listed, roster.totals(listed)
+        return self._listed[1:]
 
     def agent(self, name: str) -> dict[str, Any]:
         """Return all about one agent. Raises LookupError for one that neither the files nor the ledger know."""
@@ -82,7 +88,7 @@ class HousePanels:
         grant = files.directory.grant(name)
         with self._fleet.lock:
             self._fleet.look(house.journal.file(), now, FOLLOW_S)
-            entry = next((e for e in self._entries(now) if e.agent == name), None)
+            entry = next((e for e in self._entries(now)[0] if e.agent == name), None)
         with rollup.reading(house.journal.file()) as db:
             versions, used = sums.versions(db, name), sums.models(db, Part(_today(now), now, agent=name))
         if entry is None and not versions:
@@ -229,8 +235,10 @@ class HousePanels:
             with self._fleet.lock:
                 self._fleet.look(house.journal.file(), now, CATCH_UP_S)
                 lines, lost = self._fleet.fresh()
-                found = self._entries(now)
+                found, totals = self._entries(now)
                 news = self._moved(found, lines, now)
+                for _, data in news:
+                    data["totals"] = totals | {"inflight": house.inflight()}
             if lost:
                 news.insert(0, ("resync", {"why": "more happened at once than is told one by one"}))
             if lines:
@@ -258,8 +266,7 @@ class HousePanels:
         if not moved:
             return []
         shown = [roster.row(e, now) for e in sorted(moved, key=lambda e: -e.standing.last)[:MOST_CHANGED]]
-        totals = roster.totals(found, self._house.inflight())
-        return [("fleet", {"now": now, "totals": totals, "agents": shown, "more": len(moved) > MOST_CHANGED})]
+        return [("fleet", {"now": now, "agents": shown, "more": len(moved) > MOST_CHANGED})]
 
 
 def _today(now: float) -> float:

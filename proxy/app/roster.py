@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from proxy.app.balances import agent_of, balance_json
 from proxy.control.rules import Kill, Seen, kills
@@ -20,6 +20,8 @@ from proxy.telemetry.trails import loop_of
 STATES = ("stuck", "killed", "active", "idle")
 """In the order in which they sort."""
 NOBODY = Standing()
+RECENT_S = 180.0
+"""Whoever called longer ago than that has no calls a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +37,7 @@ class Asked:
     limit: int = 50
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One agent, before it is shown. `grant` None: the files do not know it."""
 
     agent: str
@@ -73,34 +74,43 @@ def entries(
     fullest: Mapping[str, Mapping[str, Any]],
     now: float,
 ) -> list[Entry]:
-    """Return all agents of the files, and those that called today without being in them (any more)."""
+    """Return all agents of the files, and those that called today without being in them (any more), by name.
+
+    There may be many, and nobody else runs meanwhile: so what an agent cannot have is not looked for.
+    """
     found = []
     for agent in (*grants, *(name for name in standings if name not in grants)):
-        grant, standing = grants.get(agent), standings.get(agent, NOBODY)
-        team = grant.team if grant is not None else standing.team
+        grant, standing = grants.get(agent), standings.get(agent)
         killed_by = stopped.get(agent)
         state = "killed" if killed_by is not None else "idle"
-        if killed_by is None and standing is not NOBODY:
-            state = "stuck" if standing.is_stuck(now) else "active" if standing.is_active(now) else "idle"
-        found.append(Entry(agent, team, grant, standing, state, killed_by, fullest.get(agent), standing.per_minute(now)))
+        if standing is None:
+            team = grant.team if grant is not None else ""
+            found.append(Entry(agent, team, grant, NOBODY, state, killed_by, fullest.get(agent), 0))
+            continue
+        if killed_by is None:
+            state = "stuck" if standing.stuck and standing.is_stuck(now) else "active" if standing.is_active(now) else "idle"
+        team = grant.team if grant is not None else standing.team
+        per_minute = standing.per_minute(now) if now - standing.last < RECENT_S else 0
+        found.append(Entry(agent, team, grant, standing, state, killed_by, fullest.get(agent), per_minute))
+    found.sort(key=_KEYS["agent"])
     return found
 
 
 def page(found: Sequence[Entry], asked: Asked, now: float) -> dict[str, Any]:
-    """Return the rows that are asked for, and how many there are."""
-    part = asked.part.casefold()
-    kept = [
-        e
-        for e in found
-        if e.state in asked.states and asked.team in (None, e.team) and (part in e.agent.casefold() or part in e.team.casefold())
-    ]
-    kept.sort(key=_KEYS["agent"])
+    """Return the rows that are asked for, and how many there are; `found` are by name."""
+    part, kept = asked.part.casefold(), list(found)
+    if asked.states < set(STATES):
+        kept = [e for e in kept if e.state in asked.states]
+    if asked.team is not None:
+        kept = [e for e in kept if e.team == asked.team]
+    if part:
+        kept = [e for e in kept if part in e.agent.casefold() or part in e.team.casefold()]
     kept.sort(key=_KEYS[asked.sort], reverse=asked.down)
     shown = [row(e, now) for e in kept[asked.offset : asked.offset + asked.limit]]
     return {"total": len(kept), "offset": asked.offset, "limit": asked.limit, "agents": shown}
 
 
-def totals(found: Sequence[Entry], inflight: int) -> dict[str, Any]:
+def totals(found: Sequence[Entry]) -> dict[str, Any]:
     """Return the sums over all agents."""
     count = dict.fromkeys(STATES, 0)
     for e in found:
@@ -114,7 +124,6 @@ def totals(found: Sequence[Entry], inflight: int) -> dict[str, Any]:
         "tokens": sum([e.standing.tokens for e in found]),
         "usd": dollars(sum([e.standing.cost for e in found])),
         "loops": sum([e.standing.loops for e in found]),
-        "inflight": inflight,
     }
 
 

@@ -149,7 +149,7 @@ class Fleet:
         self.lock = threading.Lock()
         self.agents: dict[str, Standing] = {}
         self.reach = Reach(0, 0, 0.0)
-        self._day = self._upto = 0
+        self._day = self.upto = 0
         self._file: Path | None = None
         self._fresh: deque[Line] = deque()
 
@@ -174,15 +174,15 @@ class Fleet:
         today = int(now) // DAY_S * DAY_S
         with rollup.reading(ledger) as db:
             last = db.execute("SELECT max(seq) FROM ledger.records").fetchone()[0] or 0
-            known = self._file == ledger and self._day == today and self._upto <= last
-            if not known or last - self._upto > FAR:
+            known = self._file == ledger and self._day == today and self.upto <= last
+            if not known or last - self.upto > FAR:
                 self._load(db, today, now)
                 self._file, self._day = ledger, today
             else:
                 self._follow(db, today)
 
     def _load(self, db: sqlite3.Connection, today: int, now: float) -> None:
-        self._upto = db.execute("SELECT upto FROM main.reached").fetchone()[0]
+        self.upto = db.execute("SELECT upto FROM main.reached").fetchone()[0]
         agents = {row[0]: Standing(*row[1:]) for row in db.execute(_SUMS, (today,))}
         for name, standing in agents.items():
             standing.last = db.execute(_LAST, (name,)).fetchone()[0] or 0.0
@@ -191,7 +191,7 @@ class Fleet:
         for agent, time, _, session, said in db.execute(_NOTES, ("loop", today)):
             agents.setdefault(agent, Standing()).loop = Loop(said, time, session)
         sql = f"SELECT {_LINE} FROM ledger.records WHERE time >= ? AND seq <= ? ORDER BY time DESC LIMIT ?"  # noqa: S608 - fixed parts only
-        lines = db.execute(sql, (now - MINUTES * 60, self._upto, MOST_REPLAYED)).fetchall()
+        lines = db.execute(sql, (now - MINUTES * 60, self.upto, MOST_REPLAYED)).fetchall()
         for line in sorted(map(Line._make, lines)):
             if line.agent in agents:
                 agents[line.agent].pass_by(line)
@@ -201,10 +201,10 @@ class Fleet:
     def _follow(self, db: sqlite3.Connection, today: int) -> None:
         while True:
             sql = f"SELECT {_LINE} FROM ledger.records WHERE seq > ? ORDER BY seq LIMIT ?"  # noqa: S608 - fixed parts only
-            lines = [Line(*row) for row in db.execute(sql, (self._upto, STEP))]
+            lines = [Line(*row) for row in db.execute(sql, (self.upto, STEP))]
             if not lines:
                 return
-            self._upto = lines[-1].seq
+            self.upto = lines[-1].seq
             self._count(lines, today)
             self._fresh.extend(lines)
             while len(self._fresh) > MOST_FRESH + 1:  # one more says that some are gone
