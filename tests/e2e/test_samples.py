@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from serving import Proxy, Raw, Simulator, post
+from serving import ROOT, Proxy, Raw, Simulator, post
 from simulating import get
 from streams import Stream
 
@@ -53,6 +56,26 @@ def ask(proxy: Proxy, agent: str, path: str = CHAT, script: dict[str, Any] | Non
     reply = post(proxy.url + path, body, headers)
     assert reply.status == 200, reply.body
     return reply
+
+
+@contextmanager
+def readied(proxy: Proxy, *arguments: str) -> Iterator[Callable[[], int]]:
+    """A command that is loaded and waits: calling it runs it at once and returns its exit code, however slow a start is here."""
+    code = "import sys; from proxy.cli import main, parser; parser(sys.argv[1]); print(flush=True); input(); sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, *arguments, "--config", str(proxy.config)]
+    with subprocess.Popen(command, cwd=ROOT, env=proxy.environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdout.readline()
+
+        def run() -> int:
+            process.communicate(b"\n", timeout=60)
+            return process.returncode
+
+        try:
+            yield run
+        finally:
+            process.kill()
 
 
 def until(look: Callable[[], Any]) -> Any:
@@ -128,9 +151,10 @@ def test_a_sample_that_the_budget_refuses_leaves_its_record_and_no_pair(sim: Sim
 
 def test_a_kill_ends_a_sample_that_runs_and_none_begins_after_it(sim: Simulator, proxy: Proxy) -> None:
     before = sim.stats()["total"]
-    reply = ask(proxy, "quiet", script={"delay_ms": 6000})  # each of the two calls: longer than the command takes on a busy machine
-    until(lambda: sim.stats()["total"] == before + 2)
-    assert proxy.command("kill", "agent:quiet", "--reason", "test").returncode == 0
+    with readied(proxy, "kill", "agent:quiet", "--reason", "test") as kill:
+        reply = ask(proxy, "quiet", script={"delay_ms": 3000})
+        until(lambda: sim.stats()["total"] == before + 2)
+        assert kill() == 0
     try:
         why = f"sample of {reply.headers['x-fleetgate-request-id']}"
         ended = until(lambda: [r for r in proxy.ledger("--agent", "quiet") if r["route_why"] == why])
