@@ -14,11 +14,11 @@ import pyarrow.dataset as ds
 import pytest
 from cli_cases import Folder, folder
 from postgres_server import PASSWORD, database, needs_postgres, query
-from record_samples import served
 from redis_server import needs_redis, shared_url
 from simulating import ROOT, START_S
 
 from proxy.engine.ports import StoreError
+from proxy.engine.record import Record
 from proxy.stores.redis_link import BlockingLink
 from proxy.stores.redis_place import place_of
 from proxy.telemetry.ship import Shipment
@@ -44,7 +44,7 @@ def here(tmp_path: Path, link: BlockingLink, monkeypatch: pytest.MonkeyPatch) ->
 
 def add(link: BlockingLink, first: int, count: int) -> None:
     for i in range(first, first + count):
-        link.call("XADD", link.key("ledger"), "*", "r", packed(served(i, id=f"r{i:05}", time=1000.0 + i)))
+        link.call("XADD", link.key("ledger"), "*", "r", packed(Record(f"r{i:05}", 1000.0 + i, agent="a", cost=5)))
 
 
 @needs_postgres
@@ -104,7 +104,7 @@ def test_what_is_wrong_is_said(here: Folder, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_following_goes_on_over_failures_and_ends_on_a_signal(here: Folder, link: BlockingLink, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, calls, waited = Shipment.step, [0], list[float]()
+    whole, calls, waited, before = Shipment.step, [0], list[float](), signal.getsignal(signal.SIGTERM)
 
     def step(self: Shipment) -> tuple[int, int]:
         calls[0] += 1
@@ -124,7 +124,7 @@ def test_following_goes_on_over_failures_and_ends_on_a_signal(here: Folder, link
     assert (done.code, done.out.split(" to ")[0]) == (0, "shipped 3 records")
     assert done.err.count("the target is away; trying again") == 1
     assert waited == [1, 2, 4, 8, 16, 30, 30, 30, 1.0, 1.0]
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert signal.getsignal(signal.SIGTERM) is before
     calls[0] = 0
     assert here.run("ledger", "ship", "--to", f"sqlite:{here.path / 'all.db'}").code == 1, "without --follow it fails"
 
