@@ -130,7 +130,7 @@ class Standing:
 
 
 _LINE = (
-    "seq, id, time, agent, team, session, CASE model WHEN '' THEN model_asked ELSE model END, outcome, reason, rule,"
+    "seq, id, time, agent, team, session, substr(CASE model WHEN '' THEN model_asked ELSE model END, 1, 200), outcome, reason, rule,"
     " input_tokens + cache_read_tokens + cache_write_tokens + cache_write_1h_tokens + output_tokens, cost, loop,"
     " coalesce(marks ->> 'closed', 0)"
 )

@@ -17,7 +17,9 @@ itself by one of its indices, within bounds, is not kept twice.
 
 from __future__ import annotations
 
-VERSION = 2
+VERSION = 3
+MAX_NAME = 200
+"""Characters of a model's name. What was refused before it was routed may name anything: it counts without a name."""
 SLOT_S, HOUR_S = 600, 3600
 TABLES = ("hours", "totals", "versions", "runs", "notes", "burn", "spenders", "reached")
 EDGES_MS = tuple(50 << i for i in range(12))
@@ -49,8 +51,9 @@ DDL = (
 
 _NEW = "FROM ledger.records WHERE seq > :after AND seq <= :upto"
 _READ = f"""WITH new AS MATERIALIZED (SELECT
-  CAST(time AS INTEGER) / {HOUR_S} * {HOUR_S} AS hour, agent, team, model_asked AS asked,
-  CASE model WHEN '' THEN model_asked ELSE model END AS model, route, outcome, outcome = 'denied' AS refused,
+  CAST(time AS INTEGER) / {HOUR_S} * {HOUR_S} AS hour, agent, team,
+  CASE route WHEN '' THEN '' ELSE substr(model_asked, 1, {MAX_NAME}) END AS asked,
+  CASE route WHEN '' THEN '' ELSE substr(model, 1, {MAX_NAME}) END AS model, route, outcome, outcome = 'denied' AS refused,
   input_tokens + cache_read_tokens + cache_write_tokens + cache_write_1h_tokens AS input, cache_read_tokens AS cached,
   output_tokens AS output, cost, saved, would_save, loop <> '' AS looped,
   operation = 'chat' AND outcome <> 'denied' AND NOT instr(decisions, '["sample",') AS chat,

@@ -113,7 +113,10 @@ def quantile_ms(took: Sequence[int], share: float) -> float | None:
 def models(db: sqlite3.Connection, part: Part) -> list[dict[str, Any]]:
     """Return what each model did, dearest first, at most `MOST_LINES`."""
     where, values = _from(part)
-    sql = f"SELECT model, sum(calls), sum(input + output), sum(cost) FROM {where} GROUP BY 1 ORDER BY 4 DESC, 2 DESC, 1 LIMIT ?"
+    sql = (
+        f"SELECT model, sum(calls), sum(input + output), sum(cost) FROM {where} AND model <> '' GROUP BY 1"
+        " ORDER BY 4 DESC, 2 DESC, 1 LIMIT ?"
+    )
     return [
         {"model": name, "calls": calls, "tokens": tokens, "usd": dollars(cost)}
         for name, calls, tokens, cost in db.execute(sql, (*values, MOST_LINES))

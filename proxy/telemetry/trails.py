@@ -21,6 +21,8 @@ from proxy.telemetry.timing import overhead_ns, total_ns, ttft_ns, upstream_ns
 MOST_READ = 5_000
 """Records that a list of sessions looks at: of a busy day it takes the end."""
 MOST_NODES, MOST_LINES, EXAMPLES = 500, 50, 5
+MOST_CHARS = 1000
+"""Characters of one text that are shown."""
 _CURSOR = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)~(\d{1,18})", re.ASCII)
 _COLUMNS = ", ".join(f"records.{name}" for name in COLUMNS)
 
@@ -104,7 +106,7 @@ def session(db: sqlite3.Connection, name: str) -> dict[str, Any] | None:
 
 
 def _session(row: tuple[Any, ...]) -> dict[str, Any]:
-    return dict(zip(_NAMES, row, strict=True)) | {"usd": dollars(row[-1])}
+    return {name: _cut(value) for name, value in zip(_NAMES, row, strict=True)} | {"usd": dollars(row[-1])}
 
 
 _IN_RUN = "session IN (SELECT session FROM main.runs WHERE run = ? UNION ALL SELECT ?)"
@@ -178,7 +180,7 @@ def view(r: Record) -> dict[str, Any]:
     same += ("route_why", "difficulty", "status", "outcome", "reason", "rule", "message", "remedy", "output_tokens", "reasoning_tokens")
     same += ("usage_exact", "trace_id")
     return {
-        **{name: getattr(r, name) for name in same},
+        **{name: _cut(getattr(r, name)) for name in same},
         "input_tokens": r.input_tokens + r.cache_read_tokens + r.cache_write_tokens + r.cache_write_1h_tokens,
         "cached_tokens": r.cache_read_tokens,
         "usd": dollars(r.cost),
@@ -192,6 +194,11 @@ def view(r: Record) -> dict[str, Any]:
             {"provider": f[0], "model": f[1], "cause": f[2], "usd": dollars(f[5]), "ms": round(f[6] / 1e6, 2)} for f in r.fallbacks
         ],
     }
+
+
+def _cut(value: Any) -> Any:
+    """Return a value as it may be shown: what clients wrote can be long."""
+    return value[:MOST_CHARS] if isinstance(value, str) else value
 
 
 def loop_of(header: str, wasted: int = 0) -> dict[str, Any] | None:
@@ -251,7 +258,7 @@ def refusals(db: sqlite3.Connection, wanted: Refused, limit: int, after: Place |
     rows = [dict(zip(("seq", *_SHOWN), row, strict=True)) for row in found[:limit]]
     cursor = _cursor(rows[-1]["time"], rows[-1]["seq"]) if len(found) > limit else None
     return {
-        "decisions": [{("model" if k == "model_asked" else k): v for k, v in row.items() if k != "seq"} for row in rows],
+        "decisions": [{("model" if k == "model_asked" else k): _cut(v) for k, v in row.items() if k != "seq"} for row in rows],
         "next": cursor,
     }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -22,6 +23,7 @@ from proxy.app.views import admin_views
 from proxy.engine.ports import SystemClock
 from proxy.engine.record import Record
 from proxy.telemetry.ledger import Ledger
+from proxy.telemetry.rollup import beside
 
 NOW = 1_800_000_000.0  # 08:00 UTC
 NASTY = "<img src=x onerror=alert(1)>\"'\u202e" + "x" * 200
@@ -379,6 +381,25 @@ def test_a_ledger_in_memory_is_read_the_same(tmp_path: Path) -> None:
         p.house.journal.record(replace(BASE, id="0006", time=NOW - 1))
         assert (await p.get("/api/v1/fleet"))["totals"]["calls"] == 8
         assert (await p.get("/api/v1/sessions/triage/s1"))["session"]["calls"] == 5
+
+    play(folder(tmp_path, "memory:"), script)
+
+
+def test_names_of_ten_thousand_characters_are_cut_and_refused_ones_are_no_names(tmp_path: Path) -> None:
+    async def script(p: Port) -> None:
+        long = "m\u202e<b>" * 2000
+        p.house.journal.record(replace(BASE, id="1", model=long, model_asked=long, message=long))
+        for i in range(20):
+            refused = replace(BASE, id=f"2{i}", model="", model_asked=f"{i}{long}", route="", outcome="denied", reason="model_not_allowed")
+            p.house.journal.record(refused)
+        assert [(len(m["model"]), m["calls"]) for m in (await p.get("/api/v1/agents/triage"))["models"]] == [(200, 1)]
+        assert [len(m["key"]) for m in (await p.get("/api/v1/routing"))["models"]] == [200]
+        for path in ("sessions/triage/s1", "sessions", "decisions"):
+            async with p.session.get(p.server.make_url(f"/api/v1/{path}")) as reply:
+                assert len(await reply.read()) < 400_000
+        with sqlite3.connect(beside(p.house.journal.file())) as db:
+            assert db.execute("SELECT count(*) FROM hours").fetchone() == (2,)
+        db.close()
 
     play(folder(tmp_path, "memory:"), script)
 

@@ -19,7 +19,19 @@ from proxy.telemetry.rollup import beside, follow, reach, reading
 
 NOW = 1_800_000_000.0
 DAY_S = 86_400
-BASE = Record("", NOW, agent="a", policy_digest="p", model_asked="m", model="m", outcome="ok", input_tokens=3, output_tokens=2, cost=7)
+BASE = Record(
+    "",
+    NOW,
+    agent="a",
+    policy_digest="p",
+    model_asked="m",
+    model="m",
+    route="requested",
+    outcome="ok",
+    input_tokens=3,
+    output_tokens=2,
+    cost=7,
+)
 
 
 def write(path: Path, count: int, start: int = 0, agents: int = 7) -> None:
