@@ -10,7 +10,7 @@
 # The base image is pinned by tag so that security fixes arrive with a rebuild. To pin a build for good, name the digest that you
 # tested: --build-arg BASE=python:3.13-slim-trixie@sha256:…
 #
-# --build-arg LOCK=requirements-extras.lock adds what `fleetgate ledger ship` needs for PostgreSQL and Parquet.
+# --build-arg LOCK=requirements-extras.lock adds traces, energy, and what `ledger ship` needs for PostgreSQL and Parquet.
 ARG BASE=python:3.13-slim-trixie
 
 FROM ${BASE} AS build

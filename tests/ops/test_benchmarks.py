@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import bodies, dialects, load, measure, replies, report, stores, stub
+from benchmarks import bodies, dialects, load, measure, replies, report, stores, stub, telemetry
 from proxy.model import Usage
 from proxy.wire import registry
 from proxy.wire.base import Codec, Memos
@@ -169,6 +169,12 @@ def test_the_table_replaces_only_the_measured_part(tmp_path: Path) -> None:
     assert text.endswith(f"{report.END}\nafter\n")
     assert "old" not in text
     assert "- note" in text
+
+
+def test_telemetry_is_measured_until_all_of_it_is_written_and_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.main(200, 1)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("|")[1].strip() for line in lines[2:]] == ["sinks", "+ traces, 1 %", "+ traces, all", "+ GenAI metrics"]
 
 
 def test_the_stores_are_measured_in_memory_and_in_a_file(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
