@@ -43,6 +43,15 @@ ROLES = {
     "platform": ("code-reviewer", "release-notes", "test-writer", "dependency-watch", "migration-planner"),
     "ops": ("log-watcher", "alert-triage", "runbook-writer", "capacity-planner", "postmortem-drafter"),
 }
+DAY_USD = {
+    "code-reviewer": 2.5,
+    "paper-scout": 7,
+    "log-watcher": 8,
+    "refund-checker": 1.8,
+    "trend-reader": 2.6,
+    "ticket-router": 3.9,
+    "invoice-triage": 6,
+}
 MODELS = ("claude-sonnet-4-5", "gpt-5-mini", "claude-opus-4-1", "gpt-5", "gemini-2.5-pro")
 VOCABULARY = "invoice amount due supplier account line item total tax date order number credit note terms net days paid open".split()
 
@@ -106,7 +115,7 @@ def agents_md() -> str:
     for team, names in ROLES.items():
         for i, name in enumerate(names):
             about = name.replace("-", " ").capitalize()
-            usd = 6 if i == 0 else 3
+            usd = DAY_USD.get(name, 4)
             lines += [
                 f"  - name: {name}",
                 f"    description: {about} of the {team} team",
@@ -145,8 +154,8 @@ class Fleet:
 
     def hour(self, behind_s: float, busy: float) -> None:
         """Let one hour pass: each agent makes some calls, at moments that are spread over it."""
-        for part in range(4):
-            self.clock.write_text(str(behind_s - part * 900))
+        for part in range(6):
+            self.clock.write_text(str(behind_s - part * 600))
             time.sleep(0.05)
             jobs = [self._job(name) for names in ROLES.values() for i, name in enumerate(names) if self.draw.random() < busy / (i + 1)]
             run(jobs)
@@ -179,7 +188,14 @@ class Fleet:
         for i, tool in enumerate(tools):
             arguments = {"of": session, "part": 0 if tools.count(tool) > 2 else i}
             pace = {"first_byte_ms": 60 + 90 * (i % 4), "chunk_ms": 30 + 40 * (i % 3), "cached": 700 * bool(i)}
-            self.ask(agent, session, messages, calls(tool, arguments) | pace, tools=sorted({*tools, "send_email"}), **more)
+            self.ask(
+                agent,
+                session,
+                messages,
+                {"repeat_tool": {"name": tool, "arguments": arguments}} | pace,
+                tools=sorted({*tools, "send_email"}),
+                **more,
+            )
             call = {"id": f"call_{i}", "type": "function", "function": {"name": tool, "arguments": json.dumps(arguments)}}
             messages += [{"role": "assistant", "content": None, "tool_calls": [call]}]
             messages += [{"role": "tool", "tool_call_id": f"call_{i}", "content": document(tool, 120)}]
@@ -191,14 +207,22 @@ class Fleet:
         if done.status != 200:
             raise SystemExit(done.body.decode())
 
+    def close(self) -> None:
+        """Answer what still waits, so that nothing is under way when the proxy ends."""
+        asked = post(f"{self.proxy.admin_url}/api/v1/approvals", b"", {"authorization": f"Bearer {TOKEN}"}, "GET")
+        for item in json.loads(asked.body)["approvals"]:
+            if item["status"] == "pending":
+                self.admin(f"approvals/{item['id']}", {"allow": False, "reason": "the picture is taken"})
+
     def day(self) -> None:
         """Let a day pass, and stop in the middle of the work of now."""
         for left in range(HOURS, 0, -1):
             noon = abs(12 - (time.gmtime(time.time() - base() - left * 3600).tm_hour or 24))
             self.hour(base() + left * 3600.0, 0.9 - noon * 0.05)
-        self.clock.write_text(str(base() + 900))
-        time.sleep(0.1)
-        run([lambda: self.converse("paper-scout", "survey-12", ["search", "fetch_page", "search"])])
+        for minute in range(15, 0, -1):
+            self.clock.write_text(str(base() + minute * 60))
+            time.sleep(0.05)
+            run([self._job(name) for names in ROLES.values() for i, name in enumerate(names) if self.draw.random() < 0.4 / (i + 1)])
         self.clock.write_text(str(base()))
         time.sleep(0.1)
         self.now()
@@ -218,7 +242,7 @@ class Fleet:
         self.converse("paper-scout", root, ["read_file", "delete_notes", "label_ticket"])
         self.admin("kill", {"target": "agent:capacity-planner", "reason": "resizes the wrong cluster", "for": "1h", "by": "Ada"})
         self.admin("kill", {"target": "model:gemini-2.5-pro", "reason": "its contract ends today", "by": "Ada"})
-        run([self._job(name) for names in ROLES.values() for name in names[:3] for _ in range(3)])
+        run([self._job(name) for names in ROLES.values() for name in names[:3] for _ in range(2)])
         mail = {"to": "billing@example.com", "subject": "Open invoices of November", "text": "Three of them are late. Shall we call?"}
         asked = ("invoice-triage", "case-318", said("Write to them."), calls("send_email", mail))
         threading.Thread(target=lambda: self.ask(*asked, tools=["send_email"], model="gpt-5"), daemon=True).start()

@@ -106,6 +106,7 @@ def main(names: list[str]) -> int:
                     take(page, name, kind, picture)
                 if page.problems:
                     raise SystemExit(f"{name}: {page.problems}")
+        fleet.close()
     return 0
 
 

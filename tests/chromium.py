@@ -171,8 +171,8 @@ class Page:
             self.addresses.append(params["request"]["url"])
 
     def size(self, width: int, height: int, scale: float = 1.0) -> None:
-        """Make the window so large, in CSS pixels."""
-        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=False)
+        """Make the window so large, in CSS pixels; a narrow one is a telephone's."""
+        self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=width < 600)
 
     def colours(self, *, dark: bool) -> None:
         """Say what the system prefers."""

@@ -60,10 +60,15 @@ def test_the_page_asks_only_for_files_that_are_served() -> None:
 
 def test_every_module_is_reached_from_the_page() -> None:
     seen: set[Path] = set()
-    todo = [WEB / "js" / "app.js", WEB / "js" / "theme.js"]
+    todo = [WEB / "js" / "app.js", WEB / "js" / "begin.js"]
     while todo:
         path = todo.pop()
         if path not in seen:
             seen.add(path)
             todo += [(path.parent / where).resolve() for where in re.findall(r"from\s*\"([^\"]+)\"", path.read_text(encoding="utf-8"))]
     assert {name(p) for p in SCRIPTS} == {name(p) for p in seen}
+
+
+def test_every_module_is_asked_for_at_once_and_not_one_after_another() -> None:
+    asked = re.findall(r"rel=\"modulepreload\" href=\"/web/([^\"]+)\"", WEB.joinpath("index.html").read_text(encoding="utf-8"))
+    assert asked == sorted({name(p) for p in SCRIPTS} - {"js/app.js", "js/begin.js"})

@@ -21,7 +21,7 @@ function App() {
     if (who.reads) start();
     else stop();
   }, [who.reads]);
-  if (!who.known) return html`<main class="wait" aria-busy="true"></main>`;
+  if (!who.known) return html`<div class="begin" aria-busy="true">Fleetgate</div>`; // as in index.html
   return who.reads ? html`<${House} />` : html`<${Login} />`;
 }
 
@@ -70,4 +70,6 @@ function Lost() {
   return html`<div class="head"><div><h1 tabindex="-1" id="title">There is no such page</h1><p><a href=${href(["fleet"])}>Go to the fleet</a></p></div></div>`;
 }
 
-render(html`<${App} />`, document.getElementById("app"));
+const root = document.getElementById("app");
+root.replaceChildren();
+render(html`<${App} />`, root);

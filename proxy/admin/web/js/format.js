@@ -40,6 +40,9 @@ export function amount(n, unit) {
 
 export const percent = (n, places = 0) => (known(n) ? `${(n * 100).toFixed(places)} %` : NONE);
 
+// A part of a limit: not 100 % before it is all of it.
+export const used = (n) => percent(known(n) && n < 1 ? Math.floor(n * 100) / 100 : n);
+
 export function rate(n) {
   if (!known(n)) return NONE;
   return n === 0 ? "0" : n < 10 ? n.toFixed(1) : whole.format(n);

@@ -45,7 +45,7 @@ function connect() {
 
 function receive(name, event) {
   const data = JSON.parse(event.data);
-  if (data.now) skew = data.now - Date.now() / 1000;
+  if (data.now) setSkew(data.now - Date.now() / 1000);
   if (name === "hello") {
     pause = 1000;
     setStatus("live");
@@ -60,6 +60,13 @@ function receive(name, event) {
     });
   }
   tell(name, data);
+}
+
+// The server's clock counts. Where it is seconds away from ours, what stands on the page already is said anew.
+function setSkew(next) {
+  const moved = Math.abs(next - skew) > 2;
+  skew = next;
+  if (moved) tell("tick", null);
 }
 
 function failed() {

@@ -13,7 +13,9 @@ export const session = {
   // Ask the server; without an answer nothing changes, so that a server that restarts signs nobody out.
   async check() {
     try {
-      const reply = await fetch("/api/v1/session", { credentials: "same-origin" });
+      const early = globalThis.fleetgateSession; // begin.js has asked already
+      globalThis.fleetgateSession = null;
+      const reply = (await early) ?? (await fetch("/api/v1/session", { credentials: "same-origin" }));
       if (reply.ok) session.set(await reply.json());
       return reply.ok;
     } catch {

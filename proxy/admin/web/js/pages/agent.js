@@ -62,7 +62,7 @@ function Plots({ agent }) {
     <section aria-labelledby="spend"><h2 id="spend">Spend by hour</h2>
       <${Plot} label="Dollars by hour over the last 24 hours" series=${[{ name: "spent", points: anything(spent), shape: "column" }]} format=${usd} empty=${none} />
     </section>
-    <section aria-labelledby="latency"><header><h2 id="latency">Latency</h2><${Legend} entries=${[["half", ""], ["95 %", "other"]]} /></header>
+    <section aria-labelledby="latency"><header><h2 id="latency">Latency</h2><${Legend} entries=${[["half within", ""], ["95 % within", "other"]]} /></header>
       <${Plot} label="Latency by hour over the last 24 hours" series=${[{ name: "half within", points: usual }, { name: "95 % within", points: slow, tone: "other" }]} format=${millis} empty=${none} />
     </section>
     <${Failed} error=${error} retry=${reload} />

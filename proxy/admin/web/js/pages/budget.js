@@ -3,12 +3,12 @@ import { html } from "../ui.js";
 import { useApi, num } from "../api.js";
 import { useNow, serverNow } from "../live.js";
 import { href } from "../route.js";
-import { amount, count, exactly, percent, plain, span, words } from "../format.js";
+import { amount, count, exactly, percent, plain, span, used, words } from "../format.js";
 import { Table } from "../parts/table.js";
 import { Plot, Legend } from "../parts/plot.js";
 import { Head, Figure, Failed, Empty, Section } from "../parts/states.js";
 import { Name, Where } from "../parts/marks.js";
-import { Forecast } from "../parts/lists.js";
+import { Forecast, budgetName } from "../parts/lists.js";
 
 // Return what is left at each point, and the line that goes on as it went: until it is empty or the window ends. Pure.
 export function burnDown(data, now) {
@@ -32,8 +32,8 @@ export function Budget({ path }) {
   const { data, error, reload } = useApi("burn", { counter }, { every: 5000 });
   const b = data?.budget;
   return html`
-    <${Head} title=${html`<${Name} most=${80}>${b?.name ?? counter.split("|")[0]}<//>`} crumb=${html`<a href=${href(["budgets"])}>Budgets</a>`}>
-      ${b ? html`${b.scope ? html`<${Name} most=${80}>${b.scope}<//>` : "Shared by all that it matches"}, per ${words(b.window)} · <${Where} at=${b.source} />` : ""}
+    <${Head} title=${html`<${Name} most=${80}>${budgetName(b ?? { name: counter.split("|")[0] })[0]}<//>`} crumb=${html`<a href=${href(["budgets"])}>Budgets</a>`}>
+      ${b ? html`<${Name} most=${80}>${budgetName(b)[1]}<//>, per ${words(b.window)} · <${Where} at=${b.source} />` : ""}
     <//>
     <${Failed} error=${error} retry=${reload} kept=${data} />
     ${error && !data ? null : html`
@@ -46,7 +46,7 @@ function Figures({ b, unit, now }) {
   const as = (text) => b && amount(num(text), unit);
   return html`<dl class="figures">
     <${Figure} name="Left" value=${as(b?.remaining)} note=${b && `of ${amount(num(b.limit), unit)} ${unit === "usd" ? "" : words(unit)}`} />
-    <${Figure} name="Spent" value=${as(b?.spent)} note=${b && `${percent(b.used)} with what is held`} />
+    <${Figure} name="Spent" value=${as(b?.spent)} note=${b && `${used(b.used)} with what is held`} />
     <${Figure} name="Held" value=${as(b?.held)} note="by calls under way" />
     <${Figure} name="Forecast" value=${b && html`<${Forecast} budget=${b} />`} note=${b?.resets_at ? `resets in ${span(b.resets_at - now)}` : ""} />
   </dl>`;
@@ -58,7 +58,7 @@ function Burn({ data, now }) {
   const last = ahead.length ? ahead[1][0] : now;
   const series = [{ name: "left", points: left, shape: "area" }, ...(ahead.length ? [{ name: "as it goes on", points: ahead, shape: "ahead" }] : [])];
   const empty = data ? (data.budget ? "Nothing was spent of it yet." : "This counter holds no more: its window is over, or its file has changed.") : "";
-  return html`<${Section} id="burn" title="Burn-down" aside=${html`<${Legend} entries=${[["left", ""], ["as it goes on", "", "ahead"]]} />`}>
+  return html`<${Section} id="burn" title="Burn-down" aside=${html`<${Legend} entries=${[["left", ""], ...(ahead.length ? [["as it goes on", "", "ahead"]] : [])]} />`}>
     <${Plot} label=${`What is left over time${data?.budget?.resets_at ? `; it resets ${exactly(data.budget.resets_at)}` : ""}`} series=${series} top=${limit || undefined}
       format=${(v) => amount(v, data?.unit)} height=${260} now=${now} to=${Math.max(last, now)} empty=${empty} />
   <//>`;

@@ -8,6 +8,7 @@ import { Table, Pager, Search, Segments } from "../parts/table.js";
 import { Mark, Name, Ago } from "../parts/marks.js";
 import { Barred } from "../parts/bar.js";
 import { Spark } from "../parts/plot.js";
+import { budgetName } from "../parts/lists.js";
 import { Head, Figure, Failed, Empty } from "../parts/states.js";
 
 const SIZE = 50;
@@ -29,7 +30,7 @@ const Zero = ({ n, show = count }) => (n ? show(n) : html`<span class="zero">${n
 function Budget({ budget: b }) {
   if (!b) return html`<span class="zero">none of its own</span>`;
   const note = b.exhausted_in === null || b.exhausted_in === undefined ? "" : `out in ${span(b.exhausted_in, 1)}`;
-  return html`<${Barred} name=${b.name} note=${note} spent=${num(b.spent)} held=${num(b.held)} limit=${num(b.limit)} unit=${b.unit} />`;
+  return html`<${Barred} name=${budgetName(b)[0]} note=${note} spent=${num(b.spent)} held=${num(b.held)} limit=${num(b.limit)} unit=${b.unit} />`;
 }
 
 function Refusal({ last }) {

@@ -2,7 +2,7 @@
 import { html } from "../ui.js";
 import { num } from "../api.js";
 import { href, sessionHref, sessionName } from "../route.js";
-import { amount, count, plain, percent, short, span, usd, words, exactly } from "../format.js";
+import { amount, count, plain, short, span, usd, used, words, exactly } from "../format.js";
 import { Ago, Name, Chip, Where, Mark } from "./marks.js";
 import { Bar } from "./bar.js";
 
@@ -40,11 +40,18 @@ export const decisionColumns = (agent) => [
 
 const ends = (b, now) => (b.resets_at ? `resets in ${span(b.resets_at - now)}` : words(b.window ?? ""));
 
+// An agent's own budgets are named agent:NAME/WINDOW/UNIT; those of the files say their scope.
+export function budgetName(b) {
+  const own = /^agent:(.+?)\/(.+)$/.exec(b.name);
+  if (own) return [own[2].replaceAll("/", ", ").replaceAll("_", " "), `agent ${own[1]}${b.scope ? `, ${b.scope.replaceAll("=", " ")}` : ""}`];
+  return [b.name, b.scope ? b.scope.replaceAll("=", " ") : "shared"];
+}
+
 export const budgetColumns = (now) => [
-  { key: "name", title: "Budget", sort: "up", width: "24%", cell: (b) => html`<div class="two"><a class="name" href=${href(["budgets", b.counter])}><${Name} most=${60}>${b.name}<//></a>
-    <small>${b.scope ? html`<${Name} most=${60}>${b.scope}<//>` : "shared"}${b.enforced === false ? " · shadow" : ""}</small></div>` },
+  { key: "name", title: "Budget", sort: "up", width: "24%", cell: (b) => html`<div class="two"><a class="name" href=${href(["budgets", b.counter])}><${Name} most=${60}>${budgetName(b)[0]}<//></a>
+    <small><${Name} most=${60}>${budgetName(b)[1]}<//>${b.enforced === false ? " · shadow" : ""}</small></div>` },
   { key: "used", title: "Used", sort: "down", cell: (b) => html`<span class="barred"><span><span class="p2">${amount(num(b.spent), b.unit)}${num(b.held) > 0 ? ` + ${amount(num(b.held), b.unit)} held` : ""}</span>
-    <span>${percent(b.used)}</span></span><${Bar} spent=${num(b.spent)} held=${num(b.held)} limit=${num(b.limit)} label=${`${percent(b.used)} used`} /></span>` },
+    <span>${used(b.used)}</span></span><${Bar} spent=${num(b.spent)} held=${num(b.held)} limit=${num(b.limit)} label=${`${used(b.used)} used`} /></span>` },
   { key: "limit", title: "Limit", cls: "num p3", width: "8rem", cell: (b) => html`${amount(num(b.limit), b.unit)}${b.unit === "usd" ? "" : html` <small>${words(b.unit)}</small>`}` },
   { key: "remaining", title: "Left", cls: "num", sort: "up", width: "7rem", cell: (b) => amount(num(b.remaining), b.unit) },
   { key: "resets_at", title: "Window", cls: "p2", sort: "up", width: "12rem", cell: (b) => html`<div class="two">${words(b.window)}<small>${ends(b, now)}</small></div>` },
@@ -54,5 +61,5 @@ export const budgetColumns = (now) => [
 export function Forecast({ budget: b }) {
   if (num(b.remaining) <= 0) return html`<${Mark} kind="bad" shape="square">used up<//>`;
   if (b.exhausted_in === null || b.exhausted_in === undefined) return html`<${Mark} kind="good" shape="check">lasts<//>`;
-  return html`<${Mark} kind="warn" shape="triangle">out in ${span(b.exhausted_in)}<//>`;
+  return html`<${Mark} kind="warn" shape="triangle">out in ${span(b.exhausted_in, 1)}<//>`;
 }

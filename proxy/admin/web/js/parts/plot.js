@@ -23,8 +23,13 @@ export function useWidth(first = 640) {
 export function niceTop(value) {
   if (!(value > 0)) return 1;
   const power = 10 ** Math.floor(Math.log10(value));
-  const step = [1, 2, 2.5, 4, 5, 8, 10].find((m) => m * power >= value * 1.02);
+  const step = [1, 2, 3, 4, 5, 6, 8, 10].find((m) => m * power >= value * 1.02);
   return (step ?? 10) * power;
+}
+
+// An axis needs no zeros behind the point: 1.50 s is 1.5 s, $2.00 is $2; cents keep both.
+function tidy(text) {
+  return text.startsWith("$") ? text.replace(/\.0+$/, "") : text.replace(/(\.\d*?)0+(?= |$)/, "$1").replace(/\.(?= |$)/, "");
 }
 
 const STEPS = [300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600, 86_400, 2 * 86_400, 7 * 86_400, 14 * 86_400, 30 * 86_400];
@@ -71,7 +76,7 @@ export function Plot({ series, label, format, limit, limitName = "limit", height
       onPointerMove=${(e) => near(e.offsetX)} onPointerLeave=${() => setAt(null)} onKeyDown=${keys} onBlur=${() => setAt(null)}>
       ${[0, 0.5, 1].map((part) => html`<g>
         <line class="grid" x1=${LEFT} x2=${width - RIGHT} y1=${y(highest * part)} y2=${y(highest * part)} />
-        <text class="axis" x=${LEFT - 8} y=${y(highest * part) + 4} text-anchor="end">${part ? format(highest * part).replace(/\.0+(?= |$)/, "") : "0"}</text>
+        <text class="axis" x=${LEFT - 8} y=${y(highest * part) + 4} text-anchor="end">${part ? tidy(format(highest * part)) : "0"}</text>
       </g>`)}
       ${ticks.map((t) => html`<text class="axis" x=${x(t)} y=${height - 6} text-anchor=${x(t) > width - 30 ? "end" : x(t) < LEFT + 12 ? "start" : "middle"}>${name(t)}</text>`)}
       ${now > t0 && now < t1 ? html`<line class="now" x1=${x(now)} x2=${x(now)} y1=${TOP} y2=${height - BOTTOM} />` : null}

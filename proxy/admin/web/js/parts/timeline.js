@@ -63,11 +63,11 @@ function Signals({ exchange: e }) {
   </div>`;
 }
 
-const TOOLS = { passed: ["", "check"], blocked: ["bad", "cross"], asked: ["warn", "half"] };
+const TOOLS = { passed: ["", "check"], withheld: ["bad", "cross"] };
 
 function Tool({ tool: t }) {
   const [kind, shape] = TOOLS[t.status] ?? ["", "ring"];
-  return html`<span class=${`chip ${kind}`} title=${plain(t.detail || t.status, 300)}><span class="mark"><${Sign} shape=${shape} /><span>${plain(t.name, 40)}${t.status === "passed" ? html`<span class="hush"> passed</span>` : ` ${words(t.status)}`}</span></span></span>`;
+  return html`<span class=${`chip ${kind}`} title=${words(t.status)}><span class="mark"><${Sign} shape=${shape} /><span>${plain(t.name, 40)}${t.status === "passed" ? html`<span class="hush"> passed</span>` : ` ${words(t.status)}`}</span></span></span>`;
 }
 
 export function Details({ exchange: e }) {
@@ -82,20 +82,13 @@ export function Details({ exchange: e }) {
       ${fact("Cost", html`${usd(num(e.usd))}${num(e.saved_usd) ? html` <small>${usd(num(e.saved_usd))} saved by routing</small>` : null}`)}
       ${fact("Time", html`${millis(e.total_ms)} <small>${e.ttft_ms === null ? "" : `first token ${millis(e.ttft_ms)}, `}provider ${millis(e.upstream_ms)}, ours ${millis(e.ours_ms)}</small>`)}
       ${fact("Loop", e.loop && `${words(e.loop.level)} by ${plain(e.loop.rule)}, ${e.loop.count} times, ${usd(num(e.loop.usd))} since it began`)}
-      ${fact("Tool calls", e.tools?.length ? html`<ul>${e.tools.map((t) => html`<li><${Name} most=${60}>${t.name}<//> ${words(t.status)} <${Where} at=${t.detail} /></li>`)}</ul>` : "")}
+      ${fact("Tool calls", e.tools?.length ? html`<ul>${e.tools.map((t) => html`<li><${Name} most=${60}>${t.name}<//> ${words(t.status)}</li>`)}</ul>` : "")}
       ${fact("Findings", e.findings?.length ? html`<ul>${e.findings.map((f) => html`<li>${plain(f.rule, 80)} <small>${plain(f.detail, 300)}</small></li>`)}</ul>` : "")}
       ${fact("Tried before", e.fallbacks?.length ? html`<ul>${e.fallbacks.map((f) => html`<li>${plain(f.provider, 40)} ${plain(f.model, 60)} <small>${words(f.cause)} after ${millis(f.ms)}, ${usd(num(f.usd))}</small></li>`)}</ul>` : "")}
+      ${fact("Trace", e.trace_id && html`<code>${plain(e.trace_id, 60)}</code>`)}
       ${fact("Id", html`<a href=${href(["decisions", e.id])}><code>${plain(e.id, 60)}</code></a>`)}
     </dl>
-    ${e.content ? html`<${Content} content=${e.content} />` : null}
   </div>`;
 }
 
 const fact = (name, value) => (value ? html`<dt>${name}</dt><dd>${value}</dd>` : null);
-
-function Content({ content }) {
-  return html`<div class="said">
-    ${content.prompt ? html`<h3>Prompt</h3><pre class="pre" tabindex="0">${plain(content.prompt, 20_000, true)}</pre>` : null}
-    ${content.reply ? html`<h3>Reply</h3><pre class="pre" tabindex="0">${plain(content.reply, 20_000, true)}</pre>` : null}
-  </div>`;
-}
