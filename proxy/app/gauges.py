@@ -59,29 +59,20 @@ class Gauges:
         """Look once. Raises StoreError."""
         house, now = self._house, self._house.clock.now()
         await self._questions(now)
-        await self._pace(now)
+        if not 0 <= now - self._recent_at < RECENT_EVERY_S:
+            self._recent_at = now
+            if isinstance(house.journal, Charges):
+                self.recent = await asyncio.to_thread(house.journal.recent, now - HOUR_S, now)
         grants = list(house.files.directory.agents.values())[:MOST]
         claims = [c for c in await house.board.fleet(grants, now, self.recent) if not _passing(c.counter)][:MOST]
         found = await balances(house.stores.budget, claims, now, self.recent)
         self.found, self.looked_at = found, now
         house.metrics.budgets([_gauge(b) for b in found[:SHOWN]])
 
-    async def follow(self) -> None:
-        """Look again and again, until cancelled, at nothing but what was charged lately: for a process whose metrics others show."""
-        while True:
-            try:
-                await self._pace(self._house.clock.now())
-            except StoreError as e:
-                log.error("what was charged lately cannot be looked up: %s", e)
-            await asyncio.sleep(EVERY_S)
-
-    async def _pace(self, now: float) -> None:
-        """Look up what was charged in the last hour, where that is a minute old. Raises StoreError."""
-        journal = self._house.journal
-        if not 0 <= now - self._recent_at < RECENT_EVERY_S:
-            self._recent_at = now
-            if isinstance(journal, Charges):
-                self.recent = await asyncio.to_thread(journal.recent, now - HOUR_S, now)
+    def shared(self) -> Recent:
+        """Return what was charged lately, for processes that would look up the same; without what comes and goes where that is much."""
+        amounts, seconds = self.recent
+        return self.recent if len(amounts) <= MOST else Recent({k: v for k, v in amounts.items() if not _passing(k)}, seconds)
 
     async def _questions(self, now: float) -> None:
         """Count the questions that nobody has decided. Raises StoreError."""

@@ -166,6 +166,7 @@ async def _supervise(start: Start, stack: AsyncExitStack) -> None:
         chores.follow_holds(desk),
         chores.follow_ledger(desk),
         desk.gauges.run(),
+        desk.share_pace(),
         Retention(desk).run(),
         desk.opas.run(),
         audit.watch(desk),

@@ -32,6 +32,7 @@ from proxy.engine.notice import Notice
 from proxy.engine.ports import StoreError
 from proxy.identity.keys import KeyEntry
 from proxy.server import Server
+from proxy.telemetry.charges import Recent
 from proxy.telemetry.logs import setup
 from proxy.telemetry.merging import pack
 
@@ -124,7 +125,6 @@ async def _serve(job: Job, channel: Channel, stop: asyncio.Event, stack: AsyncEx
         chores.follow_control(house),
         chores.follow_tokens(house),
         chores.follow_holds(house),
-        house.gauges.follow(),
         house.opas.run(),
     ]
     await until_stopped(stop, work)
@@ -133,7 +133,7 @@ async def _serve(job: Job, channel: Channel, stop: asyncio.Event, stack: AsyncEx
 
 
 class _Answers:
-    """What the supervisor is told. Each question is `{id, ask}`, each answer `{id, value}`."""
+    """What the supervisor is told. Each question is `{id, ask, told}`, each answer `{id, value}`."""
 
     def __init__(self, house: House, job: Job, channel: Channel, stop: asyncio.Event) -> None:
         self._house, self._job, self._channel, self._stop = house, job, channel, stop
@@ -150,9 +150,9 @@ class _Answers:
         self._stop.set()
 
     async def _answer(self, question: Mapping[str, Any]) -> None:
-        self._channel.send({"id": question["id"], "value": await self._value(question["ask"])})
+        self._channel.send({"id": question["id"], "value": await self._value(question["ask"], question["told"])})
 
-    async def _value(self, asked: str) -> Any:
+    async def _value(self, asked: str, told: Any) -> Any:
         house = self._house
         match asked:
             case "state":
@@ -162,6 +162,8 @@ class _Answers:
                 return await asyncio.to_thread(lambda: pack(house.metrics.everything()))
             case "pairs":
                 return await asyncio.to_thread(lambda: list(self._views.pairs()))
+            case "recent":
+                house.gauges.recent = Recent(*told)
             case "control":
                 await house.refresh_control()
             case "reload":

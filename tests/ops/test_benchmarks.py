@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import redis
+from redis_server import needs_redis, shared_url
 
-from benchmarks import bodies, dialects, load, measure, replies, report, stores, stub, telemetry
+from benchmarks import bodies, dialects, load, measure, replies, report, scaling, stores, stub, telemetry
 from proxy.model import Usage
 from proxy.wire import registry
 from proxy.wire.base import Codec, Memos
@@ -187,3 +190,29 @@ def test_the_stores_are_measured_in_memory_and_in_a_file(capsys: pytest.CaptureF
     monkeypatch.setattr("sys.argv", ["benchmarks.stores", "memory:", "--sessions", "50"])
     stores.main()
     assert "50 sessions more" in capsys.readouterr().out
+
+
+def test_the_scale_law_is_arithmetic_on_what_was_measured() -> None:
+    row = scaling.Row("1 of 1", 900.0, 700.0, 350.0, 2.0, 0.2, 40.0, 3000.0, 1000.0, 1000.0, 10.0, 0)
+    found = scaling.law(row)
+    assert (found.cores, found.tenant_rate, found.shards) == pytest.approx((100.0, 2000.0, 50.0))
+    assert (found.commands, found.store_gbit, found.idle_share) == pytest.approx((4_000_000.0, 4.0, 0.00025))
+    shown = scaling.table([row, dataclasses.replace(row, setting="2 of 1", proxy_us=10.0, errors=3)], ["a machine"])
+    assert "| 1 of 1 | 900 | 700 | 350 | 2.00 | 0.20 | 40.0 | 3000 | 1000 | 1000 | 10.0 |" in shown
+    assert "2 of 1 (3 FAILED)" in shown
+    assert "by the dearest row (1 of 1)" in shown
+
+
+@needs_redis
+def test_what_the_store_did_is_read_from_the_store() -> None:
+    with redis.Redis.from_url(shared_url().partition("?")[0]) as client:
+        before = scaling.read(client)
+        for _ in range(10):
+            client.eval("redis.call('GET', KEYS[1]); return 1", 1, "x")
+        done = scaling.read(client).since(before, scaling.NOTHING, 0)
+    assert done.scripts >= 10
+    assert done.commands >= 20, "those in scripts count"
+    assert done.packets >= 10
+    assert done.bytes_in > 0
+    assert scaling.Setting(2, 2).processes == 6
+    assert done.since(scaling.NOTHING, done, 1.0) == scaling.NOTHING
