@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import http
-import http.client
 import json
 import os
 import shutil
@@ -21,6 +19,7 @@ from proxy.app import build
 from proxy.app.balances import NOTHING, Board, agent_of, balance_json, balances
 from proxy.app.build import Files
 from proxy.app.storage import open_stores, reading
+from proxy.cli.asking import asked as admin
 from proxy.cli.audit import audit
 from proxy.cli.bars import Look, render, title
 from proxy.engine.ports import StoreError
@@ -33,8 +32,6 @@ WATCH_S = 2.0
 PIPED = 160
 """Columns where standard output is no window."""
 HOUR_S = 3600.0
-_ASK_S = 5.0
-_MOST_BYTES = 64 << 20
 
 Balances = list[dict[str, Any]]
 
@@ -102,7 +99,7 @@ def _reader(args: argparse.Namespace, files: Files) -> Callable[[], Balances]:
         return lambda: asyncio.run(_stored(files, board, grants))
 
     def asked() -> Balances:
-        found = _asked(files)
+        found: Balances = admin(files.settings, "/api/v1/budgets")["budgets"]
         return found if wanted is None else [b for b in found if not (agent := agent_of(b["name"], b["scope"])) or wanted(agent)]
 
     return asked
@@ -127,24 +124,3 @@ def _recent(files: Files, now: float) -> Recent:
             return journal.recent(now - HOUR_S, now)
     except StoreError:
         return NOTHING
-
-
-def _asked(files: Files) -> Balances:
-    """Return the balances that the running server's admin port tells. Raises ValueError when it does not."""
-    listen = files.settings.listen
-    where = f"{listen.admin_host}:{listen.admin_port}"
-    why = f"store {files.settings.store.kind}: is read by the server, so its admin port is asked ({where})"
-    token = os.environ.get("FLEETGATE_ADMIN_TOKEN")
-    connection = http.client.HTTPConnection(listen.admin_host, listen.admin_port, timeout=_ASK_S)
-    try:
-        connection.request("GET", "/api/v1/budgets", headers={"Authorization": f"Bearer {token}"} if token else {})
-        reply = connection.getresponse()
-        body = reply.read(_MOST_BYTES)
-        if reply.status != http.HTTPStatus.OK:
-            raise ValueError(f"{why}: it answered {reply.status}; is FLEETGATE_ADMIN_TOKEN set?")
-        found: Balances = json.loads(body)["budgets"]
-    except (OSError, http.client.HTTPException) as e:
-        raise ValueError(f"{why}: {e}; is `fleetgate serve` running?") from None
-    finally:
-        connection.close()
-    return found

@@ -12,8 +12,8 @@ from typing import Any
 
 from proxy.admin.api import record_json
 from proxy.app.house import table as model_table
-from proxy.app.storage import reading
 from proxy.cli import ship
+from proxy.cli.asking import journal_of
 from proxy.cli.reprice import reprice
 from proxy.settings import Settings, load_settings
 from proxy.telemetry import exports
@@ -82,7 +82,7 @@ def _ledger(args: argparse.Namespace) -> int:
         raise ValueError("ledger --apply: belongs to --reprice")
     if args.reprice:
         return reprice(_settings(args), where, apply=args.apply, as_json=args.json)
-    with reading(_settings(args).store) as journal:
+    with journal_of(_settings(args)) as journal:
         if args.by:
             _sums(args, journal.now(), where)
         elif args.csv or args.parquet:
@@ -118,7 +118,7 @@ def _wrote(path: Path, count: int) -> None:
 
 def _explain(args: argparse.Namespace) -> int:
     settings = _settings(args)
-    with reading(settings.store) as journal:
+    with journal_of(settings) as journal:
         record = journal.one(args.id)
     if record is None:
         sys.stderr.write(f"fleetgate: the ledger has no exchange {args.id}\n")

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from proxy.app.storage import reading
+from proxy.cli.asking import journal_of
 from proxy.settings import load_settings
 from proxy.telemetry.report import gather
 from proxy.telemetry.report_page import page
@@ -47,7 +47,7 @@ def _report(args: argparse.Namespace) -> int:
     now = time.time()
     until = now if args.until is None else args.until
     since = until - WEEK_S if args.since is None else args.since
-    with reading(load_settings(args.config, os.environ, simulate=True).store) as journal:
+    with journal_of(load_settings(args.config, os.environ, simulate=True)) as journal:
         text = page(gather(journal.now(), since, until), now)
     beside = args.out.with_name(f".{args.out.name}.{os.getpid()}.tmp")
     try:

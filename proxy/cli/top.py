@@ -17,7 +17,8 @@ import tty
 from collections.abc import Iterator
 from typing import Any
 
-from proxy.app.storage import FileJournal, reading
+from proxy.app.storage import FileJournal
+from proxy.cli.asking import journal_of
 from proxy.engine.ports import StoreError
 from proxy.settings import load_settings
 from proxy.telemetry.screen import SORTS, Look, render, snapshot
@@ -65,7 +66,7 @@ def _look(live: bool) -> Look:
 
 def _top(args: argparse.Namespace) -> int:
     settings = load_settings(args.config, os.environ, simulate=True)
-    with reading(settings.store) as journal:
+    with journal_of(settings) as journal:
         if args.once or not (sys.stdin.isatty() and sys.stdout.isatty()):
             sys.stdout.write(render(snapshot(journal.now(), time.time(), args.minutes, args.sort), _look(live=False)) + "\n")
             return 0
@@ -80,7 +81,7 @@ def _page(journal: FileJournal, args: argparse.Namespace) -> str:
     look = _look(live=True)
     try:
         return render(snapshot(journal.now(), time.time(), args.minutes, args.sort), look)
-    except StoreError as e:
+    except (StoreError, ValueError) as e:
         return f"{e}"[: look.width]
 
 

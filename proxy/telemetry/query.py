@@ -100,10 +100,10 @@ _WHERE = (
     ("since", "time >= ?", 1),
     ("until", "time < ?", 1),
 )
-_KEY_SQL: dict[By, str] = {
-    "agent": "agent",
+_KEY_SQL: dict[By, str] = {  # with a plus, so that the index of an agent or a session is not read whole to spare the sorting of a day
+    "agent": "+agent",
     "model": "CASE model WHEN '' THEN model_asked ELSE model END",
-    "session": "session",
+    "session": "+session",
     "run": "run",
     "provider": "provider",
     "day": "strftime('%Y-%m-%d', CAST(time AS INTEGER), 'unixepoch')",

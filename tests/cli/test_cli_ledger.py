@@ -197,4 +197,4 @@ def test_before_anything_was_served(tmp_path: Path) -> None:
     for command in (("ledger",), ("explain", "x")):
         done = fresh.run(*command)
         assert done.code == 1
-        assert "ask the admin port" in done.err
+        assert "admin port is asked" in done.err

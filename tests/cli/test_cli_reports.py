@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import pty
 import re
@@ -11,9 +12,14 @@ import select
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
+from datetime import datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pyarrow.parquet as pq
 import pytest
@@ -21,13 +27,30 @@ from cli_cases import CONFIG, Folder, folder
 from redis_server import needs_redis, shared_url
 from serving import ROOT
 
+from proxy.admin.api import record_json
 from proxy.engine.record import Record
 from proxy.stores.open import blocking_link
 from proxy.stores.redis_place import place_of
-from proxy.telemetry.ledger import Ledger
+from proxy.telemetry.ledger import Ledger, MemoryLedger
 from proxy.telemetry.ledger_redis import RedisLedger
+from proxy.telemetry.query import Filter
 
 USD = 1_000_000_000
+SERVED = Record(
+    "01jd3k8x9vq2m4n6p8r0s2t4w6",
+    1_795_244_760.5,
+    agent="clerk",
+    team="payments",
+    model="m1",
+    difficulty=0.5,
+    outcome="ok",
+    findings=(("secrets/aws-key", "1 place"),),
+    decisions=(("policy", "allowed"),),
+    marks={"sent": 1, "closed": 5},
+    media=(("input_audio", 80),),
+    charges=(("all|total", "usd", 5),),
+    fallbacks=(("local", "small", "slow", 7, 4, 0, 2_500_000_000),),
+)
 CHROMIUM = os.environ.get("CHROMIUM_BIN") or shutil.which("chromium") or shutil.which("google-chrome")
 
 
@@ -207,10 +230,55 @@ def test_a_stream_gives_the_same_answers(tmp_path: Path) -> None:
     assert made.run("report", "--out", str(tmp_path / "r.html")).code == 0
 
 
-def test_a_store_in_memory_is_read_by_its_server_alone(tmp_path: Path) -> None:
+class Admin(ThreadingHTTPServer):
+    """An admin port whose ledger is `ledger`, with pages as small as a test wants them."""
+
+    def __init__(self, ledger: MemoryLedger) -> None:
+        super().__init__(("127.0.0.1", 0), AdminHandler)
+        self.ledger, self.asked, self.status = ledger, list[str](), 200
+
+
+class AdminHandler(BaseHTTPRequestHandler):
+    server: Admin
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        given = parse_qs(urlsplit(self.path).query)
+        until = datetime.fromisoformat(given["until"][0]).timestamp() if "until" in given else None
+        rows = self.server.ledger.rows(Filter(until=until, limit=int(given["limit"][0])))
+        body = json.dumps({"exchanges": [record_json(record) for record in rows]}).encode()
+        self.send_response(self.server.status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("page", [4, 1000])
+def test_a_store_in_memory_is_asked_of_its_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: int) -> None:
+    monkeypatch.setattr("proxy.cli.asking.PAGE", page)
+    ledger = MemoryLedger()
+    for record in [*records(), SERVED]:
+        ledger.record(record)
     made = folder(tmp_path)
-    made.write("fleetgate.yaml", CONFIG.replace("sqlite:fleetgate.db", '"memory:"'))
+    with Admin(ledger) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        listen = f"listen: {{admin_port: {server.server_port}}}\n"
+        made.write("fleetgate.yaml", CONFIG.replace("sqlite:fleetgate.db", '"memory:"') + listen)
+        found = {g["team"]: g["calls"] for g in made.run("ledger", "--by", "team", "--json").json}
+        assert found == {"office": 5, "<script>": 1, "payments": 1}
+        assert len(server.asked) == (1 if page > 100 else 3), "page by page, no record twice"
+        assert made.run("ledger", "--json").json[-1] == json.loads(json.dumps(record_json(SERVED))), "whole"
+        assert "clerk" in made.run("top").out
+        assert made.run("report", "--out", str(tmp_path / "r.html")).code == 0
+        assert made.run("explain", SERVED.id).code == 0
+        server.status = 403
+        done = made.run("ledger")
+        assert (done.code, "it answered 403" in done.err) == (1, True)
+        server.shutdown()
+        thread.join()
     for command in (("ledger", "--by", "team"), ("report", "--out", str(tmp_path / "r.html")), ("top",)):
-        done = made.run(*command)
-        assert done.code == 1
-        assert "ask the admin port" in done.err
+        assert "is `fleetgate serve` running?" in made.run(*command).err
