@@ -15,6 +15,6 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 
 "$bin/python" -W ignore -m cyclonedx_py requirements --pyproject pyproject.toml --output-reproducible --short-PURLs --no-validate \
-    -o "$tmp/sbom.json" "$lock"
+    -o "$tmp/sbom.json" "$lock" 2>"$tmp/errors" || { cat "$tmp/errors" >&2; exit 1; } # it is checked below, once it is whole
 "$bin/python" scripts/sbom.py "$lock" "$tmp/sbom.json" >"$tmp/whole.json"
 if [ "$#" -gt 1 ]; then cp "$tmp/whole.json" "$2"; else cat "$tmp/whole.json"; fi
