@@ -35,8 +35,8 @@ everything that it points to; `fleetgate serve` refuses to start on what `check`
   is set but empty counts as not set; one that is no setting is reported and ignored. `FLEETGATE_CONFIG` and `FLEETGATE_ADMIN_TOKEN` are
   no settings.
 - **Edits** to this file and to those that it names (agents, policies, budgets, keys, secrets from files) are picked up within a second,
-  also when they are replaced by a rename or a Kubernetes volume. An edit that is wrong keeps what was there before. `listen` and `store`
-  hold until a restart.
+  also when they are replaced by a rename or a Kubernetes volume. An edit that is wrong keeps what was there before. `listen`, `store`
+  and `telemetry` hold until a restart.
 - Anchors, aliases, tags and duplicate keys are refused: a file says each thing once.
 """
 

@@ -134,8 +134,14 @@ class Exporter:
         while not self._closing.is_set():
             self._wake.wait(self._gather_s)
             self._wake.clear()
-            self._round(last=False)
-        self._round(last=True)
+            self._try(last=False)
+        self._try(last=True)
+
+    def _try(self, last: bool) -> None:
+        try:
+            self._round(last)
+        except Exception:  # a mistake of ours costs a round, never the thread
+            log.exception("spans or metrics could not be sent")
 
     def _round(self, last: bool) -> None:
         while self._queue and time.monotonic() < self._give_up:

@@ -17,7 +17,7 @@ from serving import free_port
 from proxy.engine.exchange import new_id
 from proxy.engine.trace import begun
 from proxy.telemetry import otlp
-from proxy.telemetry.genai import MAX_SERIES, GenAiMetrics
+from proxy.telemetry.genai import MAX_SERIES, GenAiMetrics, Histogram
 from proxy.telemetry.otlp import Exporter
 from proxy.telemetry.otlp_messages import Resource
 from proxy.telemetry.spans import Details, Kept
@@ -145,6 +145,18 @@ def test_an_exchange_that_cannot_be_said_costs_itself_alone() -> None:
         found.put(kept())
         settled(found, "sent", SPANS)
         assert found.counts.failed == 1
+
+
+def test_a_mistake_of_ours_costs_a_round_and_not_the_thread() -> None:
+    class Odd(GenAiMetrics):
+        def __iter__(self) -> Iterator[Histogram]:
+            raise RuntimeError("odd")
+
+    with Collector() as there, exporter(there.url, Odd(), metrics_s=0.001) as found:
+        for _ in range(2):
+            one = kept()
+            found.put(one)
+            there.trace(one.record.id)
 
 
 @pytest.fixture(scope="module")
