@@ -186,6 +186,8 @@ def view(r: Record) -> dict[str, Any]:
         "usd": dollars(r.cost),
         "saved_usd": dollars(r.saved),
         **{name: None if ns is None else round(ns / 1e6, 2) for name, ns in took.items()},
+        "carbon_g": [r.carbon_ug_low / 1e6, r.carbon_ug / 1e6] if r.carbon_ug else None,
+        "energy_wh": [r.energy_uwh_low / 1e6, r.energy_uwh / 1e6] if r.energy_uwh else None,
         "tools": [{"name": name, "status": status} for name, status in r.tools],
         "loop": loop_of(r.loop, r.wasted),
         "findings": [{"rule": rule, "detail": detail} for rule, detail in r.findings],

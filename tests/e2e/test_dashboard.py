@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,9 @@ import pytest
 from chromium import Chromium, Page, chromium_bin
 from serving import Proxy, Raw, Simulator, post
 from streams import Stream
+
+from proxy.engine.record import Record
+from proxy.telemetry.ledger import Ledger
 
 TOKEN = "canary-admin-token-of-the-dashboard"
 AXE = Path(__file__).parents[1] / "vendor" / "axe-core" / "axe.min.js"
@@ -109,6 +114,10 @@ def sign_in(page: Page, token: str) -> None:
 
 def go(page: Page, path: str, query: str = "") -> None:
     page.js(f"location.hash = {json.dumps('/' + '/'.join(quote(p, safe='') for p in path.split('/')) + query)}")
+
+
+def offline(page: Page, on: bool) -> None:
+    page.call("Network.emulateNetworkConditions", offline=on, latency=0, downloadThroughput=-1, uploadThroughput=-1)
 
 
 def settled(page: Page) -> None:
@@ -285,6 +294,47 @@ def test_what_clients_send_stays_text(page: Page, proxy: Proxy) -> None:
     go(page, "decisions")
     page.wait("document.querySelectorAll('[data-row]').length >= 4")
     page.problems[:] = [p for p in page.problems if not re.search(r"40[04]|414", p)]  # no such agent, an address too long
+
+
+def test_a_name_in_the_ledger_may_be_anything(page: Page, proxy: Proxy) -> None:
+    """Files allow plain names alone, but a ledger may be older than that, or shared."""
+    name = f"=cmd|{HOSTILE}\u202e" + "a" * 10_000
+    ledger = Ledger(proxy.folder / "fleetgate.db")
+    ledger.record(
+        Record(
+            "01jd3k8x9vq2m4n6p8r0s2t4w6", time.time(), name, team=HOSTILE, session=f"{name}/s", model_asked=HOSTILE, outcome="ok", cost=9
+        )
+    )
+    asyncio.run(ledger.close())
+    go(page, "fleet", "?q=onerror")
+    page.says("=cmd|<img")
+    settled(page)
+    assert page.js("document.querySelectorAll('#app img, #app script').length") == 0
+    assert "\u202e" not in page.text()
+    assert page.js("document.documentElement.scrollWidth") <= 1280
+    assert page.js("Math.max(...[...document.querySelectorAll('tbody tr')].map((r) => r.offsetHeight))") < 60
+    page.js("document.querySelector('tbody a').click()")
+    page.wait("document.querySelector('h1').innerText.startsWith('=cmd')")
+    settled(page)
+    assert page.js("document.querySelector('h1').offsetHeight") < 200
+    page.says("too long to be asked for")
+
+
+def test_a_server_that_goes_away_and_comes_back(page: Page) -> None:
+    go(page, "budgets")
+    page.says("fleet-month")
+    page.says("Live")
+    offline(page, True)
+    try:
+        page.says("What is shown is from before.")
+        page.says("Reconnecting")
+        assert "fleet-month" in page.text()
+    finally:
+        offline(page, False)
+    page.button("Try again")
+    page.wait("!document.querySelector('.failed')")
+    page.says("Live")
+    page.problems[:] = [p for p in page.problems if "ERR_" not in p]
 
 
 def test_a_call_appears_without_a_reload(page: Page, proxy: Proxy) -> None:

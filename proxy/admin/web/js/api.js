@@ -1,9 +1,10 @@
 // Asking the admin API, and keeping what it answered: the last good answer stays on the page while the next is awaited.
 import { useEffect, useRef, useState, useCallback } from "./ui.js";
-import { listen } from "./live.js";
+import { doubt, listen } from "./live.js";
 import { session } from "./session.js";
 
 const PATIENCE_MS = 15_000;
+const LONGEST = 7000; // characters of an address that a server takes
 const LEAST_MS = 1000; // between two reads that events ask for
 
 export class ApiError extends Error {
@@ -33,6 +34,7 @@ export async function post(path, body) {
 }
 
 async function ask(address, options) {
+  if (address.length > LONGEST) throw new ApiError("This name is too long to be asked for. The command line and the ledger show it.", 414);
   const late = AbortSignal.timeout(PATIENCE_MS);
   const signal = options.signal ? AbortSignal.any([options.signal, late]) : late;
   let reply;
@@ -40,6 +42,7 @@ async function ask(address, options) {
     reply = await fetch(address, { ...options, signal, credentials: "same-origin", redirect: "error" });
   } catch (e) {
     if (options.signal?.aborted) throw e;
+    doubt();
     throw new ApiError(late.aborted ? "The server took too long to answer." : "The server does not answer. Is it running?", 0);
   }
   const body = await reply.json().catch(() => null);

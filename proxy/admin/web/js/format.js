@@ -35,7 +35,14 @@ export function short(n) {
 
 export function amount(n, unit) {
   if (unit === "usd") return usd(n);
+  if (unit === "gco2e") return `${grams(n)} g`;
   return known(n) ? short(n) : NONE;
+}
+
+// Grams, watt-hours: three digits, whatever their size.
+export function grams(n) {
+  if (!known(n)) return NONE;
+  return Math.abs(n) >= 100 ? short(n) : String(Number(n.toPrecision(3)));
 }
 
 export const percent = (n, places = 0) => (known(n) ? `${(n * 100).toFixed(places)} %` : NONE);

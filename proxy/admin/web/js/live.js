@@ -87,6 +87,15 @@ function again() {
   pause = Math.min(LONGEST_MS, pause * 2);
 }
 
+// A question got no answer, so the stream may be dead too without anybody having said so: begin anew.
+export function doubt() {
+  if (!wanted || status !== "live") return;
+  lost = true;
+  source?.close();
+  setStatus("lost");
+  again();
+}
+
 export function start() {
   if (wanted) return;
   wanted = true;

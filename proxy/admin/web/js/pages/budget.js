@@ -45,7 +45,7 @@ export function Budget({ path }) {
 function Figures({ b, unit, now }) {
   const as = (text) => b && amount(num(text), unit);
   return html`<dl class="figures">
-    <${Figure} name="Left" value=${as(b?.remaining)} note=${b && `of ${amount(num(b.limit), unit)} ${unit === "usd" ? "" : words(unit)}`} />
+    <${Figure} name="Left" value=${as(b?.remaining)} note=${b && `of ${amount(num(b.limit), unit)} ${unit === "usd" ? "" : unit === "gco2e" ? "CO₂e" : words(unit)}`} />
     <${Figure} name="Spent" value=${as(b?.spent)} note=${b && `${used(b.used)} with what is held`} />
     <${Figure} name="Held" value=${as(b?.held)} note="by calls under way" />
     <${Figure} name="Forecast" value=${b && html`<${Forecast} budget=${b} />`} note=${b?.resets_at ? `resets in ${span(b.resets_at - now)}` : ""} />

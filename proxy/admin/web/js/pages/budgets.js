@@ -11,7 +11,7 @@ import { sortOf } from "./fleet.js";
 
 const SIZE = 50;
 const SCOPES = [["", "All"], ["shared", "Shared"]];
-const UNITS = [["", "any unit"], ["usd", "dollars"], ["tokens", "tokens"], ["requests", "requests"]];
+const UNITS = [["", "any unit"], ["usd", "dollars"], ["tokens", "tokens"], ["requests", "requests"], ["gco2e", "g CO₂e"]];
 
 export function Budgets({ query }) {
   const now = useNow();

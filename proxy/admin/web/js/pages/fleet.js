@@ -68,7 +68,7 @@ export function Fleet({ query }) {
   const sums = totals ?? data?.totals;
   return html`
     <${Head} title="Fleet">${sums ? summary(sums) : ""}<//>
-    <${Figures} sums=${sums} />
+    ${error && !sums ? null : html`<${Figures} sums=${sums} />`}
     <${Failed} error=${error} retry=${reload} kept=${data} />
     ${data?.stale ? html`<div class="banner warn" role="status">Sums are behind: ${data.stale}</div>` : null}
     <${Filters} query=${query} teams=${data?.teams} />

@@ -40,6 +40,8 @@ export const decisionColumns = (agent) => [
 
 const ends = (b, now) => (b.resets_at ? `resets in ${span(b.resets_at - now)}` : words(b.window ?? ""));
 
+const UNITS = { gco2e: "CO₂e" };
+
 // An agent's own budgets are named agent:NAME/WINDOW/UNIT; those of the files say their scope.
 export function budgetName(b) {
   const own = /^agent:(.+?)\/(.+)$/.exec(b.name);
@@ -52,7 +54,7 @@ export const budgetColumns = (now) => [
     <small><${Name} most=${60}>${budgetName(b)[1]}<//>${b.enforced === false ? " · shadow" : ""}</small></div>` },
   { key: "used", title: "Used", sort: "down", cell: (b) => html`<span class="barred"><span><span class="p2">${amount(num(b.spent), b.unit)}${num(b.held) > 0 ? ` + ${amount(num(b.held), b.unit)} held` : ""}</span>
     <span>${used(b.used)}</span></span><${Bar} spent=${num(b.spent)} held=${num(b.held)} limit=${num(b.limit)} label=${`${used(b.used)} used`} /></span>` },
-  { key: "limit", title: "Limit", cls: "num p3", width: "8rem", cell: (b) => html`${amount(num(b.limit), b.unit)}${b.unit === "usd" ? "" : html` <small>${words(b.unit)}</small>`}` },
+  { key: "limit", title: "Limit", cls: "num p3", width: "8rem", cell: (b) => html`${amount(num(b.limit), b.unit)}${b.unit === "usd" ? "" : html` <small>${UNITS[b.unit] ?? words(b.unit)}</small>`}` },
   { key: "remaining", title: "Left", cls: "num", sort: "up", width: "7rem", cell: (b) => amount(num(b.remaining), b.unit) },
   { key: "resets_at", title: "Window", cls: "p2", sort: "up", width: "12rem", cell: (b) => html`<div class="two">${words(b.window)}<small>${ends(b, now)}</small></div>` },
   { key: "exhausted_in", title: "Forecast", cls: "p3", sort: "up", width: "9rem", cell: (b) => html`<${Forecast} budget=${b} />` },
