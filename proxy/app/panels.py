@@ -17,6 +17,7 @@ from proxy.app.balances import agent_of, balance_json
 from proxy.app.changes import problems_json
 from proxy.app.roster import Asked, Entry
 from proxy.identity import show
+from proxy.model.footprints import decimal
 from proxy.money import dollars
 from proxy.policy import show as rules
 from proxy.telemetry import rollup, sums, trails
@@ -274,7 +275,7 @@ def _today(now: float) -> float:
 
 
 def _amount(amount: int, unit: str) -> Any:
-    return dollars(amount) if unit == "usd" else amount
+    return dollars(amount) if unit == "usd" else decimal(amount) if unit == "gco2e" else amount
 
 
 def _burned(points: Sequence[tuple[int, int]], unit: str) -> dict[str, Any]:
