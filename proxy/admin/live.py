@@ -32,7 +32,7 @@ from proxy.engine.ports import StoreError
 
 log = logging.getLogger("fleetgate.admin")
 MOST_LISTENERS, QUEUE, REMEMBERED = 32, 64, 300
-EVERY_S, REST = 1.0, 5.0
+EVERY_S, REST = 1.0, 20.0
 """Seconds between two looks; and the rest after one is at least so many times as long as it was."""
 BEAT_S, WRITE_S = 15.0, 30.0
 News = Callable[[], Sequence[tuple[str, dict[str, Any]]]]

@@ -33,6 +33,8 @@ FOLLOW_S, CATCH_UP_S = 0.05, 0.3
 """How long one request follows the ledger before it answers with what there is, and how long a look for what is new does."""
 DAY_S = 86_400
 MOST_CHANGED, MOST_ENDED = 200, 50
+AGES_S = 5.0
+"""How often states are looked at anew while nothing happens: who was active a while ago is idle now."""
 BUDGET_SORTS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "used": lambda b: b["used"],
     "name": lambda b: b["name"],
@@ -67,7 +69,7 @@ class HousePanels:
             return {"now": now} | self._reached(self._fleet.reach) | page | whole
 
     def _entries(self, now: float) -> tuple[list[Entry], dict[str, Any]]:
-        """Return all agents and their sums, made anew at most once a second while nothing happens."""
+        """Return all agents and their sums, made anew when something happened, and every few seconds."""
         house, standings = self._house, self._fleet.agents
         grants, board, gauges = house.files.directory.agents, house.kills.kills, house.gauges
         key = ([kill.target for kill in board if kill.holds(now)], house.files.version, len(standings))
@@ -76,7 +78,7 @@ class HousePanels:
             self._stopped = key, roster.stopped(board, grants, others, now)
         if self._fullest[0] != gauges.looked_at:
             self._fullest = gauges.looked_at, roster.fullest(gauges.found)
-        at = (key, gauges.looked_at, self._fleet.upto, int(now))
+        at = (key, gauges.looked_at, self._fleet.upto, int(now / AGES_S))
         if self._listed[0] != at:
             listed = roster.entries(grants, standings, self._stopped[1], self._fullest[1], now)
             self._listed = at, listed, roster.totals(listed)
