@@ -117,8 +117,10 @@ class Live:
 
     async def _write(self, reply: web.StreamResponse, listener: Listener, caller: Caller) -> None:
         while True:
-            while listener.waiting:
+            while listener.waiting and _may_listen(caller, self._now()):
                 await self._send(reply, listener.waiting.popleft())
+            if not _may_listen(caller, self._now()):
+                listener.end("signed out")
             if listener.over:
                 return await self._send(reply, self._frame("end", {"why": listener.over}))
             listener.wake.clear()
@@ -126,12 +128,8 @@ class Live:
                 async with asyncio.timeout(self._beat_s):
                     await listener.wake.wait()
             except TimeoutError:
-                if caller.login is not None:
-                    if not caller.login.holds(self._now()):
-                        listener.end("signed out")
-                        continue
-                    caller.login.used = self._now()
-                await self._send(reply, b": still here\n\n")
+                if _may_listen(caller, self._now()):
+                    await self._send(reply, b": still here\n\n")
 
     @staticmethod
     async def _send(reply: web.StreamResponse, frame: bytes) -> None:
@@ -177,3 +175,13 @@ class Live:
 
     def _frame(self, name: str, data: dict[str, Any], number: int | None = None) -> bytes:
         return f"id: {self._boot}-{self._count if number is None else number}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def _may_listen(caller: Caller, now: float) -> bool:
+    """Return whether a caller may still listen; whoever has a page open uses the login."""
+    if caller.login is None:
+        return True
+    if not caller.login.holds(now):
+        return False
+    caller.login.used = now
+    return True

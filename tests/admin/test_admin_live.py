@@ -128,6 +128,23 @@ def test_a_stream_ends_with_its_login() -> None:
     play(script)
 
 
+def test_a_login_that_is_over_ends_a_stream_that_never_rests() -> None:
+    async def script(stage: Stage, get: Callable[..., Any]) -> None:
+        stage.live._beat_s = 3600.0  # events come faster than any heartbeat
+        stage.live._news = lambda: [("config", {"secret": stage.login.expires == 0.0})]
+        async with get() as reply:
+            await upto(reply, '"secret": false')
+            stage.now += 50
+            await upto(reply, "event: config\n")
+            await until(lambda: stage.login.used == NOW + 50)
+            stage.login.expires = 0.0
+            rest = (await reply.content.read()).decode()
+            assert "signed out" in rest
+            assert '"secret": true' not in rest, "what came later is not for them"
+
+    play(script)
+
+
 def test_only_so_many_listen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_LISTENERS", 2)
 
