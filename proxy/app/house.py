@@ -66,18 +66,25 @@ class House:
         files: what the configuration says now.
         simulator: root URL of a simulated provider that takes the place of every upstream.
         extra_keys: keys that live only as long as the process.
+        started: what holds from the start of the server on (`AT_START`), where that is not what the files say now.
 
     Raises:
         ValueError, StoreError: the store or the ledger cannot be opened.
     """
 
     def __init__(
-        self, files: Files, *, simulator: str | None = None, extra_keys: Iterable[KeyEntry] = (), clock: Clock | None = None
+        self,
+        files: Files,
+        *,
+        simulator: str | None = None,
+        extra_keys: Iterable[KeyEntry] = (),
+        clock: Clock | None = None,
+        started: Settings | None = None,
     ) -> None:
         self.clock: Clock = clock or SystemClock()
-        self.simulator, self._extra = simulator, tuple(extra_keys)
-        store = files.settings.store
-        self.stores = open_stores(store, files.settings.listen.workers)
+        self.simulator, self._extra, self.started = simulator, tuple(extra_keys), started or files.settings
+        store = self.started.store
+        self.stores = open_stores(store, self.started.listen.workers)
         self.journal: AnyLedger = open_ledger(store, self.stores)
         self.metrics = Metrics(__version__)
         self.metrics.watch(self.journal)
@@ -85,13 +92,13 @@ class House:
             self.metrics.watch_shipping(lambda: shipped.shipping)
         self.memos = Memos()
         self.learned = Learned()
-        self.threads, self.lineage = Threads(elsewhere=_shared(files.settings)), Lineage()
+        self.threads, self.lineage = Threads(elsewhere=store.place is not None or self.started.listen.workers > 1), Lineage()
         self.again, self.past = AgainStage(), Past()
         self.conversations = Conversations()
         self.engine = Engine(settle_usage, on_lost=self.metrics.store_error)
         self.sampler = Sampler(self.engine, open_pairs(store), text_guards())
         self.sinks: tuple[Sink, ...] = (self.journal, self.metrics, AccessLog(), self.sampler)
-        self.traces = open_traces(files.settings)
+        self.traces = open_traces(self.started)
         if self.traces is not None:
             self.metrics.spans = self.traces.counts
         self.webhooks = Webhooks(Surroundings(self.engine.spawn, self.clock, self.metrics.webhook))
@@ -119,7 +126,6 @@ class House:
         self.tokens = Tokens(self.clock, self.engine.spawn)
         self.metrics.watch_keys(self.tokens.numbers)
         self.metrics.watch_policies(self.opas.gauge)
-        self.started = files.settings
         self.use(files)
 
     def ring(self) -> KeyRing:
@@ -335,11 +341,6 @@ def listing(settings: Settings) -> dict[str, Target]:
         for protocol in [protocol for protocol, url in p.base_urls.items() if MODEL not in url]:
             found.setdefault(protocol, Target(name, "", "", protocol, FREE, local=p.local))
     return found
-
-
-def _shared(settings: Settings) -> bool:
-    """Return whether calls pass in other processes too."""
-    return settings.store.place is not None or settings.listen.workers > 1
 
 
 def _upstreams(settings: Settings) -> tuple[object, ...]:

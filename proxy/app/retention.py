@@ -2,7 +2,8 @@
 
 Decides when and how fast: every ten minutes, at most `MOST` records in steps with a rest between them, so that settles come through; a
 backlog is worked off over many rounds. A clock that jumps ahead deletes early what it believes to be old, and a jump of more than a day
-between two rounds deletes nothing in the round that saw it.
+between two rounds deletes nothing in the round that saw it. Store and days are those that the server started with: an edit of them waits
+for the next start, as it says, and until then nothing is deleted in a file that is not in use.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Retention:
             log.warning("the clock has jumped by more than a day: nothing is deleted in this round")
             return 0
         await asyncio.to_thread(house.sampler.pairs.forget, now)
-        days, path = house.files.settings.telemetry.retention_days, house.files.settings.store.path
+        days, path = house.started.telemetry.retention_days, house.started.store.path
         return await self._records(path, now - days * DAY_S) if days and path is not None else 0
 
     async def _records(self, path: Path, before: float) -> int:

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from proxy import __version__
@@ -39,7 +39,7 @@ from proxy.app.process import (
 )
 from proxy.app.retention import Retention
 from proxy.app.views import admin_views
-from proxy.app.worker import Job
+from proxy.app.worker import Job, pack_held
 from proxy.identity.keys import KeyEntry
 from proxy.server import Server
 
@@ -151,7 +151,8 @@ async def _supervise(start: Start, stack: AsyncExitStack) -> None:
     stack.push_async_callback(desk.close)
     await read_kills(desk)
     port = stack.enter_context(reserved(listen))
-    crew = desk.crew = Crew(Job.of(options, port, first.simulator, first.entry), listen.workers, desk.metrics)
+    job = replace(Job.of(options, port, first.simulator, first.entry), held=pack_held(settings))
+    crew = desk.crew = Crew(job, listen.workers, desk.metrics)
     admin_port = await start_admin(stack, crew_views(desk, crew), listen, env)
     stack.push_async_callback(crew.stop, 0.0)
     await asyncio.gather(crew.start(), desk.opas.look())

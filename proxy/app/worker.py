@@ -1,7 +1,9 @@
 """One of several processes that serve the data plane on one port, started and looked after by a supervisor (`crew`).
 
 It is a server like any other, with its own snapshot of the files, but for three things: it has no admin plane, it answers its supervisor
-over a channel, and it leaves to the supervisor what is to be said once for all (that a kill was made, that an edit was refused).
+over a channel, and it leaves to the supervisor what is to be said once for all (that a kill was made, that an edit was refused). Store,
+sockets and traces are those that the supervisor started with, whatever the files say by now: one that is started again after an edit of
+`store` would else have budgets of its own.
 
 How it ends: SIGTERM lets running exchanges finish, as does a supervisor that is gone, however it went. Then a second clock runs, the
 kernel's: a worker that hangs meanwhile is ended by SIGALRM.
@@ -10,13 +12,16 @@ kernel's: a worker that hangs meanwhile is ended by SIGALRM.
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import os
+import pickle
 import signal
 import socket
 import sys
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -32,6 +37,9 @@ from proxy.engine.notice import Notice
 from proxy.engine.ports import StoreError
 from proxy.identity.keys import KeyEntry
 from proxy.server import Server
+from proxy.settings import Settings
+from proxy.settings.kinds import Secret
+from proxy.settings.sections import AT_START
 from proxy.telemetry.charges import Recent
 from proxy.telemetry.logs import setup
 from proxy.telemetry.merging import pack
@@ -42,7 +50,9 @@ LEAVE_S = 30
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What a worker is started with, as JSON can hold it. `key` is the entry of a key that lives as long as the processes do."""
+    """What a worker is started with, as JSON can hold it. `key` is the entry of a key that lives as long as the processes do, `held` is
+    what `pack_held` made of the settings that the supervisor started with.
+    """
 
     number: int
     config: str
@@ -52,6 +62,7 @@ class Job:
     key: Mapping[str, Any] | None = None
     log_level: str = "info"
     log_json: bool = False
+    held: str = field(default="", repr=False)
 
     @classmethod
     def of(cls, options: Options, port: int, simulator: str | None, key: KeyEntry | None) -> Self:
@@ -68,6 +79,26 @@ class Job:
     def keys(self) -> list[KeyEntry]:
         """The key as an entry, where there is one."""
         return [] if self.key is None else [KeyEntry(**self.key)]
+
+
+class _Held(pickle.Pickler):
+    """Lets secrets pass, which no other pickler does: this one's text goes to a process of ours alone, and into no file."""
+
+    def reducer_override(self, thing: Any) -> Any:
+        """See `pickle.Pickler.reducer_override`."""
+        return (Secret, (thing.reveal(), thing.origin)) if isinstance(thing, Secret) else NotImplemented
+
+
+def pack_held(settings: Settings) -> str:
+    """Return the sections of `settings` that hold until the next start, as `with_held` takes them; there are secrets in it."""
+    out = io.BytesIO()
+    _Held(out).dump({name: getattr(settings, name) for name in AT_START})
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def with_held(settings: Settings, held: str) -> Settings:
+    """Return `settings` with the sections that `pack_held` packed in place of its own; as it is where there are none."""
+    return replace(settings, **pickle.loads(base64.b64decode(held))) if held else settings  # noqa: S301 - from our own supervisor
 
 
 class WorkerHouse(House):
@@ -105,8 +136,8 @@ async def _main(end: socket.socket) -> None:
 async def _serve(job: Job, channel: Channel, stop: asyncio.Event, stack: AsyncExitStack) -> None:
     env, warming = os.environ, asyncio.ensure_future(warm())
     files = build.read(job.options.config, env, simulate=job.quickstart or job.simulator is not None)
-    settings = files.settings
-    house = WorkerHouse(files, simulator=job.simulator, extra_keys=job.keys)
+    settings = with_held(files.settings, job.held)
+    house = WorkerHouse(files, simulator=job.simulator, extra_keys=job.keys, started=settings)
     stack.push_async_callback(house.close)
     await read_kills(house)
     server = Server(house.engine, lambda: house.runtime, Me(house).answer, house.clock, settings.limits.body_s)

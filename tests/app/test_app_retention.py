@@ -35,7 +35,7 @@ class World:
             self.pairs.keep(Pair(NOW - 10, "agent", half, half, until))
         settings = SimpleNamespace(telemetry=SimpleNamespace(retention_days=days), store=SimpleNamespace(path=self.file if path else None))
         clock = SimpleNamespace(now=lambda: self.now)
-        house: Any = SimpleNamespace(clock=clock, sampler=SimpleNamespace(pairs=self.pairs), files=SimpleNamespace(settings=settings))
+        house: Any = SimpleNamespace(clock=clock, sampler=SimpleNamespace(pairs=self.pairs), started=settings)
         self.retention = Retention(house)
 
     def look(self, monotonic: float) -> int:

@@ -182,6 +182,9 @@ def test_a_worker_that_dies_is_replaced_and_the_other_goes_on(shared: Proxy) -> 
     before = workers(shared)
     until(lambda: metric(shared, "fleetgate_inflight") == 0)
     counted = metric(shared, "fleetgate_requests_total")
+    settings = shared.config.read_text()
+    shared.config.write_text(settings.replace("fleetgate.db", "other.db"))
+    until(lambda: "store changed: that takes effect at the next start" in shared.log())
     os.kill(before[1], signal.SIGKILL)
     until(lambda: metric(shared, "fleetgate_worker_restarts_total") == 1)  # it is gone with all of its threads and sockets
     assert {ask(shared) for _ in range(8)} == {200}, "the kernel asks who is left"
@@ -191,6 +194,8 @@ def test_a_worker_that_dies_is_replaced_and_the_other_goes_on(shared: Proxy) -> 
     assert metric(shared, "fleetgate_worker_restarts_total") == 1
     until(lambda: metric(shared, "fleetgate_requests_total") == counted + 16)
     assert "worker 1 is gone (it ended with -9)" in shared.log()
+    assert not (shared.folder / "other.db").exists(), "a worker that is started again has the store of the others, not one of its own"
+    shared.config.write_text(settings)
 
 
 def test_a_supervisor_that_is_killed_leaves_nobody_behind(shared: Proxy) -> None:
