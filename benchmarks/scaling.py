@@ -291,7 +291,8 @@ def main() -> int:
             wait_ready(stub, port)
             with redis.Redis.from_url(store.url) as client:
                 for setting in SETTINGS:
-                    fleet = Fleet(setting, port, store.url, folder)
+                    tenant = f"scale{setting.replicas}x{setting.workers}"  # of its own: nobody reads the records of the setting before
+                    fleet = Fleet(setting, port, f"{store.url}?tenant={tenant}", folder)
                     try:
                         fleet.ready()
                         rows.append(measure(setting, fleet, client, options.requests))

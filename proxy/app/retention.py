@@ -42,6 +42,15 @@ class Retention:
                 log.error("%s", e)
             await asyncio.sleep(EVERY_S)
 
+    async def run_own(self) -> None:
+        """Look again and again until cancelled at what this process alone keeps: for a worker, whose supervisor does the rest."""
+        while True:
+            try:
+                await asyncio.to_thread(self._house.sampler.pairs.forget, self._house.clock.now())
+            except StoreError as e:
+                log.error("%s", e)
+            await asyncio.sleep(EVERY_S)
+
     async def look(self, monotonic: float) -> int:
         """Delete what is old now; return how many records. `monotonic` are seconds that only go on. Raises StoreError."""
         house, now = self._house, self._house.clock.now()

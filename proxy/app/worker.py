@@ -31,6 +31,7 @@ from proxy.app.chores import Options
 from proxy.app.house import House
 from proxy.app.me import Me
 from proxy.app.process import on_loop, read_kills, tls_of, until_stopped, warm
+from proxy.app.retention import Retention
 from proxy.app.views import admin_views
 from proxy.config import ConfigErrors
 from proxy.engine.notice import Notice
@@ -157,6 +158,7 @@ async def _serve(job: Job, channel: Channel, stop: asyncio.Event, stack: AsyncEx
         chores.follow_tokens(house),
         chores.follow_holds(house),
         house.opas.run(),
+        Retention(house).run_own(),
     ]
     await until_stopped(stop, work)
     house.drain()

@@ -193,6 +193,7 @@ def test_a_worker_that_is_killed_passes_no_budget_and_cuts_its_own_calls_alone(f
         assert found == [200] * (CAP - 8) + [402] * 6, "a hold that nobody settled counts as long as it stands"
         assert len(sim.calls()) == CAP, "what was refused was not sent"
         until(lambda: counted(crew.admin_url, "cap") == (CAP - len(cut), len(cut)))
+        assert json.loads(get(f"{crew.admin_url}/api/v1/pairs")[1]) == {"pairs": []}, "asked of all workers"
         assert other["pid"] in {w["pid"] for w in ready(crew.admin_url)["workers"]}
         audit = fleet.first.command("budgets", "--audit")
         assert audit.returncode == 0, audit.stdout + audit.stderr

@@ -129,6 +129,7 @@ def test_one_budget_one_ledger_and_one_set_of_metrics_for_all(sim: Simulator, sh
     me = post(f"{shared.url}/fleetgate/v1/me", b"", {"authorization": f"Bearer {shared.key('capped')}"}, "GET")
     assert [b["remaining"] for b in json.loads(me.body)["budgets"] if b["unit"] == "requests"] == [0]
     assert shared.command("budgets", "--audit").returncode == 0
+    assert json.loads(get(f"{shared.admin_url}/api/v1/pairs")[1]) == {"pairs": []}
 
 
 def test_a_key_that_is_revoked_is_refused_by_all(shared: Proxy) -> None:
