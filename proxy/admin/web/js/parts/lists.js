@@ -32,7 +32,7 @@ export const sessionColumns = (agent) => [
 
 export const decisionColumns = (agent) => [
   { key: "time", title: "When", width: "6.5rem", cls: "p2", cell: (d) => html`<${Ago} t=${d.time} />` },
-  { key: "reason", title: "Reason", width: agent ? "28%" : "20%", cell: (d) => html`<a class="name" href=${href(["decisions", d.id])} title=${exactly(d.time)}>${words(d.reason)}</a>` },
+  { key: "reason", title: "Reason", width: agent ? "28%" : "20%", cell: (d) => html`<div class="two"><a class="name" href=${href(["decisions", d.id])} title=${exactly(d.time)}>${words(d.reason)}</a><small class="only-small"><${Ago} t=${d.time} /></small></div>` },
   ...(agent ? [] : [{ key: "agent", title: "Agent", width: "18%", cell: (d) => (d.agent ? html`<a href=${href(["fleet", d.agent])}><${Name} most=${40}>${d.agent}<//></a>` : html`<span class="zero">nobody known</span>`) }]),
   { key: "message", title: "What was said", cls: "p3", cell: (d) => html`<span title=${plain(d.message, 400)}>${plain(d.message, 200)}</span>` },
   { key: "rule", title: "Rule", cls: "p4", width: "20%", cell: (d) => html`<${Where} at=${d.rule} />` },
@@ -50,7 +50,7 @@ export function budgetName(b) {
 }
 
 export const budgetColumns = (now) => [
-  { key: "name", title: "Budget", sort: "up", width: "24%", cell: (b) => html`<div class="two"><a class="name" href=${href(["budgets", b.counter])}><${Name} most=${60}>${budgetName(b)[0]}<//></a>
+  { key: "name", title: "Budget", cls: "lead", sort: "up", width: "24%", cell: (b) => html`<div class="two"><a class="name" href=${href(["budgets", b.counter])}><${Name} most=${60}>${budgetName(b)[0]}<//></a>
     <small><${Name} most=${60}>${budgetName(b)[1]}<//>${b.enforced === false ? " · shadow" : ""}</small></div>` },
   { key: "used", title: "Used", sort: "down", cell: (b) => html`<span class="barred"><span><span class="p2">${amount(num(b.spent), b.unit)}${num(b.held) > 0 ? ` + ${amount(num(b.held), b.unit)} held` : ""}</span>
     <span>${used(b.used)}</span></span><${Bar} spent=${num(b.spent)} held=${num(b.held)} limit=${num(b.limit)} label=${`${used(b.used)} used`} /></span>` },

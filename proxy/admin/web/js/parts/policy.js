@@ -50,7 +50,7 @@ export function Policy({ policy, rules }) {
       <thead><tr><th scope="col">Setting</th><th scope="col">What holds</th><th scope="col" class="p2">Written in</th></tr></thead>
       <tbody>${rows.map((row, i) => html`<tr>
         <th scope="row">${i && rows[i - 1].name === row.name ? html`<span class="hush">${row.name}</span>` : row.name}</th>
-        <td class="wrap">${row.value} ${row.shadow ? html`<${Chip} kind="accent">shadow<//>` : null}</td>
+        <td class="wrap">${row.value} ${row.shadow ? html`<${Chip} kind="accent">shadow<//>` : null}<span class="only-small"><${Where} at=${row.source} /></span></td>
         <td class="wrap p2"><${Where} at=${row.source} /></td>
       </tr>`)}</tbody>
     </table></div>
@@ -61,12 +61,13 @@ function Rules({ rules }) {
   const [all, setAll] = useState(false);
   const own = rules.filter((r) => !r.shipped);
   const shown = all ? rules : own;
+  const about = shown.some((r) => r.title);
   return html`<div class="rules">
     <h3>Rules on texts and tool calls</h3>
     ${shown.length ? html`<div class="scroll"><table class="table loose"><caption class="hush">Rules</caption>
-      <colgroup><col class="w-name" /><col /><col class="w-act" /><col class="w-where p2" /></colgroup>
-      <thead><tr><th scope="col">Rule</th><th scope="col">About</th><th scope="col">Does</th><th scope="col" class="p2">Written in</th></tr></thead>
-      <tbody>${shown.map((r) => html`<tr><th scope="row">${plain(r.id, 60)}</th><td class="wrap">${plain(r.title || r.message || "", 200)}</td>
+      <colgroup><col class="w-name" />${about ? html`<col />` : null}<col class=${about ? "w-act" : ""} /><col class="w-where p2" /></colgroup>
+      <thead><tr><th scope="col">Rule</th>${about ? html`<th scope="col">About</th>` : null}<th scope="col">Does</th><th scope="col" class="p2">Written in</th></tr></thead>
+      <tbody>${shown.map((r) => html`<tr><th scope="row">${plain(r.id, 60)}</th>${about ? html`<td class="wrap">${plain(r.title ?? "", 200)}</td>` : null}
         <td>${words(r.action)}${r.mode === "shadow" ? html` <${Chip} kind="accent">shadow<//>` : null}</td><td class="wrap p2"><${Where} at=${r.source} /></td></tr>`)}</tbody>
     </table></div>` : html`<p class="dim">None of its own; ${count(rules.length)} that ship hold.</p>`}
     ${own.length < rules.length ? html`<button class="button small" type="button" aria-expanded=${all ? "true" : "false"} onClick=${() => setAll(!all)}>

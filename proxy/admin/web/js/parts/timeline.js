@@ -80,7 +80,7 @@ export function Details({ exchange: e }) {
       ${fact("Difficulty", e.difficulty === null || e.difficulty === undefined ? "" : e.difficulty.toFixed(2))}
       ${fact("Tokens", html`${short(e.input_tokens)} in, ${short(e.cached_tokens)} of them cached${e.input_tokens ? ` (${percent(e.cached_tokens / e.input_tokens)})` : ""}, ${short(e.output_tokens)} out${e.reasoning_tokens ? `, ${short(e.reasoning_tokens)} of them reasoning` : ""}${e.usage_exact ? "" : " (a bound, the provider gave no count)"}`)}
       ${fact("Cost", html`${usd(num(e.usd))}${num(e.saved_usd) ? html` <small>${usd(num(e.saved_usd))} saved by routing</small>` : null}`)}
-      ${fact("Time", html`${millis(e.total_ms)} <small>${e.ttft_ms === null ? "" : `first token ${millis(e.ttft_ms)}, `}provider ${millis(e.upstream_ms)}, ours ${millis(e.ours_ms)}</small>`)}
+      ${fact("Time", html`${millis(e.total_ms)} <small>${e.ttft_ms === null ? "" : `first token ${millis(e.ttft_ms)}, `}${e.upstream_ms === null ? "" : `provider ${millis(e.upstream_ms)}, `}ours ${millis(e.ours_ms)}</small>`)}
       ${fact("Energy", e.energy_wh ? html`${grams(e.energy_wh[0])} to ${grams(e.energy_wh[1])} Wh, ${grams(e.carbon_g[0])} to ${grams(e.carbon_g[1])} g CO₂e <small>estimates</small>` : "")}
       ${fact("Loop", e.loop && `${words(e.loop.level)} by ${plain(e.loop.rule)}, ${e.loop.count} times, ${usd(num(e.loop.usd))} since it began`)}
       ${fact("Tool calls", e.tools?.length ? html`<ul>${e.tools.map((t) => html`<li><${Name} most=${60}>${t.name}<//> ${words(t.status)}</li>`)}</ul>` : "")}
