@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -18,6 +19,14 @@ settings.load_profile("ci" if CI else "dev")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what runs beside it so, and every child would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note which tests failed in the file that `TESTS_FAILED` names, for whoever runs them again."""
+    missing = CI and report.skipped and not hasattr(report, "wasxfail")
+    if (report.failed or missing) and (path := os.environ.get("TESTS_FAILED")):
+        with Path(path).open("a", encoding="utf-8") as notes:
+            notes.write(f"{report.nodeid}\n")
 
 
 @pytest.hookimpl(tryfirst=True)
