@@ -77,7 +77,7 @@ class Live:
         self._boot, self._count = secrets.token_hex(4), 0
         self._past: deque[tuple[int, bytes]] = deque(maxlen=REMEMBERED)
         self._task: asyncio.Task[None] | None = None
-        self._closed = False
+        self._closed, self._problem = False, ""
 
     async def listen(self, request: web.Request) -> web.StreamResponse:
         """Stream events until either side ends it."""
@@ -142,8 +142,12 @@ class Live:
             try:
                 for name, data in await self._readers.read(self._news):
                     self._tell(name, data)
+                self._problem = ""
             except (StoreError, web.HTTPException) as e:
-                log.warning("what is new cannot be read: %s", e.text if isinstance(e, web.HTTPException) else e)
+                problem = str(e.text) if isinstance(e, web.HTTPException) else str(e)
+                if problem != self._problem:  # once, and not each second
+                    log.warning("what is new cannot be read: %s", problem)
+                self._problem = problem
             await asyncio.sleep(max(EVERY_S, REST * (time.monotonic() - began)))
 
     def _stopped(self, task: asyncio.Task[None]) -> None:

@@ -90,12 +90,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "REST", 0.0)
 
 
-def test_a_look_that_fails_is_tried_again() -> None:
+def test_a_look_that_fails_is_tried_again_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
     async def script(stage: Stage, get: Callable[..., Any]) -> None:
-        stage.news = [StoreError("away"), LookupError("gone"), ("config", {"version": "v2"})]
+        stage.news = [*[StoreError("away")] * 3, LookupError("gone"), ("config", {"version": "v2"})]
         async with get() as reply:
             assert "text/event-stream" in reply.headers["Content-Type"]
             assert '"v2"' in await upto(reply, "event: config\n") + await upto(reply, "\n\n")
+        assert [record.message.rpartition(": ")[2] for record in caplog.records if record.name == "fleetgate.admin"] == ["away", "gone"]
 
     play(script)
 
