@@ -9,16 +9,19 @@ import { Mark, Name, Ago, Where, Chip } from "../parts/marks.js";
 
 export function Config() {
   const { data, error, reload } = useApi("config", {}, { on: ["config"], every: 10_000 });
+  const shadow = useApi("shadow", { since: "1d" }, { every: 30_000 });
+  const there = data && (shadow.data || shadow.error); // what comes later would push the rest down
   return html`
     <${Head} title="Config">${data ? (data.stale ? "An edit is not in force: the snapshot before it holds." : "The files are in force as they are.") : ""}<//>
     <${Failed} error=${error} retry=${reload} kept=${data} />
     ${error && !data ? null : html`
       <${Problems} data=${data} />
       <${Figures} data=${data} />
-      <${History} history=${data?.history} />
-      <${Shadow} />
-      <${State} state=${data?.state} />
-      <${Files} files=${data?.files} />`}`;
+      ${there ? html`
+        <${History} history=${data.history} />
+        <${Shadow} ...${shadow} />
+        <${State} state=${data.state} />
+        <${Files} files=${data.files} />` : html`<p class="section" aria-busy="true"><${Bone} width="50%" /></p>`}`}`;
 }
 
 function Problems({ data }) {
@@ -45,9 +48,8 @@ function Figures({ data }) {
 
 function History({ history }) {
   return html`<${Section} id="changes" title="What changed" note="The edits that this process has seen.">
-    ${history ? history.length ? html`<ol class="changes">${history.map((h) => html`<${Change} change=${h} />`)}</ol>`
-      : html`<${Empty} title="No edits since the start">Save one of the files: it is checked and put in force within a second, or refused with its file and line.<//>`
-      : html`<p aria-busy="true"><${Bone} width="50%" /></p>`}
+    ${history.length ? html`<ol class="changes">${history.map((h) => html`<${Change} change=${h} />`)}</ol>`
+      : html`<${Empty} title="No edits since the start">Save one of the files: it is checked and put in force within a second, or refused with its file and line.<//>`}
   <//>`;
 }
 
@@ -66,8 +68,7 @@ function Change({ change: h }) {
   </li>`;
 }
 
-function Shadow() {
-  const { data, error, reload } = useApi("shadow", { since: "1d" }, { every: 30_000 });
+function Shadow({ data, error, reload }) {
   const columns = [
     { key: "rule", title: "Rule", cell: (r) => html`<${Where} at=${r.rule} />` },
     { key: "reason", title: "Would be", width: "13rem", cls: "p2", cell: (r) => html`<${Chip} kind="accent">${words(r.reason)}<//>` },

@@ -15,6 +15,8 @@ const SIZE = 100;
 export function Session({ path }) {
   const name = path.slice(1).join("/");
   const { data, error, reload } = useApi(`sessions/${encodeURIComponent(name)}`, { limit: SIZE }, { every: 5000 });
+  const run = useApi(data?.run ? `runs/${encodeURIComponent(data.run)}` : null, {}, { every: 10_000 });
+  const there = data && (!data.run || run.data || run.error); // the graph would push the timeline down
   const s = data?.session;
   return html`
     <${Head} title=${html`<${Name} most=${60}>${sessionName(name)}<//>`} crumb=${html`<a href=${href(["sessions"])}>Sessions</a>`} aside=${s ? html`<${Stop} session=${s} />` : null}>
@@ -28,8 +30,8 @@ export function Session({ path }) {
         <${Figure} name="Began" value=${s && html`<${Ago} t=${s.first} />`} note=${s && exactly(s.first)} />
         <${Figure} name="Lasted" value=${s && span(s.last - s.first)} note=${s?.run ? `in run ${plain(s.run, 40)}` : ""} />
       </dl>
-      ${data?.run ? html`<${Run} run=${data.run} here=${s.session} />` : null}
-      <${Exchanges} data=${data} name=${name} />`}`;
+      ${there ? html`${data.run ? html`<${Run} ...${run} here=${s.session} />` : null}<${Exchanges} data=${data} name=${name} />`
+        : html`<p class="section" aria-busy="true"><${Bone} width="70%" /></p>`}`}`;
 }
 
 function Stop({ session: s }) {
@@ -38,13 +40,12 @@ function Stop({ session: s }) {
     ${open ? html`<${StopDialog} target=${`session:${s.session}`} onClose=${() => setOpen(false)} />` : null}</div>`;
 }
 
-function Run({ run, here }) {
-  const { data, error, reload } = useApi(`runs/${encodeURIComponent(run)}`, {}, { every: 10_000 });
+function Run({ data, error, reload, here }) {
   if (data && data.nodes.length < 2) return null;
   const total = data?.nodes.reduce((sum, node) => sum + (num(node.usd) ?? 0), 0);
   return html`<${Section} id="run" title="Who asked whom" note=${data ? `${plural(data.nodes.length, "session")} in this run, ${usd(total)} together${data.more ? "; there are more" : ""}` : ""}>
     <${Failed} error=${error} retry=${reload} kept=${data} />
-    ${data ? html`<${Graph} nodes=${data.nodes} edges=${data.edges} current=${here} />` : error ? null : html`<div class="plot-none" aria-busy="true"></div>`}
+    ${data ? html`<${Graph} nodes=${data.nodes} edges=${data.edges} current=${here} />` : null}
   <//>`;
 }
 
@@ -66,8 +67,7 @@ function Exchanges({ data, name }) {
   return html`<${Section} id="timeline" title="Timeline" note="From the first call to the last. The darker part of a bar is the wait for the first token."
     aside=${next ? html`<button class="button small" type="button" disabled=${older.busy} onClick=${more}>Load earlier calls</button>` : null}>
     <${Failed} error=${older.error} retry=${more} />
-    ${data === undefined ? html`<p aria-busy="true"><${Bone} width="70%" /></p>`
-      : all.length ? html`<${Timeline} exchanges=${all} />`
+    ${all.length ? html`<${Timeline} exchanges=${all} />`
       : html`<${Empty} title="No exchange is kept of this session">They are written a moment after they end; old ones are removed when their time is over.<//>`}
   <//>`;
 }
