@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy.app.balances import AT_ONCE, Board
-from proxy.app.drift import Difference, Sums, differences, possibly, surely, windows
+from proxy.app.drift import Difference, Sums, differences, possibly, surely, told, windows
 from proxy.budget.left import SHARES
 from proxy.budget.port import Balance, BudgetStore, Ended
 from proxy.engine.ports import StoreError
@@ -141,7 +141,8 @@ class Audit:
 
         Reads all their records, so it is for who asks, not for every minute.
         """
-        counters, journal = sorted(self._rolling), self._journal
+        journal = self._journal
+        counters = told(self._rolling, await asyncio.to_thread(journal.charged_since), now(), longest_s)
         low = await asyncio.to_thread(surely, journal, counters, now() + 2 * wait_s)
         await asyncio.sleep(wait_s)
         began = now()
@@ -149,6 +150,8 @@ class Audit:
         await asyncio.sleep(wait_s)
         high = await asyncio.to_thread(possibly, journal, counters, began, longest_s)
         self.skipped.pop("rolling", None)
+        if older := len(self._rolling) - len(counters):
+            self.skipped["older"] = self.skipped.get("older", 0) + older
         self.audited += len(counters)
         return differences(low, balances, high, counters)
 

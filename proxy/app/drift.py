@@ -98,6 +98,17 @@ def spans(counters: Iterable[str]) -> dict[int, list[str]]:
     return found
 
 
+def told(counters: Iterable[str], since: float, now: float, longest_s: float) -> list[str]:
+    """Return those rolling counters of which all records are there that may count at `now`, where records are whole from `since` on."""
+    named = spans(counters).items()
+    return sorted([name for span, names in named if _earliest(span, now, longest_s) >= since for name in names])
+
+
+def _earliest(span: int, now: float, longest_s: float) -> float:
+    """Return when the first exchange may have begun whose charge a rolling window of `span` seconds still holds."""
+    return now - span * (1 + 1 / SLICES) - longest_s - SKEW_S
+
+
 def surely(journal: Charges, counters: Iterable[str], until: float) -> dict[str, int]:
     """Return the least that each rolling counter must hold at any time before `until`. Reads the ledger: call it in a thread."""
     found: dict[str, int] = {}
@@ -111,7 +122,7 @@ def possibly(journal: Charges, counters: Iterable[str], now: float, longest_s: f
     """Return the most that each rolling counter may hold after `now`, with exchanges of at most `longest_s`. Reads the ledger."""
     found: dict[str, int] = {}
     for span, names in spans(counters).items():
-        sums = journal.rolled(now - span * (1 + 1 / SLICES) - longest_s - SKEW_S, own=False)
+        sums = journal.rolled(_earliest(span, now, longest_s), own=False)
         found |= {name: sums.get(name, 0) for name in names}
     return found
 

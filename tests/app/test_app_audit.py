@@ -21,6 +21,7 @@ from proxy.stores.sqlite import SqliteBudget
 from proxy.telemetry.charges import STEP, Charged
 from proxy.telemetry.ledger import Ledger, MemoryLedger
 from proxy.telemetry.query import ALL, By, Filter, Group
+from proxy.telemetry.retention import forget
 
 NOW = 1_795_600_000.0
 CAP, DAY, CALLS = "cap|usd||total", "day|usd|agent=a|2026-11-25", "calls|requests||total"
@@ -189,6 +190,31 @@ def test_rolling_windows_are_held_between_what_surely_and_what_possibly_counts(t
         await spend("doubled", NOW - 200, 10, 200)
         assert await overs(NOW) == [-110]
         assert await overs(NOW + 3 * 3600) == [], "all is forgotten"
+        await ledger.close()
+        await store.close()
+
+    asyncio.run(body())
+
+
+def test_a_rolling_window_whose_records_were_deleted_is_left_out(tmp_path: Path) -> None:
+    async def body() -> None:
+        store, ledger = SqliteBudget(tmp_path / "f.db"), Ledger(tmp_path / "f.db")
+        hours = {name: f"{name}|usd||rolling {name}" for name in ("1h", "48h")}
+        for number, at in enumerate((NOW - 24 * 3600, NOW - 600)):
+            claims = [Claim(hours["1h"], "usd", 1000, 100, NOW + 1e6, span=3600.0)]
+            claims.append(Claim(hours["48h"], "usd", 1000, 100, NOW + 1e6, span=48 * 3600.0))
+            await store.reserve(f"h{number}", claims, at, at + 60)
+            await store.settle(f"h{number}", {"usd": 40}, at + 5)
+            charges = tuple((counter, "usd", 40) for counter in hours.values())
+            ledger.record(Record(f"h{number}", at, outcome="ok", cost=40, charges=charges))
+        await asyncio.to_thread(written, ledger)
+        audit = Audit(ledger, store, lambda: cast(Board, NoBoard()))
+        for deleted in (False, True):
+            if deleted:
+                assert forget(tmp_path / "f.db", NOW - 10 * 3600) == 1
+            await audit.look(lambda: NOW, 0.0)
+            assert await audit.look_rolling(lambda: NOW, 0.0, 120.0) == []
+            assert (audit.audited, audit.skipped) == ((1, {"older": 1}) if deleted else (2, {}))
         await ledger.close()
         await store.close()
 
