@@ -116,6 +116,8 @@ class Crew:
         self._job, self._count, self._metrics = job, count, metrics
         self.workers: dict[int, Worker] = {}
         self.past = Past()
+        self.telling = asyncio.Lock()
+        """Held by who tells all workers of a change."""
         self._stopping = asyncio.Event()
         self._keepers: list[asyncio.Task[None]] = []
         self._begun: dict[int, asyncio.Future[str]] = {}

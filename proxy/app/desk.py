@@ -44,11 +44,17 @@ class Desk(House):
         return sum(worker.state.get("detail", {}).get("inflight", 0) for worker in workers)
 
     async def refresh_control(self) -> None:
-        """Look at kills and decisions, and have the workers do so when they changed."""
-        before = self.kills.versions
-        await super().refresh_control()
-        if self.crew is not None and self.kills.versions != before:
-            await self.crew.ask("control")
+        """Look at kills and decisions, and have the workers do so when they changed.
+
+        One at a time: who comes while the workers are being asked waits for them too, so that an order is answered once all have seen it.
+        """
+        if self.crew is None:
+            return await super().refresh_control()
+        async with self.crew.telling:
+            before = self.kills.versions
+            await super().refresh_control()
+            if self.kills.versions != before:
+                await self.crew.ask("control")
 
     async def share_pace(self) -> None:
         """Have the workers know what was charged lately, so that not each of them reads the ledger for it."""

@@ -89,6 +89,35 @@ def test_before_a_worker_has_spoken_the_supervisor_says_what_it_knows() -> None:
     assert told["workers"][0]["config"] is None
 
 
+def test_an_order_is_answered_once_all_workers_have_seen_it_whoever_told_them() -> None:
+    async def main() -> None:
+        told, seen, versions = asyncio.Event(), asyncio.Event(), iter([1, 1])
+        kills = SimpleNamespace(versions=0)
+
+        async def refresh(tell: object) -> bool:
+            kills.versions = next(versions)
+            return False
+
+        async def ask(what: str) -> None:
+            told.set()
+            await seen.wait()
+
+        kills.refresh = refresh
+        desk = Desk.__new__(Desk)
+        desk.kills, desk.crew = cast("Any", kills), cast("Any", SimpleNamespace(ask=ask, telling=asyncio.Lock()))
+        loop = asyncio.ensure_future(desk.refresh_control())
+        await told.wait()
+        order = asyncio.ensure_future(desk.refresh_control())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not order.done(), "the workers are being asked still"
+        seen.set()
+        await asyncio.gather(loop, order)
+        assert next(versions, None) is None
+
+    asyncio.run(main())
+
+
 @contextmanager
 def listening(port: int, *, shared: bool) -> Iterator[int]:
     with socket.socket() as s:
