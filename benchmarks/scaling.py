@@ -249,6 +249,7 @@ def table(rows: Sequence[Row], notes: Sequence[str]) -> str:
         "commands",
         "bytes in",
         "bytes out",
+        "later",
         "idle/s",
     )
     lines = [*(f"- {note}" for note in notes), "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
