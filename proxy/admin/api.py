@@ -1,7 +1,8 @@
 """The admin port's HTTP: `/healthz`, `/readyz`, `/metrics`, `/` and `/api/v1`.
 
 Decides which answer a path gives and who sees it (`guard` says who is authorised). It reads through `AdminViews` and knows no store,
-pipeline or configuration. Reading the ledger and writing the metrics happen in a thread, so that the data plane goes on. Whatever changes
+pipeline or configuration. Reading the ledger and writing the metrics happen in a thread, so that the data plane goes on; what may read all
+of the ledger in threads apart from those that guards work in. Whatever changes
 something is a POST with a secret in a header, which no browser sends by itself, so a page that it was lured to can change nothing; no
 answer carries a CORS header, so it can read nothing either. What people may change is `hands`.
 
@@ -38,6 +39,8 @@ from proxy.telemetry.tables import parse_when
 from proxy.telemetry.trails import view
 
 MAX_LIMIT = 1000
+LONGEST_S = 60.0
+"""How long sums over the ledger may take: who wants more asks the command line."""
 _FILTERS = ("agent", "session", "model", "reason", "outcome")
 
 
@@ -81,7 +84,8 @@ def build_admin(views: AdminViews, token: str | None, host: str = "127.0.0.1") -
     Run it with `access_log=None`.
     """
     gate, logins, files = Gate(token, host), Logins(), Pages(read_files(views.web))
-    pages = _Pages(views, files)
+    readers = Readers(LONGEST_S)
+    pages = _Pages(views, files, readers)
     app = web.Application(middlewares=[Guard(gate, logins, views.now).middleware()], client_max_size=MAX_BODY)
     app.add_routes([*SignIn(gate, logins, views.now).routes(), web.get(f"{PAGES}{{name:.+}}", files.file)])
     app.add_routes(
@@ -97,6 +101,11 @@ def build_admin(views: AdminViews, token: str | None, host: str = "127.0.0.1") -
             web.get("/api/v1/pairs", pages.pairs),
         ]
     )
+
+    async def ended(_: web.Application) -> None:
+        readers.close()
+
+    app.on_shutdown.append(ended)
     if views.panels is not None:
         panels_of(app, views, views.panels, logins)
     if views.hands is not None:
@@ -125,8 +134,8 @@ _PANELS = web.AppKey("panels", PanelPages)
 class _Pages:
     """The handlers."""
 
-    def __init__(self, views: AdminViews, files: Pages) -> None:
-        self._views, self._files = views, files
+    def __init__(self, views: AdminViews, files: Pages, readers: Readers) -> None:
+        self._views, self._files, self._readers = views, files, readers
 
     async def index(self, request: web.Request) -> web.Response:
         """Give a browser the dashboard, and say what there is to read to anybody else."""
@@ -164,12 +173,12 @@ class _Pages:
         """Records, newest first; with `by=` sums instead."""
         where, by = _filter(request.query, self._views.now()), request.query.get("by")
         if by is None:
-            records = await asyncio.to_thread(self._views.ledger.rows, where)
+            records = await self._readers.read(lambda: self._views.ledger.rows(where))
             return answer({"exchanges": [record_json(r) for r in records]})
         known = next((b for b in BYS if b == by), None)
         if known is None:
             raise web.HTTPBadRequest(text=f"`by` must be one of {', '.join(BYS)}.")
-        groups = await asyncio.to_thread(self._views.ledger.groups, known, where)
+        groups = await self._readers.read(lambda: self._views.ledger.groups(known, where))
         return answer({"by": known, "groups": [group_json(g) for g in groups]})
 
     async def pairs(self, request: web.Request) -> web.Response:

@@ -104,10 +104,11 @@ class Panels(Protocol):
 
 
 class Readers:
-    """Reads in threads of its own, so many questions at once, each with a deadline."""
+    """Reads in threads of its own, so many questions at once, each with a deadline (`DEADLINE_S` unless said)."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadline_s: float | None = None) -> None:
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="fleetgate-panels")
+        self._deadline_s = deadline_s
         self._waiting = 0
 
     async def read(self, ask: Callable[[], T]) -> T:
@@ -122,7 +123,7 @@ class Readers:
         asked = asyncio.get_running_loop().run_in_executor(self._threads, ask)
         asked.add_done_callback(self._done)
         try:
-            async with asyncio.timeout(DEADLINE_S):
+            async with asyncio.timeout(DEADLINE_S if self._deadline_s is None else self._deadline_s):
                 return await asyncio.shield(asked)
         except TimeoutError:
             raise web.HTTPServiceUnavailable(text="This took too long; ask for less.", headers={"Retry-After": "5"}) from None

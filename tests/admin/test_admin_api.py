@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import logging
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,12 +16,13 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from proxy.admin import AdminViews, build_admin
+from proxy.admin.panels import MOST_WAITING
 from proxy.engine.ports import StoreError
 from proxy.engine.record import Record
 from proxy.telemetry.ledger import Ledger, MemoryLedger
 from proxy.telemetry.logs import setup
 from proxy.telemetry.metrics import Metrics
-from proxy.telemetry.query import Journal
+from proxy.telemetry.query import ALL, By, Filter, Group, Journal
 
 TOKEN = "canary-admin-4f9a8b7c6d5e"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -100,6 +102,39 @@ def ask(
             await server.close()
 
     return asyncio.run(main())
+
+
+def test_readers_of_the_whole_ledger_leave_the_threads_of_the_data_plane_alone() -> None:
+    house, go = memory(), threading.Event()
+
+    class Slow(MemoryLedger):
+        def groups(self, by: By, where: Filter = ALL) -> list[Group]:
+            assert go.wait(60)
+            return []
+
+    async def main() -> list[int]:
+        server = TestServer(build_admin(replace(house, ledger=Slow()).views(), None))
+        await server.start_server(access_log=None)
+        try:
+            async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+
+                async def sums() -> int:
+                    async with session.get(server.make_url("/api/v1/exchanges?by=agent")) as reply:
+                        return reply.status
+
+                asking = [asyncio.ensure_future(sums()) for _ in range(40)]
+                done, _ = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+                assert await asyncio.wait_for(asyncio.to_thread(lambda: "guarded"), 30) == "guarded"
+                assert {task.result() for task in done} == {503}, "so many wait, and no more"
+                go.set()
+                return await asyncio.gather(*asking)
+        finally:
+            go.set()
+            await server.close()
+
+    found = asyncio.run(main())
+    assert sorted(set(found)) == [200, 503]
+    assert found.count(200) == MOST_WAITING
 
 
 def test_metrics_come_in_the_format_that_the_scraper_asks_for() -> None:
