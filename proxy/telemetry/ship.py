@@ -5,7 +5,8 @@ they have. Several may ship at once (a consumer group shares the work), and what
 by another after `IDLE_MS`. A group has one target, remembered beside the stream: two that shipped to different ones would each get a part.
 Another group gets all records once more. The stream is cut only below the oldest entry that any group has not acknowledged.
 
-How it fails: a target or stream that cannot be used raises StoreError; what was taken is written again by the next `step`.
+How it fails: a target or stream that cannot be used raises StoreError; what was taken is written again by the next `step`. A group that is
+gone (the server lost its data, or somebody removed it while we ship) is made anew, and gets what the stream has.
 """
 
 from __future__ import annotations
@@ -76,12 +77,7 @@ class Shipment:
         self._consumer = f"{socket.gethostname()}.{os.getpid()}"
         self._taken: list[Entry] = []
         self._cursor: Any = "0-0"
-        self._claim(moved)
-        try:
-            self._link.call("XGROUP", "CREATE", self._stream, group, "0", "MKSTREAM")
-        except StoreError as e:
-            if "BUSYGROUP" not in str(e):
-                raise
+        self._join(moved)
 
     def step(self) -> tuple[int, int]:
         """Move some entries; return how many were taken and how many of them were new to the target.
@@ -89,7 +85,7 @@ class Shipment:
         Raises:
             StoreError: either end fails; what was not acknowledged is moved again later.
         """
-        entries = self._taken = self._kept() or self._taken_over() or self._fresh()
+        entries = self._taken = self._next()
         if not entries:
             return 0, 0
         new = self._target.write(entries)
@@ -110,6 +106,24 @@ class Shipment:
                 self._link.call("XGROUP", "DELCONSUMER", self._stream, self._group, self._consumer)
         except StoreError:
             pass
+
+    def _next(self) -> list[Entry]:
+        try:
+            return self._kept() or self._taken_over() or self._fresh()
+        except StoreError as e:
+            if "NOGROUP" not in str(e):
+                raise
+        self._cursor = "0-0"
+        self._join(moved=False)
+        return self._taken or self._fresh()  # what we had taken may stand nowhere else by now
+
+    def _join(self, moved: bool) -> None:
+        self._claim(moved)
+        try:
+            self._link.call("XGROUP", "CREATE", self._stream, self._group, "0", "MKSTREAM")
+        except StoreError as e:
+            if "BUSYGROUP" not in str(e):
+                raise
 
     def _claim(self, moved: bool) -> None:
         targets, name = self._link.key("ledger-targets"), self._target.name

@@ -100,6 +100,25 @@ def test_a_step_that_failed_is_done_again_without_what_others_took_over(link: Bl
     assert (first.kept, second.kept) == (added[:4], added[4:])
 
 
+def test_a_server_that_lost_its_data_is_shipped_from_again(link: BlockingLink) -> None:
+    target = Memory("sqlite:/a.db")
+    shipment = Shipment(link, target)
+    added = add(link, *ids(3))
+    assert all_of(shipment) == (3, 3)
+    added += add(link, *ids(2))
+    target.broken = True
+    with pytest.raises(StoreError, match="broken"):
+        shipment.step()
+    target.broken = False
+    link.call("DEL", link.key("ledger"), link.key("ledger-targets"))
+    assert shipment.step() == (2, 2), "what it had taken stands nowhere else"
+    added += add(link, *ids(2))
+    assert shipment.step() == (2, 2)
+    assert target.kept == [at.encode() for at in added]
+    with pytest.raises(StoreError, match=r"ships to sqlite:/a\.db"):
+        Shipment(link, Memory("parquet:/b"))
+
+
 def test_all_that_the_dead_had_taken_is_found_behind_what_the_living_hold(link: BlockingLink, monkeypatch: pytest.MonkeyPatch) -> None:
     target = Memory()
     shipment = Shipment(link, target)
