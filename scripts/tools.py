@@ -4,7 +4,7 @@ scripts/tools.py                 installs what is missing and says so; what cann
 scripts/tools.py install opa     installs one of them
 scripts/tools.py where clients   prints the folder of the Node clients, or says why there is none and exits with 1
 scripts/tools.py where opa       prints the path of OPA, likewise; so do `helm`, `redis-tls` (a Redis server that speaks TLS),
-                                 `postgres` (`initdb` is beside it), `promtool` (`prometheus` is beside it), `chromium`, `phoenix` (a Python)
+                                 `postgres` (with `initdb`), `promtool` (with `prometheus`), `chromium`, `phoenix` (a Python)
 
 OPA is $OPA_BIN, or `opa` on PATH, or what Go installs from its module, whose checksum Go's database vouches for. Helm is found in the same
 way ($HELM_BIN, `helm`). PostgreSQL, Redis with TLS, promtool and Chromium are $POSTGRES_BIN, $REDIS_TLS_BIN, $PROMTOOL_BIN and
