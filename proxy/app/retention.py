@@ -2,8 +2,9 @@
 
 Decides when and how fast: every ten minutes, at most `MOST` records in steps with a rest between them, so that settles come through; a
 backlog is worked off over many rounds. A clock that jumps ahead deletes early what it believes to be old, and a jump of more than a day
-between two rounds deletes nothing in the round that saw it. Store and days are those that the server started with: an edit of them waits
-for the next start, as it says, and until then nothing is deleted in a file that is not in use.
+between two rounds deletes nothing in the round that saw it. What goes was added up before, so that sums by hour stay. Store and days are
+those that the server started with: an edit of them waits for the next start, as it says, and until then nothing is deleted in a file that
+is not in use.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.engine.ports import StoreError
+from proxy.telemetry import rollup
 from proxy.telemetry.retention import STEP, forget, forget_notes
 
 if TYPE_CHECKING:
@@ -60,7 +62,25 @@ class Retention:
             return 0
         await asyncio.to_thread(house.sampler.pairs.forget, now)
         days, path = house.started.telemetry.retention_days, house.started.store.path
-        return await self._records(path, now - days * DAY_S) if days and path is not None else 0
+        if not days or path is None:
+            return 0
+        return await self._records(path, now - days * DAY_S) if await self._summed(path, now - days * DAY_S) else 0
+
+    async def _summed(self, path: Path, before: float) -> bool:
+        """Have the sums beside the ledger take what is older than `before`; return False where they need another round for it.
+
+        Sums that cannot be written keep no record from being deleted.
+        """
+        for _ in range(MOST // STEP):
+            try:
+                reach = await asyncio.to_thread(rollup.follow, path, self._house.clock.now(), REST_S)
+            except StoreError as e:
+                log.warning("old records are deleted, and the dashboard's sums may lack them: %s", e)
+                return True
+            if reach.as_of >= before + DAY_S or reach.blocked:  # a long exchange is written after younger ones
+                return True
+            await asyncio.sleep(REST_S)
+        return False
 
     async def _records(self, path: Path, before: float) -> int:
         gone = 0

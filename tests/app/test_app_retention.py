@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from proxy.app import retention
-from proxy.app.retention import DAY_S, Retention
+from proxy.app.retention import DAY_S, STEP, Retention
 from proxy.engine.ports import StoreError
 from proxy.engine.record import Record
 from proxy.routing.pairs import Half, Pair
 from proxy.stores.pairs import MemoryPairs
-from proxy.telemetry import query
+from proxy.telemetry import query, rollup
 from proxy.telemetry.ledger import Ledger
 
 NOW = 1_800_000_000.0
@@ -56,6 +56,34 @@ def test_records_and_pairs_go_when_their_time_is_over(tmp_path: Path, monkeypatc
     world.now += 600
     assert world.look(600.0) == 1
     assert [pair.until for pair in world.pairs.all()] == [None]
+
+
+def test_what_nobody_had_added_up_is_added_up_before_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy server the sums follow the ledger when somebody looks, which may be long after its records are due."""
+    monkeypatch.setattr("proxy.app.retention.REST_S", 0.0)
+    monkeypatch.setattr("proxy.telemetry.rollup.STEP", 3)  # a step takes so many, and a round has one step
+
+    def summed(file: Path) -> int:
+        rollup.follow(file, NOW, 60.0)
+        with rollup.reading(file) as db:
+            return int(db.execute("SELECT sum(calls) FROM main.totals").fetchone()[0])
+
+    world = World(tmp_path, 30)
+    with monkeypatch.context() as short:
+        short.setattr("proxy.app.retention.MOST", 2 * STEP)
+        assert (world.look(0.0), world.left()) == (0, 40), "another round is needed"
+    assert (world.look(0.0), world.left()) == (9, 31)
+    assert summed(world.file) == 40
+    world.now += 5 * DAY_S
+    assert world.look(5 * DAY_S) == 5
+    assert summed(world.file) == 40
+
+
+def test_sums_that_cannot_be_written_keep_no_record(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    world = World(tmp_path, 30)
+    rollup.beside(world.file).mkdir()
+    assert (world.look(0.0), world.left()) == (9, 31)
+    assert "sums may lack them" in caplog.text
 
 
 @pytest.mark.parametrize(("days", "path"), [(0, True), (30, False)])
