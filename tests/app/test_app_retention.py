@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 
 from proxy.app import retention
-from proxy.app.retention import DAY_S, STEP, Retention
+from proxy.app.retention import DAY_S, Retention
 from proxy.engine.ports import StoreError
 from proxy.engine.record import Record
 from proxy.routing.pairs import Half, Pair
 from proxy.stores.pairs import MemoryPairs
 from proxy.telemetry import query, rollup
 from proxy.telemetry.ledger import Ledger
+from proxy.telemetry.retention import STEP
 
 NOW = 1_800_000_000.0
 
