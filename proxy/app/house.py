@@ -282,10 +282,10 @@ class House:
         """Finish spawned work, flush the sinks, close everything."""
         self.webhooks.hurry()
         await self.engine.drain(10)
-        if self.traces is not None:
-            await asyncio.to_thread(self.traces.tracer.stop)
         for sink in self.sinks:
             await sink.close()
+        if self.traces is not None:  # last: a collector that hangs must not take the time that records need
+            await asyncio.to_thread(self.traces.tracer.stop)
         if self._transport is not None:
             await self._transport.close()
         await self.opas.close()

@@ -6,10 +6,13 @@ import asyncio
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 from proxy.app import build
 from proxy.app.house import House
 from proxy.app.worker import Job, pack_held, with_held
+from proxy.engine.record import Record
 from proxy.settings import load_settings
 
 ENV = {"KEY": "sk-test", "PW": "hunter2-canary"}
@@ -63,3 +66,18 @@ def test_secrets_pass_to_the_worker_and_show_nowhere(tmp_path: Path) -> None:
 def test_without_a_supervisor_the_files_say_all(tmp_path: Path) -> None:
     settings = load_settings(write(tmp_path, "sqlite:one.db"), ENV)
     assert with_held(settings, "") is settings
+
+
+def test_records_are_written_before_a_collector_is_waited_for(tmp_path: Path) -> None:
+    """Who ends a process gives it so many seconds, and what is left at their end is lost."""
+    written: list[int] = []
+
+    async def main() -> None:
+        house = House(build.read(write(tmp_path, "sqlite:one.db"), ENV))
+        stop = SimpleNamespace(stop=lambda: written.append(len(house.journal.rows())))
+        house.traces = cast("Any", SimpleNamespace(tracer=stop))
+        house.journal.record(Record("r1", 1_800_000_000.0))
+        await house.close()
+
+    asyncio.run(main())
+    assert written == [1]
