@@ -1,7 +1,8 @@
 """Human hands on the running fleet: the kill switch as the admin plane and the command line use it.
 
 Decides whether the name of a kill names anything, and does nothing where it does not, unless forced. What is known: agents, teams, keys and
-models from the files and the store; sessions and runs from what runs now and the last exchanges of the ledger.
+models from the files and the store; sessions and runs from the last exchanges of the ledger. One whose first call still runs is not among
+them: that one needs force.
 """
 
 from __future__ import annotations
