@@ -17,8 +17,9 @@ settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("dev", deadline=None)
 settings.load_profile("ci" if CI else "dev")
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell starts what runs beside it so, and every child would inherit it
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+for number, action in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:  # a shell starts so what runs beside it, as does nohup, and every child would inherit it
+        signal.signal(number, action)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
