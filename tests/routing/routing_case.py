@@ -32,7 +32,16 @@ HARD = "Prove that the algorithm is correct, explain why, derive its complexity 
 
 def rule(pattern: str, provider: str) -> Any:
     return SimpleNamespace(
-        pattern=pattern, provider=provider, upstream_model=None, price=None, failover=(), context=None, tools=None, images=None, json=None
+        pattern=pattern,
+        provider=provider,
+        upstream_model=None,
+        price=None,
+        failover=(),
+        context=None,
+        tools=None,
+        images=None,
+        json=None,
+        footprint=None,
     )
 
 
