@@ -1,11 +1,11 @@
 #!/bin/sh
-# The whole test suite with branch coverage, child processes included. Arguments go to pytest. The exit code is pytest's, or else
-# that of the coverage report (which fails below the bound set in pyproject.toml). Clients that no Python package brings are installed
-# first; where that fails their tests are skipped.
+# The whole test suite. Arguments go to pytest. The exit code is pytest's, or else that of the coverage report (which fails below the
+# bound set in pyproject.toml). Tools that no Python package brings are installed first; where that fails their tests are skipped.
 #
-# Without arguments, and with two processors, the suite runs in two halves side by side: what starts servers, which mostly
-# waits, and the rest. The first half's output comes when it has ended. Tests that fail while the halves take each other's processor
-# are run once more, alone: what fails again is a failure, and what does not is named at the end, for it waits too short somewhere.
+# Without arguments, and with two processors, the suite runs in two halves side by side: what starts servers, and the rest. Branch
+# coverage is that of the rest, child processes included: servers under it would take half as long again, and show little more. The
+# first half's output comes when it has ended. Tests that fail while the halves take each other's processor are run once more, alone:
+# what fails again is a failure, and what does not is named at the end, for it waits too short somewhere.
 set -eu
 cd "$(dirname "$0")/.."
 bin=${VENV:-.venv}/bin
@@ -29,7 +29,7 @@ else
     done
     notes=$(mktemp -d)
     # shellcheck disable=SC2086  # lists of paths
-    TESTS_FAILED=$notes/first "$bin/coverage" run -m pytest $first >"$notes/log" 2>&1 &
+    TESTS_FAILED=$notes/first "$bin/python" -m pytest $first >"$notes/log" 2>&1 &
     other=$!
     trap 'kill "$other" 2>/dev/null || true; rm -rf "$notes"' EXIT INT TERM
     # shellcheck disable=SC2086
