@@ -18,7 +18,7 @@ venv/bin/fleetgate --help >/dev/null
 venv/bin/python -I -c '
 import importlib.metadata, pathlib, pkgutil, proxy
 root = pathlib.Path(proxy.__file__).parent
-extras = {"ecologits", "opentelemetry", "psycopg", "pyarrow"}  # what no locked dependency brings: their modules load where they are asked for
+extras = {"ecologits", "google", "opentelemetry", "psycopg", "pyarrow"}  # their modules load where they are asked for
 without = []
 for module in pkgutil.walk_packages(proxy.__path__, "proxy."):
     if module.name.endswith("__main__"):
