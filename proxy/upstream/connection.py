@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from proxy.engine.ports import UpstreamError
-from proxy.upstream.http1 import Head, Malformed, ResponseParser
+from proxy.http1 import Malformed
+from proxy.upstream.http1 import Head, ResponseParser
 
 READ_HIGH = 262_144
 """Bytes from the wire that may wait unread before we stop reading."""

@@ -1,10 +1,10 @@
 """Reading one HTTP/1.1 response out of bytes that arrive in any pieces. Pure: it knows no sockets and no time.
 
 It decides where a head and a body end, strictly. Where two readers could see two different answers (a length beside a transfer coding,
-two lengths, folded headers, a bare line feed) it refuses with `Malformed` instead of choosing. Trailers are checked and dropped. Nothing
-here decodes a content encoding (`proxy.decoding`) or waits (`connection`).
+two lengths, folded headers, a bare line feed) it refuses with `Malformed` instead of choosing. Nothing here decodes a content encoding
+(`proxy.decoding`) or waits (`connection`).
 
-Source: RFC 9112 §2.2, §4 to §7, §9.3; RFC 9110 §5.5, §8.6, §15.2.
+Source: RFC 9112 §2.2, §4 to §6, §9.3; RFC 9110 §15.2.
 """
 
 from __future__ import annotations
@@ -14,24 +14,15 @@ from dataclasses import dataclass
 
 from multidict import CIMultiDict
 
+from proxy.http1 import LINES, Chunks, Malformed, length_of, no_bare_ends
+
 MAX_HEAD = 65_536
-"""Bytes of status lines and headers, those of interim answers counted in; trailers have as much again."""
+"""Bytes of status lines and headers, those of interim answers counted in."""
 MAX_HEADERS = 256
-MAX_SIZE_LINE = 4096
-MAX_LENGTH_DIGITS = 15
 
-TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-_LINES = rb"((?:" + TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+\r\n)*+)\r\n"
-_HEAD = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [^\x00-\x08\x0a-\x1f\x7f]*+)?+\r\n" + _LINES)
-_TRAILERS = re.compile(_LINES)
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1," + str(MAX_LENGTH_DIGITS).encode() + rb"}+)[ \t]*+(?:;[^\x00\r\n]*+)?+\r\n")
-_BARE = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
+_HEAD = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: [^\x00-\x08\x0a-\x1f\x7f]*+)?+\r\n" + LINES)
 _START = b"HTTP/1."
-_IN_HEAD, _IN_LENGTH, _IN_CHUNKS, _IN_TRAILERS, _IN_REST = range(5)
-
-
-class Malformed(Exception):
-    """These bytes are no HTTP response that everybody would read in the same way."""
+_IN_HEAD, _IN_LENGTH, _IN_CHUNKS, _IN_REST = range(4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +46,7 @@ class ResponseParser:
         reusable: the connection may carry another request: only true when done, and never when more bytes than the response came.
     """
 
-    __slots__ = ("_bodiless", "_held", "_left", "_seen", "_state", "done", "head", "pieces", "reusable")
+    __slots__ = ("_bodiless", "_chunks", "_held", "_left", "_seen", "_state", "done", "head", "pieces", "reusable")
 
     def __init__(self, bodiless: bool = False) -> None:
         self.head: Head | None = None
@@ -63,6 +54,7 @@ class ResponseParser:
         self.done = self.reusable = False
         self._bodiless = bodiless
         self._held = bytearray()
+        self._chunks: Chunks
         self._left = self._seen = 0
         self._state = _IN_HEAD
 
@@ -77,8 +69,6 @@ class ResponseParser:
             self._read_length(data)
         elif state == _IN_CHUNKS:
             self._read_chunks(data)
-        elif state == _IN_TRAILERS:
-            self._read_trailers(data)
         elif data:
             self.pieces.append(data)
 
@@ -123,13 +113,15 @@ class ResponseParser:
             raise Malformed("no HTTP/1 status line")
         if self._seen + len(self._held) > MAX_HEAD:
             raise Malformed("the head is over 64 KiB")
-        _no_bare_ends(self._held, held)
+        no_bare_ends(self._held, held)
 
     def _begin_body(self, head: Head) -> None:
         """Find out how the body is framed and set everything at once, so that a conflict leaves no head behind."""
         headers = head.headers
         codings, lengths = headers.getall("transfer-encoding", ()), headers.getall("content-length", ())
-        length = _length(lengths) if lengths else -1
+        if len(lengths) > 1:
+            raise Malformed("no single length of the body")
+        length = length_of(lengths[0]) if lengths else -1
         if codings and (lengths or [c.lower() for c in codings] != ["chunked"]):
             raise Malformed("a length beside a transfer coding" if lengths else "an unknown transfer coding")
         self.reusable = head.keep_alive
@@ -137,7 +129,7 @@ class ResponseParser:
             self.done = True
             self.reusable = head.keep_alive and not (head.status == 204 and (codings or length > 0))
         elif codings:
-            self._state = _IN_CHUNKS
+            self._chunks, self._state = Chunks(), _IN_CHUNKS
         elif length >= 0:
             self._left, self._state, self.done = length, _IN_LENGTH, not length
         else:
@@ -155,70 +147,12 @@ class ResponseParser:
         self._left, self.done = left, not left
 
     def _read_chunks(self, data: bytes) -> None:
-        """Between chunks, or inside one (`_left` is what misses of it, with the line end behind it)."""
-        if self._held:
-            data = bytes(self._held) + data
-            self._held.clear()
-        at, end = 0, len(data)
-        while at < end:
-            if not self._left:
-                found = _SIZE.match(data, at)
-                if found is None:
-                    self._hold_size(data[at:])
-                    return
-                at, size = found.end(), int(found[1], 16)
-                if not size:
-                    self._state = _IN_TRAILERS
-                    self._read_trailers(data[at:])
-                    return
-                stop = at + size
-                if data[stop : stop + 2] == b"\r\n":
-                    self.pieces.append(data[at:stop])
-                    at = stop + 2
-                    continue
-                self._left = size + 2
-            at = self._chunk(data, at, end)
-
-    def _chunk(self, data: bytes, at: int, end: int) -> int:
-        """Take what `data` has of the running chunk from `at` on; return where it stopped."""
-        left = self._left
-        stop = at + left
-        take = min(stop - 2, end)
-        if take > at:
-            self.pieces.append(data[at:take])
-        if stop <= end:
-            if data[max(at, stop - 2) : stop] != b"\r\n"[max(0, 2 - left) :]:
-                raise Malformed("a chunk is longer than it said")
-            self._left = 0
-            return stop
-        if end == stop - 1 and end > at and left >= 2 and data[end - 1] != 13:
-            raise Malformed("a chunk is longer than it said")
-        self._left = stop - end
-        return end
-
-    def _hold_size(self, rest: bytes) -> None:
-        if len(rest) > MAX_SIZE_LINE or b"\n" in rest or rest[:1] not in b"0123456789abcdefABCDEF":
-            raise Malformed("no chunk size where one must be")
-        self._held += rest
-
-    def _read_trailers(self, data: bytes) -> None:
-        held = len(self._held)
-        self._held += data
-        if self._held.startswith(b"\r\n"):
-            end = 2
-        else:
-            end = self._held.find(b"\r\n\r\n", max(0, held - 3)) + 4
-            if end == 3:
-                if len(self._held) > MAX_HEAD:
-                    raise Malformed("the trailers are over 64 KiB")
-                _no_bare_ends(self._held, held)
-                return
-        if not _TRAILERS.fullmatch(self._held, 0, end):
-            raise Malformed("no trailers where they must be")
-        self.done = True
-        if len(self._held) > end:
-            self.reusable = False
-        self._held.clear()
+        chunks = self._chunks
+        chunks.feed(data, self.pieces)
+        if chunks.done:
+            self.done = True
+            if chunks.rest:
+                self.reusable = False
 
 
 def _parse_head(data: bytes, end: int) -> Head:
@@ -238,15 +172,3 @@ def _parse_head(data: bytes, end: int) -> Head:
     if old and "transfer-encoding" in headers:
         raise Malformed("a transfer coding in HTTP/1.0")
     return Head(int(found[2]), headers, "keep-alive" in options if old else "close" not in options)
-
-
-def _length(lengths: list[str]) -> int:
-    text = lengths[0]
-    if len(lengths) > 1 or not (text.isascii() and text.isdigit()) or len(text) > MAX_LENGTH_DIGITS:
-        raise Malformed("no single length of the body")
-    return int(text)
-
-
-def _no_bare_ends(held: bytearray, before: int) -> None:
-    if _BARE.search(held, max(0, before - 2)):
-        raise Malformed("a line does not end with CR LF")

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from proxy.engine.ports import UpstreamError, UpstreamRequest
+from proxy.http1 import TOKEN
 from proxy.upstream.base import MODEL, Provider, located
-from proxy.upstream.http1 import TOKEN
 
 FRAMING = frozenset(
     {"connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.upstream.http1 import MAX_HEAD, MAX_HEADERS, Malformed, ResponseParser
+from proxy.http1 import Malformed
+from proxy.upstream.http1 import MAX_HEAD, MAX_HEADERS, ResponseParser
 
 HEAD = b"HTTP/1.1 200 OK\r\n"
 TE = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
