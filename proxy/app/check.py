@@ -8,12 +8,16 @@ from proxy.app.build import Files
 from proxy.app.house import table
 from proxy.app.tokens import unfetched
 from proxy.budget.prices import free
+from proxy.budget.rules import enforced
 from proxy.identity.show import lint
 from proxy.money import dollars
 from proxy.policy.opa import unanswered
 from proxy.policy.rules_yaml import doubts
 from proxy.settings.engines import OPA
 from proxy.settings.upstreams import PROTOCOLS
+
+MOST_NAMES = 5
+"""Budgets that a warning names."""
 
 
 def warnings(files: Files) -> list[str]:
@@ -29,7 +33,7 @@ def warnings(files: Files) -> list[str]:
     found += doubts(files.rules)
     found += _rego(files)
     found += unfetched(settings.auth.jwt)
-    models, carbon = table(settings), ", ".join(dict.fromkeys(rule.name for rule in files.budgets if rule.unit == "gco2e"))
+    models = table(settings)
     for rule in settings.models:
         if "*" in rule.pattern or "?" in rule.pattern:
             continue
@@ -38,7 +42,7 @@ def warnings(files: Files) -> list[str]:
         if target is not None and target.price is None and not target.local:
             where = f"{rule.source.file}:{rule.source.line}"
             found.append(f"{where}: {rule.pattern} has no price, so calls to it are refused as unpriced_model (give it one)")
-        if target is not None and target.footprint is None and carbon:
+        if target is not None and target.footprint is None and (carbon := _in_grams(files, rule.pattern)):
             where = f"{rule.source.file}:{rule.source.line}"
             found.append(
                 f"{where}: nobody knows what {rule.pattern} emits, so budgets in gco2e ({carbon}) refuse it as unpriced_model "
@@ -63,6 +67,13 @@ def warnings(files: Files) -> list[str]:
         if model and not grant.may_use(model):
             found.append(f"agent {name}: its preferred model {model} is not one that it may use")
     return found
+
+
+def _in_grams(files: Files, model: str) -> str:
+    """Return the names of the budgets in grams that refuse `model` where nobody knows what it emits."""
+    own = [rule for grant in files.directory.agents.values() if grant.may_use(model) for rule in grant.budgets]
+    names = list(dict.fromkeys(rule.name for rule in (*files.budgets, *own) if rule.unit == "gco2e" and enforced(rule)))
+    return ", ".join(names[:MOST_NAMES]) + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
 
 
 def _rego(files: Files) -> list[str]:

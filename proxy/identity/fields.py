@@ -22,7 +22,9 @@ patterns = ListOf(pattern, hint="a list in [ ]")
 tokens = Number(0, 10**12, whole=True)
 calls = Number(0, 10**9, whole=True)
 usd = Number(0, 10**9)
+grams = Number(0, 10**12)
 amounts: dict[str, Shape] = {"tokens": tokens, "input_tokens": tokens, "output_tokens": tokens, "usd": usd, "llm_calls": calls}
+amounts |= {"gco2e": grams}
 share = Number(0, 1, above=True)
 part = Number(0, 1)
 action = Choice(("off", "warn", "redact", "block"))

@@ -12,10 +12,11 @@ from typing import Any, Literal
 
 from proxy.globs import allower, matcher
 from proxy.model import ArgumentClause, BudgetRule, Clause, Limit, Reason, Source
+from proxy.model.footprints import MICRO
 from proxy.money import nanos
 from proxy.patterns import pattern
 
-Unit = Literal["usd", "tokens", "input_tokens", "output_tokens", "requests"]
+Unit = Literal["usd", "tokens", "input_tokens", "output_tokens", "requests", "gco2e"]
 Kind = Literal["models", "tools", "delegates"]
 UNITS: dict[str, Unit] = {
     "usd": "usd",
@@ -23,6 +24,7 @@ UNITS: dict[str, Unit] = {
     "input_tokens": "input_tokens",
     "output_tokens": "output_tokens",
     "llm_calls": "requests",
+    "gco2e": "gco2e",
 }
 
 
@@ -97,7 +99,7 @@ class Layer:
 
     def amount(self, window: str, key: str, value: float, source: Source, how: tuple[str, tuple[float, ...]] = ("deny", ())) -> None:
         """Add the budget `value` per `window`; `key` is one of `UNITS`, `how` is (on_exceed, warn_at)."""
-        limit = nanos(value) if key == "usd" else int(value)
+        limit = nanos(value) if key == "usd" else int(value * MICRO) if key == "gco2e" else int(value)
         rule = BudgetRule(f"{window}/{key}", (), UNITS[key], limit, window, source, how[1], how[0], shadow=self.shadow)
         self.budgets.append(rule)
 

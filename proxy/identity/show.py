@@ -13,6 +13,7 @@ from proxy.globs import overlap
 from proxy.identity.directory import Directory
 from proxy.identity.layers import Layer
 from proxy.model import LADDER, ArgumentClause, BudgetRule, Clause, Grant, Limit, RoutingLimits, Source
+from proxy.model.footprints import decimal
 from proxy.money import dollars
 
 MOST_COMPARED = 250_000
@@ -109,8 +110,12 @@ def _argument_words(clause: ArgumentClause) -> str:
 
 
 def _budget_words(rule: BudgetRule) -> str:
-    amount = f"{dollars(rule.limit)} USD" if rule.unit == "usd" else f"{rule.limit:,} {rule.unit}"
+    amount = _amount(rule.limit, rule.unit) + ("" if rule.unit in ("usd", "gco2e") else f" {rule.unit}")
     return f"{rule.name}: {amount} per {rule.window}, then {rule.on_exceed}"
+
+
+def _amount(limit: int, unit: str) -> str:
+    return f"{dollars(limit)} USD" if unit == "usd" else f"{decimal(limit)} gCO2e" if unit == "gco2e" else f"{limit:,}"
 
 
 def as_json(grant: Grant) -> dict[str, Any]:
@@ -145,7 +150,7 @@ def as_json(grant: Grant) -> dict[str, Any]:
             {
                 "name": b.name,
                 "unit": b.unit,
-                "limit": dollars(b.limit) if b.unit == "usd" else b.limit,
+                "limit": dollars(b.limit) if b.unit == "usd" else decimal(b.limit) if b.unit == "gco2e" else b.limit,
                 "window": b.window,
                 "on_exceed": b.on_exceed,
                 "shadow": b.shadow,
@@ -262,7 +267,7 @@ def diff(a: Grant, b: Grant) -> list[str]:
     old_rules, new_rules = ({r.name.removeprefix(f"agent:{g.agent}/"): r for r in g.budgets if not r.shadow} for g in (a, b))
     for key in sorted(old_rules.keys() | new_rules.keys()):
         before, after = old_rules.get(key), new_rules.get(key)
-        lines += _bound_diff(key, before.limit if before else None, after.limit if after else None, money=key.split("/")[1] == "usd")
+        lines += _bound_diff(key, before.limit if before else None, after.limit if after else None, key.split("/")[1])
     lines += _bound_diff("loops.identical.warn", a.loops.warn, b.loops.warn)
     lines += _bound_diff("loops.identical.block", a.loops.block, b.loops.block)
     for step in LADDER:
@@ -311,11 +316,11 @@ def _firm(limits: Sequence[Limit]) -> int | None:
     return next((limit.value for limit in limits if not limit.shadow), None)
 
 
-def _bound_diff(name: str, old: int | None, new: int | None, money: bool = False) -> list[str]:
+def _bound_diff(name: str, old: int | None, new: int | None, unit: str = "") -> list[str]:
     if old == new:
         return []
     tighter = old is None or (new is not None and new < old)
-    before, after = ("no limit" if n is None else f"{dollars(n)} USD" if money else f"{n:,}" for n in (old, new))
+    before, after = ("no limit" if n is None else _amount(n, unit) for n in (old, new))
     return [f"{'tightens' if tighter else 'widens'}: {name} {before} -> {after}"]
 
 

@@ -20,6 +20,7 @@ from prometheus_client.openmetrics import exposition as openmetrics
 
 from proxy.engine.record import Record
 from proxy.model import Reason
+from proxy.model.footprints import MICRO
 from proxy.money import NANOS
 from proxy.telemetry.lag import Lag
 from proxy.telemetry.lag import families as shipping_families
@@ -90,6 +91,11 @@ class Metrics:
         self._tokens = Counter("fleetgate_tokens", "Tokens charged; reasoning is a part of output.", (*who, "kind"), series)
         self._cost = Counter("fleetgate_cost_usd", "Dollars charged.", who, series, NANOS)
         self._team_cost = Counter("fleetgate_team_cost_usd", "Dollars charged, by team.", ("team",), series, NANOS)
+        took = ("Grams of CO2 equivalents emitted, as estimated, at", "Watt-hours used, as estimated, at")
+        self._emitted = tuple(
+            Counter(f"fleetgate_{name}", f"{took[i // 2]} {'least' if i % 2 else 'most'}.", who, series, MICRO)
+            for i, name in enumerate(("carbon_grams", "carbon_low_grams", "energy_watt_hours", "energy_low_watt_hours"))
+        )
         saving = "Dollars that simple models saved against the models asked for."
         self._saved = Counter("fleetgate_saved_usd", saving, ("agent", "kind"), series, NANOS)
         self._findings = Counter("fleetgate_findings", "Findings of guards and of rules that run dry.", ("rule",), series)
@@ -131,6 +137,8 @@ class Metrics:
         self._requests.add((agent, model, provider, outcome, reason), 1, trace)
         if record.input_tokens or record.output_tokens or record.cache_read_tokens or record.cost:
             self._charge(record, agent, model, provider)
+        if record.carbon_ug or record.energy_uwh:
+            self._estimated(record, (agent, model, provider))
         if record.route:
             self._routed.add((record.route,))
         for rule, _ in record.findings:
@@ -177,6 +185,11 @@ class Metrics:
             self._saved.add((agent, "saved" if record.saved > 0 else "lost"), abs(record.saved))
         if record.would_save:
             self._saved.add((agent, "would_save" if record.would_save > 0 else "would_lose"), abs(record.would_save))
+
+    def _estimated(self, record: Record, who: tuple[str, str, str]) -> None:
+        amounts = (record.carbon_ug, record.carbon_ug_low, record.energy_uwh, record.energy_uwh_low)
+        for counter, amount in zip(self._emitted, amounts, strict=True):
+            counter.add(who, amount)
 
     async def close(self) -> None:
         """Nothing is queued."""
@@ -259,10 +272,11 @@ class Metrics:
     def collect(self) -> Iterator[Metric]:
         """Yield every metric (the collector's interface)."""
         charged = (self._requests, self._tokens, self._cost, self._team_cost, self._saved, self._findings, self._loops, self._wasted)
-        counters = (*charged, self._routed, self._fallbacks, self._webhooks, self._store_errors, self._restarts)
-        histograms = (self._overhead, self._upstream, self._ttft, self._bytes_in, self._bytes_out)
-        for source in (*counters, *histograms):
-            yield source.metric()
+        rest = (self._routed, self._fallbacks, self._webhooks, self._store_errors, self._restarts)
+        for counter in (*charged, *self._emitted, *rest):
+            yield counter.metric()
+        for histogram in (self._overhead, self._upstream, self._ttft, self._bytes_in, self._bytes_out):
+            yield histogram.metric()
         depth, lost = (self._queue.depth, self._queue.lost) if self._queue else (0, 0)
         yield GaugeMetricFamily("fleetgate_inflight", "Exchanges under way.", value=self._inflight)
         yield GaugeMetricFamily("fleetgate_workers", "Processes that serve.", value=self._serving)

@@ -11,7 +11,7 @@ from proxy.money import NANOS
 from proxy.telemetry.grouping import Sum
 from proxy.telemetry.report import Report, Team
 from proxy.telemetry.report_plots import bars, rows, text
-from proxy.telemetry.tables import count, moment
+from proxy.telemetry.tables import between, count, moment
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c2430;--soft:#5d6b7e;--line:#e1e6ed;--page:#f6f7f9;--card:#fff;--bar:#3f6fb5;
@@ -71,6 +71,7 @@ def page(report: Report, made: float) -> str:
         _section("Models", _plot(r.models)),
         _section("Providers", _plot(r.providers)),
         _section(f"Savings by {each}", key + saved) if r.now.saved > 0 or r.before.saved > 0 else "",
+        _section("Energy and carbon, as estimated", _estimates(r)) if r.now.carbon_ug or r.before.carbon_ug else "",
         _section(f"Refusals by {each}", key + refused),
         _section("What was refused", _refusals(r.refusals)),
         _section("Loops", _loops(r.loops)),
@@ -161,6 +162,21 @@ def _teams(teams: Sequence[Team], cost: int) -> str:
     ]
     money = (usd(sum(t.now.cost for t in teams)), "", usd(sum(t.before for t in teams)), usd(sum(t.now.saved for t in teams)))
     return _table(head, lines, 1, ("all", *(count(n) for n in numbers), *money) if teams else ())
+
+
+def _estimates(r: Report) -> str:
+    """Return what answers took from the world: ranges, because nobody measures it."""
+    now, before = (
+        f"{between(s.carbon_ug_low, s.carbon_ug)} g of CO2 equivalents and {between(s.energy_uwh_low, s.energy_uwh)} Wh"
+        for s in (r.now, r.before)
+    )
+    lines = [
+        (t.name or "-", between(t.now.carbon_ug_low, t.now.carbon_ug), between(t.now.energy_uwh_low, t.now.energy_uwh))
+        for t in sorted(r.teams, key=lambda t: -t.now.carbon_ug)
+        if t.now.carbon_ug
+    ]
+    said = f"<p>{now}; in the span before {before}. These are estimates between two bounds, of calls to models that somebody knows.</p>"
+    return said + _table(("Team", "g CO2e", "Wh"), lines, 1)
 
 
 def _refusals(sums: Sequence[Sum]) -> str:

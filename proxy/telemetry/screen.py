@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from proxy.model.footprints import MICRO
 from proxy.money import NANOS
 from proxy.telemetry.grouping import Sum, grouped, total
 from proxy.telemetry.query import Filter
@@ -107,6 +108,11 @@ COLUMNS = (
     Column("SAVED/H", 8, lambda r, s: f"{r.now.saved / NANOS / s.minutes * 60:,.2f}", 7),
     Column("LAST REFUSAL", 19, lambda r, s: r.reason or "-", 6),
 )
+ESTIMATED = (
+    Column("EST GCO2E/H", 11, lambda r, s: _rate(r.now.carbon_ug / MICRO / s.minutes * 60), 8),
+    Column("EST WH/H", 8, lambda r, s: _rate(r.now.energy_uwh / MICRO / s.minutes * 60), 9),
+)
+"""What is there where anything is estimated: the upper bounds."""
 _SPARK_GIVES_WAY = 3
 
 
@@ -140,6 +146,8 @@ def _head(shown: Snapshot, width: int) -> list[str]:
     w, minutes = shown.whole, shown.minutes
     when = f"{moment(shown.at)} UTC, last {minutes} min, {count(len(shown.rows))} agents"
     money = f"{w.cost / NANOS / minutes * 60:,.2f} USD/h"
+    if w.carbon_ug:
+        money += f", at most {_rate(w.carbon_ug / MICRO / minutes * 60)} gCO2e/h (estimate)"
     what = f"{_rate(w.calls / minutes)} calls/min, {count(w.refused)} refused, {count(w.loops)} loops, {money}"
     one = f"{when}: {what}"
     return [one] if len(one) <= width else [when[:width], what[:width]]
@@ -149,7 +157,7 @@ def _fit(shown: Snapshot, width: int) -> tuple[list[Column], int, int]:
     """Return the columns that have room, and the widths of the name and of the sparkline, 0 for none."""
     longest = max((len(printable(r.agent)) for r in shown.rows), default=0)
     least = min(max(longest, _LEAST_NAME), 20)
-    columns, spark = list(COLUMNS), True
+    columns, spark = [*COLUMNS[:-1], *(ESTIMATED if shown.whole.carbon_ug else ()), COLUMNS[-1]], True
     while columns and least + sum(c.width + 2 for c in columns) + (_LEAST_SPARK + 2) * spark > width:
         worst = max(columns, key=lambda c: c.gives_way)
         if spark and worst.gives_way < _SPARK_GIVES_WAY:

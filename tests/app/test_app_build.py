@@ -115,6 +115,18 @@ def test_a_swap_is_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyPat
     asyncio.run(main())
 
 
+def test_what_an_agents_own_budget_in_grams_will_refuse_is_said(path: Path) -> None:
+    def said(policy: str) -> list[str]:
+        (path.parent / "AGENTS.md").write_text(AGENTS.replace("1.0.0\n", f"1.0.0\npolicy: {policy}\n"))
+        return warnings(build.read(path, ENV))
+
+    asked = said("{budgets: {day: {gco2e: 5}, session: {gco2e: 1}}}")
+    names = "agent:clerk/session/gco2e, agent:clerk/day/gco2e"
+    assert any(f"nobody knows what cheap emits, so budgets in gco2e ({names}) refuse it" in line for line in asked)
+    assert said("{budgets: {day: {gco2e: 5}, on_exceed: warn}}") == []
+    assert said("{models: {deny: [cheap]}, budgets: {day: {gco2e: 5}}}") == []
+
+
 def test_a_baseline_that_goes_is_said_loudly(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         house = House(build.read(path, ENV))

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.identity import show
 from proxy.identity.agents_md import parse_agents
 from proxy.identity.grants import combine, smallest
 from proxy.identity.layers import Layer
@@ -111,6 +112,16 @@ def test_budgets_are_rules_of_the_agent() -> None:
     assert (day.name, day.scope, day.window, day.unit) == ("agent:a/day/llm_calls/warn", (("agent", "a"),), "day", "requests")
     assert (turns.name, turns.reason, turns.on_exceed) == ("agent:a/session/max_turns", Reason.STEP_LIMIT, "deny")
     assert len({b.name for b in found.budgets}) == 3
+
+
+def test_carbon_is_a_budget_of_the_agent_that_files_only_tighten() -> None:
+    found = grant("{budgets: {day: {gco2e: 40}}}", "{budgets: {session: {gco2e: 2.5}, day: {gco2e: 80}, run: {gco2e: 0.000001}}}")
+    assert {b.name: (b.unit, b.limit, b.window) for b in found.budgets} == {
+        "agent:a/day/gco2e": ("gco2e", 40_000_000, "day"),
+        "agent:a/session/gco2e": ("gco2e", 2_500_000, "session"),
+        "agent:a/run/gco2e": ("gco2e", 1, "run"),
+    }
+    assert show.as_json(found)["budgets"][0]["limit"] == "40"
 
 
 @pytest.mark.parametrize(

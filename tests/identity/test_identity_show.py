@@ -149,6 +149,7 @@ def grant(tmp_path: Path, policy: str) -> Grant:
         ("{tools: {allow: [x]}}", "{}", ["widens: tools (policy.tools.allow) rule gone: only x"]),
         ("{budgets: {day: {usd: 1}}}", "{budgets: {day: {usd: 2}}}", ["widens: day/usd 1.00 USD -> 2.00 USD"]),
         ("{budgets: {day: {tokens: 10}}}", "{}", ["widens: day/tokens 10 -> no limit"]),
+        ("{budgets: {run: {gco2e: 2.5}}}", "{budgets: {run: {gco2e: 1}}}", ["tightens: run/gco2e 2.5 gCO2e -> 1 gCO2e"]),
         ("{}", "{maxTurns: 5}", ["tightens: max_turns no limit -> 5", "tightens: session/max_turns no limit -> 5"]),
         ("{loops: {identical: {block: 5}}}", "{loops: {identical: {block: 9}}}", ["widens: loops.identical.block 5 -> 9"]),
         ("{routing: {local_ok: true}}", "{routing: {local_ok: false}}", ["tightens: local_ok true -> false"]),

@@ -55,6 +55,15 @@ def test_a_served_exchange_is_counted_in_every_metric() -> None:
     assert value(metrics, "fleetgate_reply_bytes_sum") == 8_642
 
 
+def test_what_was_emitted_is_counted_between_its_bounds_where_somebody_estimates_it() -> None:
+    metrics = Metrics("1")
+    metrics.record(SERVED)
+    assert not [name for name, _ in scrape(metrics) if "carbon" in name or "energy" in name]
+    metrics.record(replace(SERVED, carbon_ug=2_500_000, carbon_ug_low=500_000, energy_uwh=7_000_000, energy_uwh_low=6_000_000))
+    for name, amount in (("carbon_grams", 2.5), ("carbon_low_grams", 0.5), ("energy_watt_hours", 7), ("energy_low_watt_hours", 6)):
+        assert value(metrics, f"fleetgate_{name}_total", **WHO) == amount
+
+
 def test_a_histogram_counts_a_value_in_its_bucket_and_all_above() -> None:
     metrics = Metrics("1")
     metrics.record(SERVED)  # 3 ms of overhead
@@ -171,7 +180,7 @@ def test_every_metric_is_documented_with_its_type_and_labels_and_no_other() -> N
     metrics.drift({"usd": 0})
     metrics.watch_shipping(lambda: [Lag("ship")])
     metrics.watch_policies(lambda: PolicyGauge("opa", "r1", up=True))
-    metrics.record(replace(SERVED, fallbacks=LEFT, saved=1))
+    metrics.record(replace(SERVED, fallbacks=LEFT, saved=1, carbon_ug=1))
     shown, words = dict[str, tuple[str, set[str]]](), dict[str, str]()
     for family in text_string_to_metric_families(metrics.render()[0].decode()):
         name = family.name + ("_total" if family.type == "counter" else "")

@@ -124,6 +124,19 @@ def test_a_ledger_with_nothing_makes_a_page_too(tmp_path: Path) -> None:
     assert "$0.00" in text
 
 
+def test_what_was_emitted_is_told_as_a_range(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "l.db")
+    ledger.record(served(1, time=MONDAY, team="core", carbon_ug=1_500_000_000, carbon_ug_low=500_000_000, energy_uwh=3_000_000))
+    ledger.stop()
+    text = page(gather(tmp_path / "l.db", MONDAY, MONDAY + DAY_S), MONDAY + DAY_S)
+    assert "500 to 1,500 g of CO2 equivalents and 0 to 3 Wh; in the span before 0 g" in text
+    assert "These are estimates" in text
+    assert "<td>core</td><td class='n'>500 to 1,500</td><td class='n'>0 to 3</td>" in text
+    quiet = tmp_path / "quiet"
+    quiet.mkdir()
+    assert "estimates" not in page(report(quiet), MONDAY)
+
+
 def test_amounts_and_bars() -> None:
     assert [usd(n) for n in (0, USD, -USD, 1_234_567_890_000, 1_000_000, 10_000_000)] == [
         "$0.00",

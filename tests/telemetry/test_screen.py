@@ -56,6 +56,18 @@ def test_agents_are_shown_with_what_they_do(shown: Snapshot) -> None:
     assert (len(busy.minutes), busy.minutes[-1], busy.minutes[-2], sum(busy.minutes)) == (15, 1, 2, 5)
 
 
+def test_what_is_emitted_has_columns_where_it_is_estimated(tmp_path: Path, shown: Snapshot) -> None:
+    assert "GCO2E" not in render(shown, Look(200, 100))
+    ledger = Ledger(tmp_path / "e.db")
+    ledger.record(served(1, time=NOW - 10, agent="a", carbon_ug=3_000_000, carbon_ug_low=1, energy_uwh=500_000))
+    ledger.stop()
+    text = render(snapshot(tmp_path / "e.db", NOW, 15), Look(200, 100))
+    assert "at most 12 gCO2e/h (estimate)" in text
+    head = next(x for x in text.split("\n") if x.startswith("AGENT"))
+    assert "EST GCO2E/H  EST WH/H" in head
+    assert line(text, "a")[7:9] == ["12", "2.00"]
+
+
 @pytest.mark.parametrize("sort", SORTS)
 def test_it_sorts(tmp_path: Path, shown: Snapshot, sort: str) -> None:
     first = snapshot(tmp_path / "l.db", NOW, 15, sort).rows[0].agent
