@@ -38,11 +38,14 @@ class MessagesCodec(Codec):
 
     def decode(self, body: bytes, memos: Memos) -> Call:
         """See `Codec.decode`."""
+        known = memos.frames.find(self.dialect, body)
+        if known is not None:
+            return known
         fields = Fields(body, _KEYS, PROTOCOL, memos.prefixes)
         call = _conversation(fields, memos)
         call.stream = fields.boolean("stream")
         call.max_output = fields.integer("max_tokens", 1, MAX_TOKENS)
-        return call
+        return memos.frames.keep(self.dialect, call, fields.read)
 
     def rewrite(self, call: Call, edit: Edit) -> bytes:
         """See `Codec.rewrite`. Usage always comes, so there is none to ask for."""
@@ -94,9 +97,13 @@ class CountTokensCodec(Codec):
 
     def decode(self, body: bytes, memos: Memos) -> Call:
         """See `Codec.decode`."""
-        call = _conversation(Fields(body, _KEYS, PROTOCOL, memos.prefixes), memos)
+        known = memos.frames.find(self.dialect, body)
+        if known is not None:
+            return known
+        fields = Fields(body, _KEYS, PROTOCOL, memos.prefixes)
+        call = _conversation(fields, memos)
         call.operation = "count_tokens"
-        return call
+        return memos.frames.keep(self.dialect, call, fields.read)
 
     def rewrite(self, call: Call, edit: Edit) -> bytes:
         """See `Codec.rewrite`; only the model can change."""

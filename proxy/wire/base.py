@@ -12,6 +12,7 @@ from typing import ClassVar, Protocol
 
 from proxy.model import Deny, Usage
 from proxy.wire.call import Call, Edit, Event, Message, ToolCall, Tools
+from proxy.wire.frame import Frames
 from proxy.wire.memo import Memo
 from proxy.wire.prefix import Prefixes
 from proxy.wire.sse import Splitter
@@ -22,28 +23,32 @@ PART, TEXT = 160, 60
 
 def weigh_message(message: Message) -> int:
     """Return the bytes that the parts of a message take beside their letters: what is cut fine takes many times its JSON."""
-    return TEXT * len(message.texts) + PART * sum(map(len, (message.tool_calls, message.tool_results, message.media, message.offers)))
+    parts = len(message.tool_calls) + len(message.tool_results) + len(message.media) + len(message.offers)
+    return TEXT * len(message.texts) + PART * parts
 
 
 class Memos:
-    """The memos of one process: messages, tool lists and the latest bodies. Shared by all codecs; cleared at will.
+    """The memos of one process: messages, tool lists, the latest bodies and what stands around conversations. Shared by all codecs;
+    cleared at will.
 
     Args:
-        max_bytes: memory for messages and tools; the bodies may take as much again.
+        max_bytes: memory for messages and tools; the bodies may take as much again, and the frames a quarter of it.
     """
 
-    __slots__ = ("messages", "prefixes", "tools")
+    __slots__ = ("frames", "messages", "prefixes", "tools")
 
     def __init__(self, max_bytes: int = 12 << 20) -> None:
         self.messages: Memo[Message] = Memo(max_bytes * 3 // 4, weigh_message)
         self.tools: Memo[Tools] = Memo(max_bytes // 4, lambda tools: PART * len(tools.specs))
         self.prefixes = Prefixes(max_bytes)
+        self.frames = Frames(self.prefixes, max_bytes // 4)
 
     def clear(self) -> None:
         """Forget everything; decisions stay the same."""
         self.messages.clear()
         self.tools.clear()
         self.prefixes.clear()
+        self.frames.clear()
 
 
 class Framing(Protocol):
@@ -178,10 +183,14 @@ class Codec(ABC):
     name: ClassVar[str]
     streams: Mapping[str, Callable[[], Framing]] = {"text/event-stream": Splitter}
 
-    @property
-    def dialect(self) -> str:
-        """Protocol and operation, as `openai.chat`."""
-        return f"{self.protocol}.{self.name}"
+    dialect: str
+    """Protocol and operation, as `openai.chat`."""
+
+    def __init_subclass__(cls) -> None:
+        """Give each operation its dialect once: it is asked for many times a request."""
+        super().__init_subclass__()
+        if hasattr(cls, "protocol") and hasattr(cls, "name"):
+            cls.dialect = f"{cls.protocol}.{cls.name}"
 
     @abstractmethod
     def decode(self, body: bytes, memos: Memos) -> Call:

@@ -10,6 +10,7 @@ import msgspec
 
 from proxy.wire import jsonio
 from proxy.wire.call import Message, Span, ToolSpec, WireError
+from proxy.wire.frame import MAX_MESSAGES, SMALL, History
 from proxy.wire.keys import DEARER, NOTHING, OFFERS, Keys
 from proxy.wire.memo import Memo
 from proxy.wire.prefix import MIN_BODY, Cut, Prefixes
@@ -20,10 +21,6 @@ MAX_NAME = 256
 MAX_TOKENS = 10**9
 MAX_UNCOUNTED = 64
 """Bytes of a member that we do not know up to which it cannot hold a prompt worth counting."""
-MAX_MESSAGES = 10_000
-"""Parsing them is linear, about 5 µs each when new, and the event loop waits meanwhile."""
-SMALL = 64 << 10
-"""Bytes below which no body can take long to read, whatever is in it."""
 
 
 class Fields:
@@ -36,16 +33,20 @@ class Fields:
         prefixes: the latest bodies; what `body` shares with one of them is not split again.
         history: the member that holds the conversation as an array and grows from turn to turn.
 
+    Attributes:
+        read: where that array stood and how it was read, once it was.
+
     Raises:
         WireError: not a JSON object in UTF-8, ambiguous, too finely divided to be read in time, or with a member that would have the
             server ask another model.
     """
 
-    __slots__ = ("_cut", "_history", "_kind", "_spans", "_text", "body", "members", "prefixes", "protocol", "shape")
+    __slots__ = ("_cut", "_history", "_kind", "_spans", "_text", "body", "members", "prefixes", "protocol", "read", "shape")
 
     def __init__(self, body: bytes, keys: Keys, protocol: str, prefixes: Prefixes | None = None, history: str = "messages") -> None:
         self.body, self.protocol, self.prefixes, self._history = body, protocol, prefixes, history
         self._kind = f"{protocol} {history}"
+        self.read: History | None = None
         self._cut = prefixes.find(self._kind, body) if prefixes is not None and len(body) >= MIN_BODY else None
         self._text = body if self._cut is None else body[: self._cut.opening] + body[self._cut.resume :]
         if len(self._text) > SMALL:
@@ -95,10 +96,12 @@ class Fields:
         before = () if cut is None else cut.messages
         if not 0 < len(before) + len(items) <= MAX_MESSAGES or (cut is not None and cut.more and not items):
             raise self.error(key, f"must be an array of 1 to {MAX_MESSAGES} items")
-        keys = [dialect + item for item in items] if dialect else items
-        found = before + memo.get_all(keys, guarded(parse, self.protocol, key))
-        if items and key == self._history and self.prefixes is not None and len(self.body) >= MIN_BODY:
-            self.prefixes.keep(self._kind, self.body, found, self.members[key], [len(item) for item in items[-4:]], cut)
+        history = History(key, memo, guarded(parse, self.protocol, key), dialect, self._kind)
+        found = history.read(items, before)
+        if key == self._history:
+            self.read = history
+            if items and self.prefixes is not None and len(self.body) >= MIN_BODY:
+                self.prefixes.keep(self._kind, self.body, found, self.members[key], [len(item) for item in items[-4:]], cut)
         return found
 
     def name(self, key: str) -> str:

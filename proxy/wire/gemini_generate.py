@@ -257,9 +257,14 @@ class GenerateCodec(GeminiCodec):
     def decode(self, body: bytes, memos: Memos) -> Call:
         """See `Codec.decode`."""
         self.check()
-        call = conversation(Fields(body, KEYS, PROTOCOL, memos.prefixes, history="contents"), memos, self.model)
+        kind = f"{self.dialect} {self.model} {self.verb}"
+        known = memos.frames.find(kind, body)
+        if known is not None:
+            return known
+        fields = Fields(body, KEYS, PROTOCOL, memos.prefixes, history="contents")
+        call = conversation(fields, memos, self.model)
         call.stream = self._frame is not None
-        return call
+        return memos.frames.keep(kind, call, fields.read)
 
     def changes(self, call: Call, edit: Edit) -> dict[str, bytes]:
         """See `GeminiCodec.changes`; the ceiling goes where the body has one, under the name that it has there."""

@@ -15,7 +15,8 @@ import msgspec
 from proxy.wire import jsonio
 from proxy.wire.base import ListCodec, Memos, Meter
 from proxy.wire.call import Call, Edit, Event, Message, WireError
-from proxy.wire.fields import MAX_MESSAGES, Fields, guarded
+from proxy.wire.fields import Fields, guarded
+from proxy.wire.frame import MAX_MESSAGES
 from proxy.wire.gemini_contents import CONTENT, PROTOCOL, Members, parse_content
 from proxy.wire.gemini_generate import KEYS, GeminiCodec, conversation, model_changes, own_model, segment, spelled
 from proxy.wire.gemini_reply import usage_of

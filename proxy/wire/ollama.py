@@ -54,6 +54,9 @@ class ChatCodec(Codec):
 
     def decode(self, body: bytes, memos: Memos) -> Call:
         """See `Codec.decode`."""
+        known = memos.frames.find(self.dialect, body)
+        if known is not None:
+            return known
         fields = Fields(body, _CHAT_KEYS, PROTOCOL, memos.prefixes)
         call = _call(fields, one_model(fields))
         if fields.raw("messages") in (None, b"[]"):
@@ -61,7 +64,7 @@ class ChatCodec(Codec):
         else:
             call.messages = fields.messages("messages", memos.messages, parse_message, MESSAGE)
         call.tools = _tools(fields, memos)
-        return call
+        return memos.frames.keep(self.dialect, call, fields.read)
 
     def rewrite(self, call: Call, edit: Edit) -> bytes:
         """See `Codec.rewrite`. Usage always comes, so there is none to ask for."""

@@ -41,12 +41,15 @@ class ChatCodec(Codec):
 
     def decode(self, body: bytes, memos: Memos) -> Call:
         """See `Codec.decode`."""
+        known = memos.frames.find(self.dialect, body)
+        if known is not None:
+            return known
         fields = Fields(body, _KEYS, PROTOCOL, memos.prefixes)
         check_moderation(fields)
         check_ceiling(fields)
         ceilings = [c for c in (fields.integer(key, 1, MAX_TOKENS) for key in _CEILINGS) if c is not None]
         stream = fields.boolean("stream")
-        return Call(
+        call = Call(
             operation="chat",
             model=fields.model(),
             body=body,
@@ -62,6 +65,7 @@ class ChatCodec(Codec):
             dearer=fields.dearer(),
             members=fields.members,
         )
+        return memos.frames.keep(self.dialect, call, fields.read)
 
     def rewrite(self, call: Call, edit: Edit) -> bytes:
         """See `Codec.rewrite`."""

@@ -16,7 +16,8 @@ from proxy.model import Deny, Usage
 from proxy.wire import jsonio, refusals, steering
 from proxy.wire.base import Codec, Editor, Memos, Meter, Routes, created_of
 from proxy.wire.call import Call, Edit, Event, Message, Steer
-from proxy.wire.fields import MAX_MESSAGES, MAX_TOKENS, Fields
+from proxy.wire.fields import MAX_TOKENS, Fields
+from proxy.wire.frame import MAX_MESSAGES
 from proxy.wire.keys import Keys
 from proxy.wire.openai_chat import ask_usage, check_ceiling, wants_usage
 from proxy.wire.openai_edit import ChatEditor

@@ -55,6 +55,9 @@ class ResponsesCodec(Codec):
 
     def decode(self, body: bytes, memos: Memos) -> Call:
         """See `Codec.decode`."""
+        known = memos.frames.find(self.dialect, body)
+        if known is not None and not _told(known.messages):
+            return known
         fields = Fields(body, _KEYS, PROTOCOL, memos.prefixes, history="input")
         if fields.boolean("background"):
             raise fields.error(
@@ -66,7 +69,7 @@ class ResponsesCodec(Codec):
         hints = fields.hints(_HINTS, _HINT_OBJECTS) | {key: id for key, id in kept.items() if id}
         if fields.raw("store") is not None:
             hints["store"] = "true" if fields.boolean("store") else "false"
-        return Call(
+        call = Call(
             operation="chat",
             model=fields.model(),
             body=body,
@@ -83,6 +86,7 @@ class ResponsesCodec(Codec):
             dearer=fields.dearer(),
             members=fields.members,
         )
+        return call if _told(messages) else memos.frames.keep(self.dialect, call, fields.read)
 
     def rewrite(self, call: Call, edit: Edit) -> bytes:
         """See `Codec.rewrite`. Usage always comes, so there is none to ask for."""
@@ -135,6 +139,11 @@ def _steered(call: Call, edit: Edit, steer: Steer) -> dict[str, bytes]:
     if steer.no_tools and steering.value(call, "tools").strip(b"[] \t\r\n"):
         found["tool_choice"] = b'"none"'
     return found
+
+
+def _told(messages: tuple[Message, ...]) -> bool:
+    """Return whether an item says more than words of the conversation: tools that it hands over, or what the provider keeps."""
+    return [message for message in messages if message.refers or message.offers] != []
 
 
 def _input(fields: Fields, memos: Memos) -> tuple[Message, ...]:

@@ -12,7 +12,7 @@ inside the top-level array of messages, behind an item. Taking items out there l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from proxy.wire import jsonio
 from proxy.wire.call import Message
@@ -20,33 +20,35 @@ from proxy.wire.memo import OVERHEAD
 
 MIN_BODY = 4096
 """Bytes below which splitting costs less than looking."""
-_STRIDE = 64
+_SAMPLED = 128
 _LEVELS = 3
 _BUCKET = 16
 _LOOK = 64
 _BACK = 4
+_ENDS = 5
 _COST = 2  # the messages that a kept body keeps alive take about as much again
 _MAX_SPACE = 64
 _SPACE = b" \t\r\n"
+_HIGHEST, _COMMA = ord(" "), ord(",")
 
 
-@dataclass(frozen=True, slots=True)
 class _Kept:
-    """A body that was read: `opening` is the offset behind the array's bracket, `ends` pairs of (offset behind a message, how many)."""
+    """A body that was read.
 
-    body: bytes
-    opening: int
-    ends: tuple[tuple[int, int], ...]
-    messages: tuple[Message, ...]
+    Attributes:
+        opening: the offset behind the array's bracket.
+        ends: pairs of (offset behind a message, how many messages that makes), the last one first.
+        cost: bytes of memory, by estimate: the messages stay alive with it, and short ones take far more than their JSON.
+    """
 
-    @property
-    def cost(self) -> int:
-        """Bytes of memory, by estimate: the messages stay alive with it, and short ones take far more than their JSON."""
-        return _COST * len(self.body) + OVERHEAD * len(self.messages)
+    __slots__ = ("body", "cost", "ends", "messages", "opening")
+
+    def __init__(self, body: bytes, opening: int, ends: Sequence[tuple[int, int]], messages: tuple[Message, ...]) -> None:
+        self.body, self.opening, self.ends, self.messages = body, opening, ends, messages
+        self.cost = _COST * len(body) + OVERHEAD * len(messages)
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
+class Cut(NamedTuple):
     """What of a body is known: bytes [opening, resume) hold `messages`. `more`: a comma followed. `source`: where it is known from,
     which the new body replaces."""
 
@@ -112,6 +114,9 @@ class Prefixes:
         """
         opening, closing = place
         ends = _ends(body, closing - 1, len(messages), tail)
+        if cut is not None and len(ends) < _ENDS:
+            known = len(cut.messages)
+            ends += [end for end in cut.source.ends if end[1] <= known and end[1] < ends[-1][1]][: _ENDS - len(ends)] if ends else []
         new = _Kept(body, opening + 1, ends, messages)
         if not ends or new.cost > self._max // 4:
             return
@@ -119,18 +124,17 @@ class Prefixes:
         key = (kind, _sample(body, level))
         bucket = self._kept.pop(key, [])
         over = cut.source if cut is not None else None
-        others = [old for old in bucket if old is not over]
-        self._kept[key] = [*others[1 - _BUCKET :], new]
-        self._size += new.cost
+        others = [old for old in bucket if old is not over][1 - _BUCKET :]
+        self._size += new.cost - sum([old.cost for old in bucket]) + sum([old.cost for old in others])
+        self._kept[key] = [*others, new]
         if self._size > self._max:
             self._trim()
 
     def _trim(self) -> None:
-        """Count again (what was replaced is still in the estimate) and drop the oldest keys until a quarter is free."""
-        self._size = sum(kept.cost for bucket in self._kept.values() for kept in bucket)
+        """Drop the oldest keys until a quarter is free."""
         while self._size > self._max * 3 // 4:
             oldest = next(iter(self._kept))
-            self._size -= sum(kept.cost for kept in self._kept.pop(oldest))
+            self._size -= sum([kept.cost for kept in self._kept.pop(oldest)])
 
     def clear(self) -> None:
         """Forget everything."""
@@ -139,8 +143,8 @@ class Prefixes:
 
 
 def _sample(body: bytes, level: int) -> bytes:
-    """Return some of the first 2^`level` bytes: at most 512 where there are many, since each is a look into cold memory."""
-    return body[: 1 << level : _STRIDE << max(0, level - 15)]
+    """Return some of the first 2^`level` bytes, and no more: each is a look into cold memory."""
+    return body[: 1 << level : max(1, (1 << level) // _SAMPLED)]
 
 
 def _shares(body: bytes, known: bytes, end: int) -> bool:
@@ -148,24 +152,23 @@ def _shares(body: bytes, known: bytes, end: int) -> bool:
     return body.startswith(known[end - _LOOK : end], end - _LOOK) and body.startswith(memoryview(known)[:end])
 
 
-def _ends(body: bytes, closing: int, count: int, tail: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Return where the last message ends and where one a few messages earlier does (clients often touch the last ones again)."""
-    last = end = _back(body, closing)
-    steps = 0
+def _ends(body: bytes, closing: int, count: int, tail: Sequence[int]) -> list[tuple[int, int]]:
+    """Return where the last messages end, the newest first (clients often touch the last ones again)."""
+    end = _back(body, closing)
+    if end < _LOOK:
+        return []
+    ends = [(end, count)]
     for length in reversed(tail[-_BACK:]):
         comma = _back(body, end - length)
-        if comma < 0 or body[comma - 1 : comma] != b",":
+        if comma < 0 or body[comma - 1] != _COMMA or (end := _back(body, comma - 1)) < _LOOK:
             break
-        end = _back(body, comma - 1)
-        steps += 1
-    if last < 0 or end < _LOOK:
-        return ()
-    return ((last, count), (end, count - steps)) if steps else ((last, count),)
+        ends.append((end, count - len(ends)))
+    return ends
 
 
 def _back(body: bytes, position: int) -> int:
     """Return the offset behind the last byte before `position` that is no space; -1 when that is unreasonably far."""
-    if position > 0 and body[position - 1] not in _SPACE:
+    if position > 0 and body[position - 1] > _HIGHEST:
         return position
     start = max(0, position - _MAX_SPACE)
     rest = body[start:position].rstrip(_SPACE)

@@ -12,7 +12,7 @@ from proxy.wire.anthropic import MessagesCodec
 from proxy.wire.anthropic_reply import MessagesMeter
 from proxy.wire.base import Memos
 from proxy.wire.call import SHOWN, Call, ToolSpec, WireError
-from proxy.wire.fields import SMALL
+from proxy.wire.frame import SMALL
 from proxy.wire.keys import MAX_KEYS, REMEMBERED, REMEMBERED_CHARS, ROGUE, Keys
 from proxy.wire.memo import OVERHEAD
 from proxy.wire.openai_chat import ChatCodec

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from proxy.model import Deny, Reason, Usage
 from proxy.wire.base import Memos
 from proxy.wire.call import Call, Edit, Event, WireError
-from proxy.wire.fields import MAX_MESSAGES
+from proxy.wire.frame import MAX_MESSAGES
 from proxy.wire.openai_completions import CompletionsCodec
 from proxy.wire.openai_reply import MAX_MODEL
 from proxy.wire.sse import Splitter, data_of

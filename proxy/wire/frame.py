@@ -1,0 +1,178 @@
+"""What of a body stands around its conversation, read once and found again by its bytes.
+
+A client sends the same model, tools and settings with each turn; what changes is the conversation in between. So the bytes before and
+behind it are kept with what they said, and a body that begins and ends with the same bytes is read in its middle only: the turn's new
+messages. The comparison is exact, byte by byte. Dropping all of it changes cost, never a reading, and whatever is odd about the middle is
+left to the full reading, which says what is wrong.
+
+Why it reads the same: the same bytes before the conversation leave a parser in front of its value. If the middle by itself is one JSON
+array and nothing more, the parser stands behind that value when it meets the bytes that followed it before. A known beginning of the
+array (`wire.prefix`) leaves it behind a message inside the array, so there the rest is read with a bracket in front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from operator import attrgetter
+
+from proxy.wire import jsonio
+from proxy.wire.call import Call, Message, Span, WireError
+from proxy.wire.memo import OVERHEAD, Memo
+from proxy.wire.prefix import MIN_BODY, Prefixes
+
+MAX_MESSAGES = 10_000
+"""Parsing them is linear, about 5 µs each when new, and the event loop waits meanwhile."""
+SMALL = 64 << 10
+"""Bytes below which no body can take long to read, whatever is in it."""
+_NAMES = tuple([field.name for field in fields(Call)])
+_BODY, _MESSAGES, _MEMBERS = (_NAMES.index(name) for name in ("body", "messages", "members"))
+_values = attrgetter(*_NAMES)
+_BUCKET = 8
+"""Frames that end or begin alike."""
+_ALIKE = 24
+"""Bytes at the end of a body by which a frame is looked for; at its beginning where the conversation stands at the end."""
+_COST = 2
+"""The tools and the system prompt that a frame keeps alive are about as large as its bytes."""
+
+
+class History:
+    """Where a conversation stands in a body, and how its messages are read.
+
+    Attributes:
+        key: the member that holds it.
+        memo: what is known of messages.
+        parse: reads one that is not known, from the memo's key; raises nothing but WireError.
+        dialect: stands before the raw bytes in that key.
+        kind: which bodies share beginnings.
+    """
+
+    __slots__ = ("dialect", "key", "kind", "memo", "parse")
+
+    def __init__(self, key: str, memo: Memo[Message], parse: Callable[[bytes], Message], dialect: bytes, kind: str) -> None:
+        self.key, self.memo, self.parse, self.dialect, self.kind = key, memo, parse, dialect, kind
+
+    def read(self, items: list[bytes], before: tuple[Message, ...]) -> tuple[Message, ...]:
+        """Return `before` and the messages that `items` are. Raises WireError."""
+        keys = [self.dialect + item for item in items] if self.dialect else items
+        return before + self.memo.get_all(keys, self.parse)
+
+
+class Frame:
+    """The bytes around a conversation, and the call that they make of it.
+
+    Attributes:
+        head, tail: the bytes before and behind the array.
+        history: how it is read.
+        cost: bytes of memory, by estimate.
+    """
+
+    __slots__ = ("_behind", "_front", "_prefixes", "_values", "cost", "head", "history", "tail")
+
+    def __init__(self, call: Call, place: Span, history: History, prefixes: Prefixes) -> None:
+        start, end = place
+        self.head, self.tail, self.history, self._prefixes = call.body[:start], call.body[end:], history, prefixes
+        self.cost = _COST * (len(self.head) + len(self.tail)) + OVERHEAD
+        values = list(_values(call))
+        values[_BODY], values[_MESSAGES], values[_MEMBERS] = b"", (), {}
+        self._values = tuple(values)
+        self._front = {key: span for key, span in call.members.items() if span[1] <= start}
+        self._behind = [(key, low - end, high - end) for key, (low, high) in call.members.items() if low >= end]
+
+    def call(self, body: bytes) -> Call | None:
+        """Return the call that `body` is, which has the frame around it; None where its middle is odd.
+
+        Raises:
+            WireError: of a message that cannot be read, and a middle that is divided too finely.
+        """
+        start, end = len(self.head), len(body) - len(self.tail)
+        cut = self._prefixes.find(self.history.kind, body) if len(body) >= MIN_BODY else None
+        items = self._items(body[start:end] if cut is None else b"[" + body[cut.resume : end])
+        before = () if cut is None else cut.messages
+        if items is None or not 0 < len(before) + len(items) <= MAX_MESSAGES:
+            return None
+        if cut is not None and (cut.opening != start + 1 or (cut.more and not items)):
+            return None
+        messages = self.history.read(items, before)
+        if items and len(body) >= MIN_BODY:
+            self._prefixes.keep(self.history.kind, body, messages, (start, end), [len(item) for item in items[-4:]], cut)
+        values = list(self._values)
+        values[_BODY], values[_MESSAGES], values[_MEMBERS] = body, messages, self._members(start, end)
+        return Call(*values)
+
+    def _items(self, text: bytes) -> list[bytes] | None:
+        """Return the items of `text`, None where it is anything but one array of JSON in UTF-8."""
+        if text[:1] != b"[" or text[-1:] != b"]":
+            return None
+        try:
+            if len(text) > SMALL:
+                jsonio.bounded(text, self.history.kind, structure=True)
+            jsonio.utf8(text, self.history.kind)
+            return jsonio.elements(text, self.history.kind, "")
+        except WireError:
+            return None
+
+    def _members(self, start: int, end: int) -> Mapping[str, Span]:
+        members = self._front.copy()
+        members[self.history.key] = (start, end)
+        for key, low, high in self._behind:
+            members[key] = (low + end, high + end)
+        return members
+
+
+class Frames:
+    """The latest frames, bounded. One loop's: not safe for several threads.
+
+    Args:
+        prefixes: the latest bodies.
+        max_bytes: how much memory to use, by estimate.
+    """
+
+    __slots__ = ("_kept", "_max", "_prefixes", "_size", "hits")
+
+    def __init__(self, prefixes: Prefixes, max_bytes: int = 3 << 20) -> None:
+        self._prefixes, self._max = prefixes, max_bytes
+        self._kept: dict[tuple[str, bytes], list[Frame]] = {}
+        self._size = 0
+        self.hits = 0
+
+    def find(self, kind: str, body: bytes) -> Call | None:
+        """Return the call that `body` is where a frame of its `kind` stands around it, None where there is none or its middle is odd.
+
+        Raises:
+            WireError: of a message that cannot be read.
+        """
+        kept = self._kept
+        for key in (body[-_ALIKE:], body[:_ALIKE], b""):
+            for frame in kept.get((kind, key), ()):
+                if body.endswith(frame.tail) and body.startswith(frame.head) and (found := frame.call(body)) is not None:
+                    self.hits += 1
+                    return found
+        return None
+
+    def keep(self, kind: str, call: Call, history: History | None) -> Call:
+        """Remember what stands around the conversation of `call`, and return `call`.
+
+        Args:
+            kind: whose reading it is: two kinds never share a frame.
+            call: nothing in it but `messages` and `members` may hang on what the conversation says.
+            history: where that stands; None where it is no array.
+        """
+        if history is None:
+            return call
+        frame = Frame(call, call.members[history.key], history, self._prefixes)
+        if frame.cost > self._max // 4:
+            return call
+        key = (kind, frame.tail[-_ALIKE:] if len(frame.tail) >= _ALIKE else frame.head[:_ALIKE] if len(frame.head) >= _ALIKE else b"")
+        bucket = self._kept.pop(key, [])
+        self._size += frame.cost - sum([old.cost for old in bucket[: 1 - _BUCKET]])
+        self._kept[key] = [*bucket[1 - _BUCKET :], frame]
+        while self._size > self._max:
+            oldest = next(iter(self._kept))
+            self._size -= sum([old.cost for old in self._kept.pop(oldest)])
+        return call
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._kept.clear()
+        self._size = 0
