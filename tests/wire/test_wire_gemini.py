@@ -361,7 +361,7 @@ def test_a_second_turn_parses_only_what_is_new() -> None:
     known = memos.messages.misses
     second = decode({"contents": turns, "tools": []}, memos=memos)
     assert memos.messages.misses == known + 1
-    assert memos.prefixes.hits == 1
+    assert memos.prefixes.hits >= 1
     assert all(a is b for a, b in zip(first.messages, second.messages, strict=False))
     assert len(second.messages) == 30
     counted = decode({"contents": turns}, PATH.replace("generateContent", "countTokens"), memos=memos)
