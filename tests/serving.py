@@ -215,9 +215,10 @@ class Proxy:
         put("fleetgate.yaml", self._settings)
 
     def environment(self) -> dict[str, str]:
-        """What its processes see: our own environment without what would change them."""
+        """What its processes see: our own environment without what would change them. `TEST_TRANSPORT` names their HTTP client."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith("FLEETGATE_") and not k.lower().endswith("_proxy")}
-        return {**kept, "SIM_PROVIDER_KEY": PROVIDER_KEY, **self._env}
+        chosen = {"FLEETGATE_UPSTREAM_TRANSPORT": os.environ["TEST_TRANSPORT"]} if "TEST_TRANSPORT" in os.environ else {}
+        return {**kept, **chosen, "SIM_PROVIDER_KEY": PROVIDER_KEY, **self._env}
 
     def _wait_ready(self) -> None:
         deadline = time.monotonic() + START_S

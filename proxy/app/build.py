@@ -218,7 +218,7 @@ def transport(settings: Settings, simulator: str | None = None) -> SteadyTranspo
     """Return the transport to the providers of `settings`."""
     kind = LeanTransport if settings.upstream.transport == "lean" else AioTransport
     found, breaker = providers(settings, simulator), settings.upstream.breaker
-    inner = kind(found, *_bounds(settings.limits, ProviderLimits()))
+    inner = kind(found, *_bounds(settings.limits, ProviderLimits()), settings.proxies)
     return SteadyTransport(inner, found, breaker.failures, breaker.cooldown_s)
 
 

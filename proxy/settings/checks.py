@@ -13,6 +13,7 @@ from proxy.routing.models import AUTO
 from proxy.settings.kinds import loopback
 from proxy.settings.sections import Settings
 from proxy.settings.upstreams import ModelRule
+from proxy.upstream.proxies import WANTED, BadProxy
 
 Fault = Callable[..., ConfigError]
 """Makes the error for a path: `(path, got, expected, hint)`."""
@@ -24,6 +25,7 @@ def cross_check(settings: Settings, fault: Fault, given: Callable[[KeyPath], boo
         *_listen(settings, fault),
         *_auth(settings, fault),
         *_providers(settings, fault),
+        *_proxies(settings),
         *_models(settings, fault),
         *_routing(settings, fault, given),
         *_budget(settings, fault),
@@ -32,6 +34,19 @@ def cross_check(settings: Settings, fault: Fault, given: Callable[[KeyPath], boo
         *_energy(settings, fault),
     ]
     return errors, [*_unreachable(settings.models), *_overheard(settings)]
+
+
+def _proxies(settings: Settings) -> Iterator[ConfigError]:
+    """Yield an error for each variable that names no usable proxy and would be needed."""
+    bad: dict[str, tuple[str, str]] = {}
+    for name, provider in settings.providers.items():
+        for url in provider.base_urls.values():
+            try:
+                settings.proxies.of(url)
+            except BadProxy as e:
+                bad.setdefault(e.variable, (e.got, name))
+    for variable, (got, name) in bad.items():
+        yield ConfigError(f"${variable}", 0, got, WANTED, f"{name} is reached through it; upstream: {{proxy: none}} ignores it")
 
 
 def _listen(settings: Settings, fault: Fault) -> Iterator[ConfigError]:

@@ -24,6 +24,7 @@ from proxy.settings.sections import Settings
 from proxy.settings.store import Asked, Store, read_store
 from proxy.settings.upstreams import PROTOCOLS, Failover, ModelRule, Provider
 from proxy.settings.webhooks import Webhook
+from proxy.upstream.proxies import DIRECT, of_environment
 
 SLUG = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 PARAMETER = re.compile(r"[A-Za-z0-9._~-]{1,100}")
@@ -58,7 +59,8 @@ def load_settings(path: Path, env: Mapping[str, str], *, simulate: bool = False)
     if reader.errors:
         raise ConfigErrors(reader.errors)
     warnings = tuple(reader.overrides.unknown)
-    settings = Settings(file=path, warnings=warnings, secret_files=tuple(reader.secret_files), **values)
+    proxies = of_environment(env) if values["upstream"].proxy == "environment" else DIRECT
+    settings = Settings(file=path, warnings=warnings, secret_files=tuple(reader.secret_files), proxies=proxies, **values)
     errors, more = cross_check(settings, reader.error, reader.given)
     if errors:
         raise ConfigErrors(errors)

@@ -22,6 +22,7 @@ from proxy.settings.store import Store
 from proxy.settings.telemetry import Telemetry
 from proxy.settings.upstreams import ModelRule, Provider
 from proxy.settings.webhooks import Webhook
+from proxy.upstream.proxies import DIRECT, Proxies
 
 CLASSES = ("public", "internal", "confidential", "restricted")
 """What `data.classification` of an agent may be."""
@@ -189,6 +190,11 @@ class UpstreamSection:
     transport: Literal["lean", "aiohttp"] = setting(
         Choice(("lean", "aiohttp")), "The HTTP client: Fleetgate's own, a fourth of the cost, or aiohttp's.", "lean"
     )
+    proxy: Literal["environment", "none"] = setting(
+        Choice(("environment", "none")),
+        "Forward proxies: those that `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY` name (docs/providers.md), or none whatever they name.",
+        "environment",
+    )
     breaker: BreakerSection = setting(Section(BreakerSection), "When a provider that fails is left alone.", BreakerSection())
 
 
@@ -211,6 +217,7 @@ class Settings:
     file: Path
     warnings: tuple[str, ...] = ()
     secret_files: tuple[Path, ...] = ()
+    proxies: Proxies = DIRECT
     listen: Listen = setting(Section(Listen), "", Listen())
     agents: tuple[str, ...] = setting(
         Listed(Text("a path or a glob"), "a list of files or globs"), "The files that describe agents.", ("AGENTS.md",)

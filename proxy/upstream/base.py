@@ -67,6 +67,11 @@ def busy(name: str, connections: int, connect_s: float) -> UpstreamError:
     return UpstreamError("connect", f"all {connections} connections to {name} were taken for {connect_s:g} s", busy=True)
 
 
+def refused(name: str) -> UpstreamError:
+    """Return the error of a request that a forward proxy did not pass on to `name`: it wants to know who asks."""
+    return UpstreamError("connect", f"no connection to {name} (the proxy answered 407)")
+
+
 def located(base: str, path: str, model: str, query: tuple[tuple[str, str], ...]) -> str:
     """Return `base` (a URL or its path) and `path` with the model's name and the fixed parameters in their places.
 

@@ -13,6 +13,7 @@ bytes are not HTTP. What had arrived before can still be read.
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -50,6 +51,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._waits, self._gone, self._lost = waits, gone, lost
         self._transport: asyncio.Transport
+        self._unheard: Callable[[float], list[tuple[int, int]]]
         self._parser: ResponseParser | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._failure: tuple[Kind, str] | None = None
@@ -122,14 +124,21 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def usable(self) -> bool:
-        """Return whether an idle connection still is one."""
-        return not self.closing and not self._transport.is_closing()
+        """Return whether an idle connection still is one.
+
+        The kernel is asked too: what the upstream closed a moment ago, or said unasked, may not have come round the event loop yet. A
+        request that is written into such a connection would be lost without anybody knowing whether it was read.
+        """
+        return not self.closing and not self._transport.is_closing() and not self._unheard(0)
 
     # --- what the event loop says ----------------------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The connection is open."""
         self._transport = cast(asyncio.Transport, transport)
+        poll = select.poll()
+        poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self._unheard = poll.poll
         self._since = self._loop.time()
         self._timer = self._loop.call_later(self._tick_s, self._tick)
 
@@ -199,7 +208,7 @@ class Connection(asyncio.Protocol):
 
     def _resume(self) -> None:
         self._paused = False
-        if self.usable():
+        if not self.closing and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def _fail(self, kind: Kind, message: str) -> None:

@@ -1,7 +1,8 @@
 """The lean transport: HTTP/1.1 straight on asyncio's protocols, for a fraction of what a general client costs a request.
 
 `request` writes a head, `pool` finds a connection, `connection` asks, `http1` reads the response, and a
-compression that nobody asked for is undone. Every wait has a deadline; no redirects, no cookies, no proxies from the environment.
+compression that nobody asked for is undone. Every wait has a deadline; no redirects, no cookies,
+and no forward proxy but those it is given.
 
 A connection that broke before a byte of the reply came is reported as cut, not retried: the provider may have done the work. Only a
 connection that could not be made is known to have cost nothing.
@@ -15,11 +16,12 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 from proxy.decoding import Decoder, Undecodable
 from proxy.engine.ports import UpstreamError, UpstreamRequest
-from proxy.upstream.base import Deadlines, Provider
+from proxy.upstream.base import Deadlines, Provider, refused
 from proxy.upstream.coded import decoded, decoder_of, undecodable
 from proxy.upstream.connection import Connection, Waits
 from proxy.upstream.http1 import Head
 from proxy.upstream.pool import Origin, Pool
+from proxy.upstream.proxies import DIRECT, Proxies
 from proxy.upstream.request import Endpoint
 from proxy.upstream.transport import LOCAL_KEEPALIVE_S, REMOTE_KEEPALIVE_S
 
@@ -31,11 +33,12 @@ class LeanTransport:
         providers: the upstreams.
         deadlines: of those that have none of their own.
         connections: the most connections to one host of one provider.
+        proxies: the forward proxies to go through.
     """
 
-    def __init__(self, providers: Iterable[Provider], deadlines: Deadlines, connections: int = 1000) -> None:
+    def __init__(self, providers: Iterable[Provider], deadlines: Deadlines, connections: int = 1000, proxies: Proxies = DIRECT) -> None:
         self._providers = {p.name: p for p in providers}
-        self._deadlines, self._connections = deadlines, connections
+        self._deadlines, self._connections, self._proxies = deadlines, connections, proxies
         self._ways: dict[tuple[str, str], tuple[Endpoint, Pool]] = {}
         self._pools: dict[tuple[str, str, int, bool], Pool] = {}
         self._tls: ssl.SSLContext | None = None
@@ -53,6 +56,9 @@ class LeanTransport:
             connection = pool.take() or await pool.open()
             request.idle = False
             found = await connection.ask(head, request.body, request.method == "HEAD")
+            if found.status == 407 and endpoint.proxied:
+                connection.abort()
+                raise refused(target.provider)
             return LeanReply(found, connection, pool, self._done)
         except BaseException:
             self._done()
@@ -66,12 +72,13 @@ class LeanTransport:
     def _way(self, name: str, protocol: str) -> tuple[Endpoint, Pool]:
         provider = self._providers[name]
         wait = provider.deadlines or self._deadlines
-        endpoint = Endpoint(provider, protocol)
+        proxy = self._proxies.of(provider.base_urls[protocol])
+        endpoint = Endpoint(provider, protocol, proxy)
         host, port, tls = endpoint.origin
         pool = self._pools.get((name, host, port, tls))
         if pool is None:
             waits = Waits(wait.first_byte_s, wait.idle_s, LOCAL_KEEPALIVE_S if provider.local else REMOTE_KEEPALIVE_S, wait.total_s)
-            origin = Origin(name, host, port, self._context() if tls else None)
+            origin = Origin(name, host, port, self._context() if tls else None, proxy)
             pool = self._pools[name, host, port, tls] = Pool(origin, provider.connections or self._connections, wait.connect_s, waits)
         way = self._ways[name, protocol] = (endpoint, pool)
         return way

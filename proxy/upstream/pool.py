@@ -23,6 +23,8 @@ import aiohappyeyeballs
 from proxy.engine.ports import UpstreamError
 from proxy.upstream.base import busy
 from proxy.upstream.connection import Connection, Waits
+from proxy.upstream.proxies import ForwardProxy
+from proxy.upstream.tunnel import TunnelRefused, tunnel
 
 NEXT_ADDRESS_S = 0.25
 """After this the next address of a name is tried beside the first. Source: RFC 8305 §5."""
@@ -35,12 +37,13 @@ AddressInfo = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, st
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where connections lead. `tls` is None for plain TCP."""
+    """Where connections lead. `tls` is None for plain TCP; with a `proxy` they go to that, and TLS through a tunnel that it opens."""
 
     provider: str
     host: str
     port: int
     tls: ssl.SSLContext | None
+    proxy: ForwardProxy | None = None
 
 
 class Pool:
@@ -77,6 +80,7 @@ class Pool:
             UpstreamError: kind `connect`.
         """
         name, turned = self._origin.provider, False
+        way = f" through the proxy of {self._origin.proxy.variable}" if self._origin.proxy is not None else ""
         try:
             async with asyncio.timeout(self._connect_s):
                 found = await self._turn()
@@ -85,9 +89,9 @@ class Pool:
         except TimeoutError:
             if not turned:
                 raise busy(name, self._size, self._connect_s) from None
-            raise UpstreamError("connect", f"no connection to {name} within {self._connect_s:g} s") from None
+            raise UpstreamError("connect", f"no connection to {name}{way} within {self._connect_s:g} s") from None
         except (OSError, UnicodeError) as e:
-            raise UpstreamError("connect", f"no connection to {name} ({_cause(e)})") from None
+            raise UpstreamError("connect", f"no connection to {name}{way} ({_cause(e)})") from None
 
     def give(self, connection: Connection) -> None:
         """Take `connection` back after its exchange; it goes to the first in line, or idles, or was closed."""
@@ -177,6 +181,8 @@ class Pool:
         except RuntimeError as e:  # uvloop, for a socket that was closed under it
             raise ConnectionAbortedError(str(e)) from None
         try:
+            if origin.proxy is not None and origin.tls is not None:
+                await tunnel(sock, origin.proxy, origin.host, origin.port)
             _, connection = await loop.create_connection(
                 lambda: Connection(self._waits, self._gone, self._lost),
                 sock=sock,
@@ -192,7 +198,8 @@ class Pool:
         loop = asyncio.get_running_loop()
         expiry, found = self._addresses
         if not found or loop.time() >= expiry:
-            found = await loop.getaddrinfo(self._origin.host, self._origin.port, type=socket.SOCK_STREAM)
+            to = self._origin.proxy or self._origin
+            found = await loop.getaddrinfo(to.host, to.port, type=socket.SOCK_STREAM)
             self._addresses = loop.time() + ADDRESSES_S, found
         return found
 
@@ -212,6 +219,8 @@ def _cause(e: Exception) -> str:
     """Return why there is no connection, without addresses: the text goes to clients."""
     if isinstance(e, ssl.SSLCertVerificationError):
         return e.verify_message
+    if isinstance(e, TunnelRefused):
+        return str(e)
     if isinstance(e, ssl.SSLError | socket.gaierror):
         return str(getattr(e, "reason", None) or e.strerror)
     errno = getattr(e, "errno", None)

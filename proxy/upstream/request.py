@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from proxy.engine.ports import UpstreamError, UpstreamRequest
 from proxy.http1 import TOKEN
 from proxy.upstream.base import MODEL, Provider, located
+from proxy.upstream.proxies import ForwardProxy
 
 FRAMING = frozenset(
     {"connection", "content-length", "expect", "host", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
@@ -36,18 +37,24 @@ class Endpoint:
 
     Attributes:
         origin: host, port, and whether TLS is spoken.
+        proxied: a forward proxy reads these requests, which name their target in full (RFC 9112 §3.2.2). Behind TLS none does.
     """
 
-    def __init__(self, provider: Provider, protocol: str) -> None:
+    def __init__(self, provider: Provider, protocol: str, proxy: ForwardProxy | None = None) -> None:
         url = urlsplit(provider.base_urls[protocol])
         tls = url.scheme == "https"
         self.origin = (url.hostname or "", url.port or (443 if tls else 80), tls)
+        self.proxied = proxy is not None and not tls
+        authority = url.netloc.rpartition("@")[2]
+        self._before = f"http://{authority}" if self.proxied else ""
         self._base, self._query = url.path.rstrip("/"), provider.query
         self._by_model = MODEL in self._base
-        fixed = {"host": ("Host", url.netloc.rpartition("@")[2]), "accept-encoding": ("Accept-Encoding", "identity")}
+        fixed = {"host": ("Host", authority), "accept-encoding": ("Accept-Encoding", "identity")}
         for name, value in (*provider.credentials(protocol), *provider.headers):
             if name.lower() not in FRAMING or name.lower() == "host":
                 fixed[name.lower()] = (name, value)
+        if proxy is not None and self.proxied:
+            fixed |= {name.lower(): (name, value) for name, value in proxy.headers()}
         self._ours = FRAMING | fixed.keys()
         self._fixed = _lines(list(fixed.values()))
         for name, _ in fixed.values():
@@ -81,7 +88,7 @@ class Endpoint:
             raise UpstreamError("protocol", "the method or path has characters that cannot be sent")
         if len(self._starts) >= REMEMBERED:
             self._starts.clear()
-        start = f"{method} {target} HTTP/1.1\r\n{self._fixed}"
+        start = f"{method} {self._before}{target} HTTP/1.1\r\n{self._fixed}"
         if len(target) <= LONGEST_KEPT:
             self._starts[key] = start
         return start

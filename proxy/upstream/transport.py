@@ -7,6 +7,7 @@ connection that could not be made is known to have cost nothing.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
@@ -17,8 +18,9 @@ from yarl import URL
 
 from proxy.decoding import Decoder, Undecodable
 from proxy.engine.ports import UpstreamError, UpstreamRequest
-from proxy.upstream.base import Deadlines, Provider, busy, located
+from proxy.upstream.base import Deadlines, Provider, busy, located, refused
 from proxy.upstream.coded import decoded, decoder_of, undecodable
+from proxy.upstream.proxies import DIRECT, ForwardProxy, Proxies
 
 LOCAL_KEEPALIVE_S = 4.0
 """Below the five seconds after which uvicorn and Node close an idle connection, so that we rarely write into a closing one."""
@@ -39,14 +41,16 @@ class AioTransport:
     Args:
         providers: the upstreams.
         deadlines, connections: of those that have none of their own; connections are the most connections to one provider.
+        proxies: the forward proxies to go through.
     """
 
-    def __init__(self, providers: Iterable[Provider], deadlines: Deadlines, connections: int = 1000) -> None:
+    def __init__(self, providers: Iterable[Provider], deadlines: Deadlines, connections: int = 1000, proxies: Proxies = DIRECT) -> None:
         self._providers = {p.name: p for p in providers}
-        self._deadlines, self._connections = deadlines, connections
+        self._deadlines, self._connections, self._proxies = deadlines, connections, proxies
         self._sessions: dict[str, aiohttp.ClientSession] = {}
         self._urls: dict[tuple[str, str, str, str], URL] = {}
         self._fixed: dict[tuple[str, str], tuple[tuple[str, str], ...]] = {}
+        self._ways: dict[tuple[str, str], ForwardProxy | None] = {}
         self._active = 0
         self._idle: asyncio.Event | None = None
 
@@ -58,13 +62,18 @@ class AioTransport:
         self._active += 1
         request.idle = False
         try:
-            return AioReply(await self._ask(session, request, wait, due), wait, due, self._done)
+            response = await self._ask(session, request, wait, due)
+            if response.status == 407 and self._plain(request) is not None:
+                response.close()
+                raise refused(name)
+            return AioReply(response, wait, due, self._done)
         except BaseException:
             self._done()
             raise
 
     async def _ask(self, session: aiohttp.ClientSession, request: UpstreamRequest, wait: Deadlines, due: float) -> aiohttp.ClientResponse:
-        target = request.target
+        target, proxy = request.target, self._way(request)
+        way = f" through the proxy of {proxy.variable}" if proxy is not None else ""
         try:
             return await session.request(
                 request.method,
@@ -72,14 +81,18 @@ class AioTransport:
                 data=_Body(request.body) if request.body else None,
                 headers=self._headers(request),
                 allow_redirects=False,
+                proxy=URL.build(scheme="http", host=proxy.host, port=proxy.port) if proxy is not None else None,
+                proxy_headers=proxy.headers() if proxy is not None else None,
             )
         except aiohttp.ClientConnectorError as e:
-            raise UpstreamError("connect", f"no connection to {target.provider} ({_cause(e)})") from None
+            raise UpstreamError("connect", f"no connection to {target.provider}{way} ({_cause(e)})") from None
+        except aiohttp.ClientHttpProxyError as e:
+            raise UpstreamError("connect", f"no connection to {target.provider}{way} (the proxy answered {e.status})") from None
         except aiohttp.ConnectionTimeoutError:
             connector = session.connector
             if connector is not None and len(connector._acquired) >= connector.limit:
                 raise busy(target.provider, connector.limit, wait.connect_s) from None
-            raise UpstreamError("connect", f"no connection to {target.provider} within {wait.connect_s:g} s") from None
+            raise UpstreamError("connect", f"no connection to {target.provider}{way} within {wait.connect_s:g} s") from None
         except TimeoutError:
             raise _late(wait, due, f"no answer within {wait.first_byte_s:g} s") from None
         except (aiohttp.ClientConnectionError, ConnectionError) as e:
@@ -111,6 +124,7 @@ class AioTransport:
             max_field_size=65_536,
             read_bufsize=1 << 17,
         )
+        session._retry_connection = False  # it would send a GET again that a reused connection lost, unasked
         self._sessions[name] = session
         return session
 
@@ -126,13 +140,26 @@ class AioTransport:
             url = self._urls[key] = URL(where, encoded=True)
         return url
 
+    def _way(self, request: UpstreamRequest) -> ForwardProxy | None:
+        """Return the proxy that stands before the target."""
+        key = (request.target.provider, request.target.protocol)
+        if key not in self._ways:
+            self._ways[key] = self._proxies.of(self._providers[key[0]].base_urls[key[1]])
+        return self._ways[key]
+
+    def _plain(self, request: UpstreamRequest) -> ForwardProxy | None:
+        """Return the proxy that reads the request: none does where TLS goes through it."""
+        return self._way(request) if self._url(request).scheme == "http" else None
+
     def _headers(self, request: UpstreamRequest) -> CIMultiDict[str]:
         target = request.target
         key = (target.provider, target.protocol)
         fixed = self._fixed.get(key)
         if fixed is None:
             provider = self._providers[target.provider]
-            fixed = (("Accept-Encoding", "identity"), *provider.credentials(target.protocol), *provider.headers)
+            proxy = self._plain(request)
+            theirs = proxy.headers() if proxy is not None else ()
+            fixed = (("Accept-Encoding", "identity"), *provider.credentials(target.protocol), *provider.headers, *theirs)
             self._fixed[key] = fixed
         headers: CIMultiDict[str] = CIMultiDict(request.headers)
         for name, value in fixed:
@@ -171,7 +198,8 @@ class AioReply:
             raise
         connection = response.connection
         if connection is not None and connection.protocol is not None:
-            connection.protocol.read_timeout = wait.idle_s
+            connection.protocol.read_timeout = None  # it would run on while nobody reads, and not at all after broken framing
+            connection.protocol.start_timeout()
 
     async def read(self, limit: int) -> bytes:
         """Return the whole body. Raises UpstreamError when it is cut, late or over `limit`."""
@@ -186,9 +214,9 @@ class AioReply:
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it arrives. Raises UpstreamError when it is cut or late."""
-        more, decoder = self._response.content.readany, self._decoder
+        decoder = self._decoder
         try:
-            while chunk := await (more() if decoder is None else decoded(decoder, more)):
+            while chunk := await (self._more() if decoder is None else decoded(decoder, self._more)):
                 yield chunk
         except Undecodable as e:
             self._response.close()
@@ -197,6 +225,10 @@ class AioReply:
             raise _late(self._wait, self._due, f"no data for {self._wait.idle_s:g} s", self.status) from None
         except (aiohttp.ClientError, ConnectionError, asyncio.IncompleteReadError) as e:
             raise UpstreamError("cut", f"the answer broke off ({_cause(e)})", self.status) from None
+
+    async def _more(self) -> bytes:
+        async with asyncio.timeout_at(min(asyncio.get_running_loop().time() + self._wait.idle_s, self._due)):
+            return await self._response.content.readany()
 
     def close(self) -> None:
         """Give the connection back if the body was read to its end, else close it at once."""
@@ -218,6 +250,9 @@ def _late(wait: Deadlines, due: float, why: str, status: int = 0) -> UpstreamErr
 
 
 def _cause(e: BaseException) -> str:
+    """Return why it failed, without addresses: the text goes to clients."""
     inner = getattr(e, "os_error", None) or e.__cause__
+    if isinstance(inner, ConnectionError) and inner.errno:
+        return os.strerror(inner.errno)
     text = getattr(inner, "strerror", None) or type(inner if inner is not None else e).__name__
     return str(text)

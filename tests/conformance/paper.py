@@ -19,6 +19,7 @@ HEAD = """# Conformance
 Every protocol operation by every outcome, each cell over real sockets: a real proxy before the [simulated provider](simulator.md).
 Generated from `tests/conformance/matrix.py`; run it with `.venv/bin/pytest tests/conformance -q`, and write this page anew with
 `.venv/bin/python tests/conformance/paper.py > docs/conformance.md`. {cells} cells, and {bad} requests that should never have been sent.
+Providers are asked by Fleetgate's own HTTP client; a part of the cells, and with `TEST_TRANSPORT=aiohttp` all of them, run on aiohttp's.
 
 In each cell five things are asserted:
 

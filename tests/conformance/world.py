@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import socket
 import tempfile
 import time
@@ -48,6 +49,8 @@ ONLY = {"chat": "chat", "resp": "responses"}
 LISTED = {"gemini": "gemini-embedding-001", "llama": "qwen3:8b"}
 """What the provider calls the main model of a family, where it can be asked about: a name that the simulated one knows."""
 MAX_BODY = 1 << 20
+TRANSPORT = os.environ.get("TEST_TRANSPORT", "lean")
+"""Which HTTP client asks the provider: `TEST_TRANSPORT=aiohttp` runs the whole matrix on the other one."""
 
 
 def digest(key: str) -> str:
@@ -85,7 +88,7 @@ def key_of(agent: str) -> str:
     return f"fg_{digest(agent)[:40]}"
 
 
-def settings(sim: str, dead: str, wait_s: float) -> dict[str, Any]:
+def settings(sim: str, dead: str, wait_s: float, transport: str) -> dict[str, Any]:
     """Return fleetgate.yaml: for each family a provider that is the simulator, one that is asked twice, and one that is down."""
     providers: dict[str, Any] = {}
     models: dict[str, Any] = {}
@@ -112,7 +115,7 @@ def settings(sim: str, dead: str, wait_s: float) -> dict[str, Any]:
         "models": models,
         "store": "memory:",
         "limits": {"body_s": 5, "first_byte_s": wait_s, "idle_s": wait_s},
-        "upstream": {"breaker": {"failures": 1000}},
+        "upstream": {"transport": transport, "breaker": {"failures": 1000}},
     }
 
 
@@ -210,9 +213,10 @@ class Still:
 class World:
     """The proxy, its provider, and what both noted. Made by `open`."""
 
-    def __init__(self, folder: Path, sim_url: str, calls: Calls, dead: str) -> None:
+    def __init__(self, folder: Path, sim_url: str, calls: Calls, dead: str, transport: str) -> None:
         self.calls, self.store, self.sink = calls, Watched(), Collected()
-        read = {hasty: build.read(_write(folder, settings(sim_url, dead, wait)), {"KEY": "sk-provider"}) for hasty, wait in WAITS_S.items()}
+        files = {hasty: settings(sim_url, dead, wait, transport) for hasty, wait in WAITS_S.items()}
+        read = {hasty: build.read(_write(folder, file), {"KEY": "sk-provider"}) for hasty, file in files.items()}
         self.house = House(read[False], clock=Still())
         self.house.stores = dataclasses.replace(self.house.stores, budget=self.store)
         self.house.sinks = (*self.house.sinks, self.sink)
@@ -230,7 +234,7 @@ class World:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls) -> AsyncIterator[Self]:
+    async def open(cls, transport: str = TRANSPORT) -> AsyncIterator[Self]:
         """Start provider and proxy in the running loop; stop both at the end."""
         async with AsyncExitStack() as stack:
             runner, port = await simulator.start()
@@ -239,7 +243,7 @@ class World:
             unheard.bind(("127.0.0.1", 0))  # nobody listens, and nobody else can
             dead = f"http://127.0.0.1:{unheard.getsockname()[1]}"
             with tempfile.TemporaryDirectory(prefix="fleetgate-conformance-") as folder:
-                world = cls(Path(folder), f"http://127.0.0.1:{port}", runner.app[simulator.CALLS], dead)
+                world = cls(Path(folder), f"http://127.0.0.1:{port}", runner.app[simulator.CALLS], dead, transport)
             stack.push_async_callback(world.house.close)
             stack.push_async_callback(world.hurried.close)
             stack.push_async_callback(world.server.stop, WITHIN_S)

@@ -476,6 +476,24 @@ def test_refuses_odd_shapes(tmp_path: Path, text: str, expected: str) -> None:
     assert expected in "\n".join(errors(tmp_path, text))
 
 
+def test_a_proxy_that_cannot_be_used_is_an_error_where_it_would_be(tmp_path: Path) -> None:
+    env = {"HTTP_PROXY": "socks5://u:hush@proxy.test:1080"}
+    (told,) = errors(tmp_path, "providers: {p: {protocols: [openai], base_url: http://h}}\n" + MODELS, env)
+    assert told.startswith("$HTTP_PROXY: a proxy that is spoken to in another way; expected http://[USER:PASSWORD@]HOST:PORT")
+    assert "hush" not in told
+    for fine in ("base_url: http://localhost", "base_url: https://h"):
+        load(tmp_path, f"providers: {{p: {{protocols: [openai], {fine}}}}}\n" + MODELS, env)
+    settings = load(tmp_path, "providers: {p: {protocols: [openai], base_url: http://h}}\nupstream: {proxy: none}\n" + MODELS, env)
+    assert settings.proxies.of("http://h") is None
+    env = {"HTTP_PROXY": "http://u:hush@proxy.test:1080", "NO_PROXY": "h"}
+    settings = load(tmp_path, "providers: {p: {protocols: [openai], base_url: http://h}}\n" + MODELS, env)
+    assert settings.proxies.of("http://h") is None
+    found = settings.proxies.of("http://other")
+    assert found is not None
+    assert found.host == "proxy.test"
+    assert "hush" not in repr(settings)
+
+
 def test_a_header_whose_secret_is_missing_is_left_out_in_simulation(tmp_path: Path) -> None:
     text = "providers: {p: {protocols: [openai], base_url: http://h, headers: {x-a: env:NOPE, x-b: plain}}}\n" + MODELS
     assert [name for name, _ in load(tmp_path, text, simulate=True).providers["p"].headers] == ["x-b"]

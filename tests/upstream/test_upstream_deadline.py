@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from upstream_script import CASES, LEAN, Peer, Upstream, ask, client, outcome, run
+from upstream_script import CASES, Peer, Upstream, ask, client, outcome, run
 
 from proxy.engine.ports import UpstreamError
 from proxy.upstream.base import Deadlines
 
 
-@pytest.mark.parametrize("case", LEAN)
+@pytest.mark.parametrize("case", CASES)
 def test_a_slow_reader_is_not_a_silent_upstream(case: str) -> None:
     async def main() -> None:
         more = asyncio.Event()

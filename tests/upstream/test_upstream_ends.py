@@ -102,7 +102,7 @@ def test_no_head_in_time(case: str) -> None:
     run(case, main())
 
 
-@lean  # aiohttp keeps the deadline of the head until the first piece after it has come
+@every
 def test_no_piece_in_time(case: str) -> None:
     async def main() -> None:
         async def play(peer: Peer) -> None:
@@ -134,6 +134,23 @@ def test_nobody_listens(case: str) -> None:
             assert (e.value.kind, e.value.retryable) == ("connect", True)
             assert "sk-secret" not in str(e.value)
             await transport.retire()
+
+    run(case, main())
+
+
+@every
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_what_a_used_connection_lost_is_not_sent_again(case: str, method: str) -> None:
+    async def main() -> None:
+        async def play(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(OK)
+            await peer.request()
+
+        async with Upstream(play=play) as upstream, client(case, upstream.url) as transport:
+            assert await whole(transport) == (200, b"{}")
+            assert await outcome(transport, ask(b"", method=method)) == "cut"
+            assert len(upstream.asked) == 2
 
     run(case, main())
 

@@ -1,9 +1,14 @@
-"""Both transports read the same bytes. What they make of them must be the same, or both must refuse.
+"""Both transports get the same bytes in the same pieces over a real socket. What they make of them must be the same: status, headers and
+body, or a refusal of the same kind.
 
 Where they differ it is by design, mostly in one direction: ours refuses what a strict reader must, and aiohttp's client (built to be
 lenient with responses) reads on. Each such case is named in `STRICTER`. In the other direction there are two. Bytes after the end of a
 response: ours drops the connection (see test_upstream_lean.py), aiohttp's client the response too. An interim answer that says
 `Connection: close`: ours reads on.
+
+Two kinds of refusal may stand for each other, as both end the exchange and nothing is sent again: `cut` and `protocol` where bytes are
+broken and then end, which is a question of what is looked at first. A `timeout` is aiohttp's for broken framing behind the packet of the
+head, which its client never tells (`AIOHTTP_HANGS` in test_upstream_reading.py); ours never waits for what cannot come.
 """
 
 from __future__ import annotations
@@ -13,12 +18,13 @@ import os
 import re
 import zlib
 from collections.abc import Callable
+from itertools import pairwise
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from upstream_script import Peer, Upstream, chunked, client, runner, whole
+from upstream_script import Peer, Upstream, ask, chunked, client, runner
 
-from proxy.engine.ports import UpstreamError
+from proxy.engine.ports import UpstreamError, UpstreamReply
 from proxy.upstream.base import Deadlines
 from proxy.upstream.http1 import ResponseParser
 
@@ -89,13 +95,33 @@ STRICTER: dict[str, list[Callable[[bytes], bool]]] = {
 }
 
 
-async def read(case: str, url: str) -> tuple[object, str]:
-    """The outcome, and our reason for a refusal."""
-    async with client(case, url, Deadlines(first_byte_s=5, idle_s=5)) as transport:
+Read = tuple[int, list[tuple[str, str]], bytes]
+"""Status, headers and body."""
+ENDS = frozenset({"cut", "protocol"})
+
+
+async def read(case: str, url: str) -> tuple[Read | str, str]:
+    """The outcome: what was read, or the kind of refusal and its reason."""
+    async with client(case, url, Deadlines(first_byte_s=5, idle_s=0.3)) as transport:
         try:
-            return await whole(transport), ""
+            reply: UpstreamReply = await transport.send(ask())
+            try:
+                body = await reply.read(1 << 26)
+            finally:
+                reply.close()
+            return (reply.status, sorted((name.lower(), shown(value)) for name, value in reply.headers.items()), body), ""
         except UpstreamError as e:
-            return None, str(e).rpartition("(")[2].rstrip(")")
+            return e.kind, str(e).rpartition("(")[2].rstrip(")")
+
+
+def shown(value: str) -> str:
+    """A header's value, with what is not UTF-8 in it as ours has it: aiohttp keeps such bytes as surrogates."""
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def pieces_of(data: bytes, cuts: list[int]) -> list[bytes]:
+    at = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
+    return [data[start:end] for start, end in pairwise(at)]
 
 
 def spoiled(data: bytes) -> bool:
@@ -111,27 +137,35 @@ def spoiled(data: bytes) -> bool:
     return False
 
 
+def compare(data: bytes, theirs: Read | str, ours: Read | str, why: str) -> None:
+    """See that a difference is one of those that are allowed."""
+    told = f"{data!r}: aiohttp {theirs}, ours {ours} {why}"
+    if isinstance(ours, str) and isinstance(theirs, str):
+        assert {ours, theirs} == ENDS or (theirs == "timeout" and ours in ENDS), told
+    elif isinstance(ours, str):
+        assert any(holds(data) for holds in STRICTER.get(why, ())), told
+    elif isinstance(theirs, str):
+        assert spoiled(data) or INTERIM_CLOSE(data), told
+    else:
+        raise AssertionError(told)
+
+
 def test_both_read_the_same() -> None:
     with runner("uvloop") as it:
 
         @settings(max_examples=EXAMPLES, deadline=None)
-        @given(mutated())
-        def check(data: bytes) -> None:
+        @given(mutated(), st.lists(st.integers(0, 500), max_size=4))
+        def check(data: bytes, cuts: list[int]) -> None:
             async def play(peer: Peer) -> None:
                 await peer.request()
-                await peer.send(data)
+                await peer.send(*pieces_of(data, cuts))
 
             async def main() -> None:
                 async with Upstream(play=play) as upstream:
                     theirs, _ = await read("aiohttp", upstream.url)
                     ours, why = await read("lean", upstream.url)
-                if theirs == ours:
-                    return
-                if ours is None:
-                    assert any(holds(data) for holds in STRICTER.get(why, ())), f"{data!r}: aiohttp read {theirs}, ours says {why}"
-                else:
-                    assert theirs is None, f"{data!r}: aiohttp read {theirs}, ours {ours}"
-                    assert spoiled(data) or INTERIM_CLOSE(data), f"{data!r}: aiohttp refused, ours read {ours}"
+                if theirs != ours:
+                    compare(data, theirs, ours, why)
 
             it.run(main())
 

@@ -24,6 +24,7 @@ from proxy.engine.ports import UpstreamError, UpstreamReply, UpstreamRequest
 from proxy.model import Target
 from proxy.upstream.base import Deadlines, Provider
 from proxy.upstream.lean import LeanTransport
+from proxy.upstream.proxies import DIRECT, Proxies
 from proxy.upstream.steady import SteadyTransport
 from proxy.upstream.transport import AioTransport
 
@@ -188,11 +189,13 @@ class Upstream:
 
 
 @contextlib.asynccontextmanager
-async def client(case: str, url: str, waits: Deadlines | None = None, connections: int = 1000, **more: Any) -> Any:
+async def client(
+    case: str, url: str, waits: Deadlines | None = None, connections: int = 1000, proxies: Proxies = DIRECT, **more: Any
+) -> Any:
     """A transport whose provider `p` is at `url`."""
     kind = AioTransport if case.startswith("aiohttp") else LeanTransport
     provider = Provider("p", {"openai": f"{url}/v1", "anthropic": url}, **{"api_key": "sk-secret", **more})
-    transport = kind([provider], waits or Deadlines(), connections)
+    transport = kind([provider], waits or Deadlines(), connections, proxies)
     try:
         yield transport
     finally:
