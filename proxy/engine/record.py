@@ -11,7 +11,10 @@ from proxy.model import Route, Usage
 from proxy.money import cost
 
 if TYPE_CHECKING:
-    from proxy.engine.exchange import Exchange
+    from collections.abc import Sequence
+
+    from proxy.engine.exchange import Exchange, Left
+    from proxy.wire.base import Meter
 
 EXPIRED, LOST = "expired", "lost"
 """The outcomes of records that a sweep leaves behind; see `Record.outcome`."""
@@ -121,80 +124,93 @@ class Record:
 
 
 def record_of(ex: Exchange) -> Record:
-    """Return the record of a closed exchange. Fields that no stage gave stay empty."""
-    grant, call, route = getattr(ex, "grant", None), getattr(ex, "call", None), getattr(ex, "route", None)
-    principal, deny, usage = getattr(ex, "principal", None), ex.deny, ex.usage or Usage()
-    saved, would_save = _saved(ex)
+    """Return the record of a closed exchange. Fields that no stage gave stay empty.
+
+    By place, in the order of the fields: by name, so many of them take four times as long.
+    """
+    principal, grant = getattr(ex, "principal", None), getattr(ex, "grant", None)
+    call, route = getattr(ex, "call", None), getattr(ex, "route", None)
+    deny, usage, loop, left, target = ex.deny, ex.usage or _NO_USAGE, ex.loop, ex.left, ex.target
+    if target is None and route is not None and route.targets:
+        target = route.targets[0]
+    price = None if target is None else target.price
+    reason = rule = message = remedy = ""
+    if deny is not None:
+        reason, rule, message, remedy = str(deny.reason), deny.rule, deny.message, deny.remedy
+    elif ex.outcome == "upstream_error":
+        reason = "upstream_error"
+    saved, would_save = (0, 0) if route is None or route.other is None else _saved(ex, route, usage)
     took = emitted(ex)
-    target = ex.target if ex.target is not None else (route.targets[0] if route and route.targets else None)
     return Record(
-        id=ex.id,
-        time=ex.wall,
-        agent=getattr(ex, "agent", ""),
-        team=grant.team if grant else "",
-        version=grant.version if grant else "",
-        file_digest=grant.file_digest if grant else "",
-        policy_digest=grant.digest if grant else "",
-        key_id=principal.key_id if principal else "",
-        session=ex.session,
-        session_source=ex.session_source,
-        run=ex.run,
-        parent=ex.parent,
-        protocol=ex.protocol,
-        operation=call.operation if call else ex.codec.name if hasattr(ex, "codec") else "",
-        stream=call.stream if call else False,
-        model_asked=ex.asked_model,
-        model=target.model if target else "",
-        provider=target.provider if target else "",
-        route=_route_reason(ex),
-        route_why=_why(ex, route),
-        difficulty=route.difficulty if route else None,
-        status=ex.status,
-        upstream_status=ex.upstream_status,
-        outcome=ex.outcome or "error",
-        reason=str(deny.reason) if deny else "upstream_error" if ex.outcome == "upstream_error" else "",
-        rule=deny.rule if deny else "",
-        message=deny.message if deny else "",
-        remedy=deny.remedy if deny else "",
-        input_tokens=usage.input,
-        output_tokens=usage.output,
-        cache_read_tokens=usage.cache_read,
-        cache_write_tokens=usage.cache_write,
-        cache_write_1h_tokens=usage.cache_write_1h,
-        reasoning_tokens=usage.reasoning,
-        usage_exact=usage.exact,
-        cost=ex.cost,
-        price=target.price.source if target and target.price else "",
-        loop=ex.loop.header() if ex.loop.level != "none" else "",
-        wasted=ex.loop.wasted,
-        wasted_new=ex.loop.fresh,
-        findings=tuple((f.rule, f.detail) for f in ex.findings),
-        decisions=tuple(ex.decisions),
-        marks=ex.marks,
-        bytes_in=ex.sizes[0],
-        bytes_out=ex.sizes[1],
-        config=ex.rt.version,
-        media=usage.media,
-        price_digest=target.price.digest if target and target.price else "",
-        charges=() if ex.bill is None else ex.bill(ex),
-        saved=saved,
-        would_save=would_save,
-        fallbacks=tuple([(x.provider, x.model, x.cause, x.usage.total_input, x.usage.output, x.cost, x.ns) for x in ex.left]),
-        trace_id=_trace_id(ex),
-        tools=_tools(ex),
-        carbon_ug=took.carbon[1],
-        carbon_ug_low=took.carbon[0],
-        energy_uwh=took.energy[1],
-        energy_uwh_low=took.energy[0],
+        ex.id,
+        ex.wall,
+        getattr(ex, "agent", ""),
+        "" if grant is None else grant.team,
+        "" if grant is None else grant.version,
+        "" if grant is None else grant.file_digest,
+        "" if grant is None else grant.digest,
+        "" if principal is None else principal.key_id,
+        ex.session,
+        ex.session_source,
+        ex.run,
+        ex.parent,
+        ex.protocol,
+        call.operation if call is not None else ex.codec.name if hasattr(ex, "codec") else "",
+        call is not None and call.stream,
+        ex.asked_model,
+        "" if target is None else target.model,
+        "" if target is None else target.provider,
+        "" if route is None else _route_reason(ex, route),
+        "" if route is None else _why(left, route),
+        None if route is None else route.difficulty,
+        ex.status,
+        ex.upstream_status,
+        ex.outcome or "error",
+        reason,
+        rule,
+        message,
+        remedy,
+        usage.input,
+        usage.output,
+        usage.cache_read,
+        usage.cache_write,
+        usage.cache_write_1h,
+        usage.reasoning,
+        usage.exact,
+        ex.cost,
+        "" if price is None else price.source,
+        "" if loop.level == "none" else loop.header(),
+        loop.wasted,
+        loop.fresh,
+        tuple([(f.rule, f.detail) for f in ex.findings]) if ex.findings else (),
+        tuple(ex.decisions),
+        ex.marks,
+        ex.sizes[0],
+        ex.sizes[1],
+        ex.rt.version,
+        "" if price is None else price.digest,
+        usage.media,
+        () if ex.bill is None else ex.bill(ex),
+        None,
+        saved,
+        would_save,
+        tuple([(x.provider, x.model, x.cause, x.usage.total_input, x.usage.output, x.cost, x.ns) for x in left]) if left else (),
+        _trace_id(ex),
+        () if ex.meter is None or not ex.meter.tool_calls else _tools(ex, ex.meter),
+        took.carbon[1],
+        took.carbon[0],
+        took.energy[1],
+        took.energy[0],
     )
 
 
-def _tools(ex: Exchange) -> tuple[tuple[str, str], ...]:
+_NO_USAGE = Usage()
+
+
+def _tools(ex: Exchange, meter: Meter) -> tuple[tuple[str, str], ...]:
     """Return what became of the tool calls that the meter has seen; where no gate stood before the client, all passed."""
-    if ex.meter is None or not ex.meter.tool_calls:
-        return ()
     passed = None if ex.shown is None else {(call.id, call.name) for call in ex.shown.tool_calls}
-    calls = ex.meter.tool_calls[:MOST_TOOLS]
+    calls = meter.tool_calls[:MOST_TOOLS]
     return tuple([(c.name[:MAX_TOOL], "passed" if passed is None or (c.id, c.name) in passed else "withheld") for c in calls])
 
 
@@ -213,10 +229,9 @@ def _trace_id(ex: Exchange) -> str:
     return "" if match is None else match[1]
 
 
-def _saved(ex: Exchange) -> tuple[int, int]:
+def _saved(ex: Exchange, route: Route, usage: Usage) -> tuple[int, int]:
     """Return what the simple model saved against the one that was asked for, and what it would have."""
-    route, usage = getattr(ex, "route", None), ex.usage
-    if route is None or route.other is None or route.other.price is None or usage is None or ex.target is None or not usage.total:
+    if route.other is None or route.other.price is None or ex.target is None or not usage.total:
         return 0, 0
     there = cost(usage, route.other.price)
     if route.reason != "local":
@@ -224,15 +239,14 @@ def _saved(ex: Exchange) -> tuple[int, int]:
     return (there - ex.cost if ex.target == route.targets[0] else -sum([x.cost for x in ex.left])), 0
 
 
-def _why(ex: Exchange, route: Route | None) -> str:
-    words = [f"{left.provider} {left.model} was replaced ({left.cause}): {left.words}" for left in ex.left]
-    return "; ".join([*words, route.why] if route is not None and route.why else words)
+def _why(left: Sequence[Left], route: Route) -> str:
+    if not left:
+        return route.why
+    words = [f"{x.provider} {x.model} was replaced ({x.cause}): {x.words}" for x in left]
+    return "; ".join([*words, route.why] if route.why else words)
 
 
-def _route_reason(ex: Exchange) -> str:
-    route = getattr(ex, "route", None)
-    if route is None:
-        return ""
-    if ex.left or (ex.target is not None and route.targets and ex.target != route.targets[0]):
+def _route_reason(ex: Exchange, route: Route) -> str:
+    if ex.left or (ex.target is not None and route.targets and ex.target is not route.targets[0] and ex.target != route.targets[0]):
         return "fallback"
     return str(route.reason)

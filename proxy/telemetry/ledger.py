@@ -1,13 +1,13 @@
 """The ledger: every record, appended and never changed, in the store's SQLite file or in memory.
 
 The event loop only appends to a bounded queue. One thread with its own connection takes what has gathered within a twentieth of a
-second and writes it in statements of up to 128 rows; a statement is one transaction and one call into SQLite, so that neither the lock
-on the file nor the interpreter is held while the other is waited for.
+second, or in a quarter of one where they come by the hundred, and writes it in statements of up to 256 rows; a statement is one
+transaction and one call into SQLite, so that neither the lock on the file nor the interpreter is held while the other is waited for.
 
 How it fails: a file that cannot be opened, or was written by a newer release, stops the start (`StoreError`). A write that fails is
 tried again until it works; meanwhile the queue grows to its bound, and from there on new records are lost, loudly: a log line a minute
 and the metric `fleetgate_ledger_lost_total`. A record that SQLite refuses for what is in it is lost alone. `close` writes what is queued.
-A process that is killed loses what was queued, at most the last twentieth of a second while writes work; of those that cost something
+A process that is killed loses what was queued, at most the last half second while writes work; of those that cost something
 the store still knows what (`first`, see `proxy.stores.schema.RECORDED`), so that a sweep makes up for them. A machine that loses power may
 lose the last transactions too (`synchronous=NORMAL`). What was written before stays whole in both cases.
 """
@@ -32,7 +32,10 @@ from proxy.telemetry.copy import Copy
 from proxy.telemetry.query import ALL, By, Filter, Group
 
 log = logging.getLogger("fleetgate.ledger")
-_GATHER_S = 0.05
+_GATHER_S, _LONGER_S = 0.05, 0.2
+_MANY = 32
+"""Records that came within `_GATHER_S` when it pays to let more come; fewer than these are left for the next round."""
+_MOST = 256
 _RETRY_S = 0.5
 _BUSY_S = 5.0
 # What is wrong is in a record, not in the file: trying again would block all records behind it.
@@ -44,8 +47,7 @@ _BAD_RECORD = (
     UnicodeEncodeError,
     OverflowError,
 )
-_SIZES = (128, 32, 8, 1)
-_SQL = {size: schema.insert_sql(size) for size in _SIZES}
+_ONE = schema.insert_sql(1)
 
 
 class Ledger(charges.ChargesFile):
@@ -67,6 +69,7 @@ class Ledger(charges.ChargesFile):
         self._dropped = self._refused = self._told = 0
         self._told_at = -60.0
         self._problem = ""
+        self._appending = schema.Appending()
         try:
             self.path.touch(mode=0o600)
             connection = self._connect()
@@ -148,6 +151,7 @@ class Ledger(charges.ChargesFile):
         try:
             for statement in self._first:
                 connection.execute(statement)
+            self._appending = schema.Appending(schema.odd(connection))
         except sqlite3.Error:
             connection.close()
             raise
@@ -181,26 +185,29 @@ class Ledger(charges.ChargesFile):
             self._wake.wait()
         self._idle = False
         self._closing.wait(_GATHER_S)
+        until = time.monotonic() + _LONGER_S
+        while _MANY <= len(self._queue) < _MOST and not self._closing.is_set() and time.monotonic() < until:
+            self._closing.wait(_GATHER_S)
 
     def _drain(self, connection: sqlite3.Connection) -> None:
-        while self._queue:
-            waiting = len(self._queue)
-            size = next(s for s in _SIZES if s <= waiting)
-            batch = [schema.to_row(self._queue[i]) for i in range(size)]
+        size = 0
+        while (waiting := len(self._queue)) and (waiting >= _MANY or size < _MANY or self._closing.is_set()):
+            size = min(_MOST, 1 << waiting.bit_length() - 1)
+            batch = [self._queue[i] for i in range(size)]  # by number: the loop appends meanwhile
             try:
-                connection.execute(_SQL[size], [value for row in batch for value in row])
+                connection.execute(*self._appending.of(batch))
             except _BAD_RECORD:
                 self._one_by_one(connection, batch)
             for _ in range(size):
                 self._queue.popleft()
 
-    def _one_by_one(self, connection: sqlite3.Connection, batch: list[list[Any]]) -> None:
+    def _one_by_one(self, connection: sqlite3.Connection, batch: list[Record]) -> None:
         refused: list[str] = []
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for row in batch:
+            for record in batch:
                 try:
-                    _insert(connection, schema.clean(row))
+                    _insert(connection, schema.clean(schema.to_row(record)))
                 except _BAD_RECORD as e:
                     refused.append(str(e))
         except BaseException:
@@ -222,9 +229,9 @@ class Ledger(charges.ChargesFile):
 def _insert(connection: sqlite3.Connection, row: list[Any]) -> None:
     """Append one row. Of two with one id (a sweep ended the hold, or took it for lost, while its exchange lived) one stays apart."""
     try:
-        connection.execute(_SQL[1], row)
+        connection.execute(_ONE, row)
     except sqlite3.IntegrityError:
-        connection.execute(_SQL[1], schema.second(row))
+        connection.execute(_ONE, schema.second(row))
 
 
 class MemoryLedger:

@@ -23,7 +23,7 @@ from typing import Any, TextIO
 from proxy.engine.record import Record
 from proxy.money import dollars
 from proxy.telemetry.tables import printable
-from proxy.telemetry.timing import overhead_ns, total_ns
+from proxy.telemetry.timing import times
 
 ACCESS = "fleetgate.access"
 HANDLER = "fleetgate"
@@ -31,6 +31,7 @@ GATHER_S = 0.05
 MAX_VALUE_CHARS = 200
 MAX_MESSAGE_CHARS = 4000
 _plain = re.compile(r"[A-Za-z0-9_.:/@*+,;%-]+", re.ASCII).fullmatch
+_json = json.JSONEncoder(separators=(",", ":")).encode
 _secret = re.compile(
     r"""(?ix)
     ( \b (?: bearer | basic ) \s+
@@ -195,39 +196,48 @@ def _lines(records: Sequence[Record], formatter: logging.Formatter | None) -> li
 
 def text_line(record: Record, mark: str = "") -> str:
     """Return the access log's line as text; empty fields are left out."""
-    fields = access_fields(record).items()
-    return f"{_when(record)} INFO {ACCESS} {mark}exchange {' '.join([f'{k}={quoted(v)}' for k, v in fields if v != ''])}\n"
+    r = record
+    total, _, overhead, _ = times(r)
+    ms = int(r.time * 1000) + total // 1_000_000
+    return (
+        f"{_second(ms // 1000)}.{ms % 1000:03d}Z INFO {ACCESS} {mark}exchange{_word('id', r.id)}{_known('agent', r.agent)}"
+        f"{_known('session', r.session)}{_known('asked', r.model_asked)}{_known('model', r.model)}{_known('provider', r.provider)}"
+        f"{_known('route', r.route)} status={r.status}{_known('outcome', r.outcome)}{_known('reason', r.reason)}"
+        f" in={r.input_tokens + r.cache_read_tokens + r.cache_write_tokens + r.cache_write_1h_tokens} out={r.output_tokens}"
+        f" usd={dollars(r.cost)} ms={total // 1000 / 1000} overhead_ms={overhead // 1000 / 1000}\n"
+    )
+
+
+def _word(name: str, value: str) -> str:
+    return f" {name}={quoted(value)}" if value else ""
+
+
+_again = lru_cache(maxsize=4096)(_word)
+
+
+def _known(name: str, value: str) -> str:
+    """Return `_word`, remembered where that costs no more than a little memory."""
+    return _again(name, value) if len(value) <= MAX_VALUE_CHARS else _word(name, value)
 
 
 def json_line(record: Record, mark: Mapping[str, Any] = MappingProxyType({})) -> str:
     """Return the access log's line as JSON."""
-    fields = {k: v[:MAX_VALUE_CHARS] if isinstance(v, str) else v for k, v in access_fields(record).items()}
-    head = {"time": _when(record), "level": "INFO", "logger": ACCESS, **mark, "message": "exchange"}
-    return json.dumps(head | fields, separators=(",", ":")) + "\n"
+    r = record
+    total, _, overhead, _ = times(r)
+    ms = int(r.time * 1000) + total // 1_000_000
+    told = "".join([f'"{name}":{_json(value)},' for name, value in mark.items()]) if mark else ""
+    return (
+        f'{{"time":"{_second(ms // 1000)}.{ms % 1000:03d}Z","level":"INFO","logger":"{ACCESS}",{told}"message":"exchange"'
+        f',"id":{_json(r.id[:MAX_VALUE_CHARS])},"agent":{_text(r.agent)},"session":{_text(r.session)},"asked":{_text(r.model_asked)}'
+        f',"model":{_text(r.model)},"provider":{_text(r.provider)},"route":{_text(r.route)},"status":{r.status}'
+        f',"outcome":{_text(r.outcome)},"reason":{_text(r.reason)}'
+        f',"in":{r.input_tokens + r.cache_read_tokens + r.cache_write_tokens + r.cache_write_1h_tokens},"out":{r.output_tokens}'
+        f',"usd":"{dollars(r.cost)}","ms":{total // 1000 / 1000},"overhead_ms":{overhead // 1000 / 1000}}}\n'
+    )
 
 
-def _when(record: Record) -> str:
-    """Return when the exchange closed."""
-    ms = int(record.time * 1000) + total_ns(record) // 1_000_000
-    return f"{_second(ms // 1000)}.{ms % 1000:03d}Z"
+_written = lru_cache(maxsize=4096)(_json)
 
 
-def access_fields(record: Record) -> dict[str, Any]:
-    """Return what the access log says of an exchange, in order."""
-    return {
-        "id": record.id,
-        "agent": record.agent,
-        "session": record.session,
-        "asked": record.model_asked,
-        "model": record.model,
-        "provider": record.provider,
-        "route": record.route,
-        "status": record.status,
-        "outcome": record.outcome,
-        "reason": record.reason,
-        "in": record.input_tokens + record.cache_read_tokens + record.cache_write_tokens + record.cache_write_1h_tokens,
-        "out": record.output_tokens,
-        "usd": dollars(record.cost),
-        "ms": total_ns(record) // 1000 / 1000,
-        "overhead_ms": overhead_ns(record) // 1000 / 1000,
-    }
+def _text(value: str) -> str:
+    return _written(value) if len(value) <= MAX_VALUE_CHARS else _json(value[:MAX_VALUE_CHARS])

@@ -9,6 +9,7 @@ added to an older file when it is opened; a file whose ledger is newer than this
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import operator
 import sqlite3
@@ -98,14 +99,53 @@ def prepare(connection: sqlite3.Connection, path: str) -> None:
 
 
 def insert_sql(rows: int) -> str:
-    """Return the statement that appends `rows` records at once: one step, so one transaction, and the lock is held only for that step."""
-    one = f"({', '.join('?' * len(COLUMNS))})"
-    return f"INSERT INTO records ({', '.join(COLUMNS)}) VALUES {', '.join([one] * rows)}"  # noqa: S608 - our own column names
+    """Return the statement that appends `rows` records with all of their columns."""
+    return _insert(COLUMNS, rows)
+
+
+def _insert(columns: Sequence[str], rows: int) -> str:
+    one = f"({', '.join('?' * len(columns))})"
+    return f"INSERT INTO records ({', '.join(columns)}) VALUES {', '.join([one] * rows)}"  # noqa: S608 - our own column names
 
 
 _values = operator.attrgetter(*COLUMNS)
 _json_at = tuple(i for i, name in enumerate(COLUMNS) if name in JSON_COLUMNS)
 _encode = msgspec.json.Encoder().encode
+_DEFAULTS = _values(Record("", 0.0))
+_SAID = {name: kind.rpartition(" DEFAULT ")[2] if " DEFAULT " in kind else None for name, kind in _TYPES.items()}
+ALWAYS = frozenset(("id", "time", "marks"))
+
+
+def odd(connection: sqlite3.Connection) -> frozenset[str]:
+    """Return the columns whose default in this file is not what a record has by default."""
+    found = {row[1]: row[4] for row in connection.execute("PRAGMA table_info(records)")}
+    return frozenset(name for name in COLUMNS if found.get(name) != _SAID[name])
+
+
+class Appending:
+    """The statements that append records, so many at once: one step, so one transaction, and the lock is held only for that step.
+
+    They name the columns that some record before, or among these, had something in; the others are left to the table's defaults. Half of
+    the columns are of refusals, loops, caches and the like, and SQLite's time for a row grows with those that are named.
+    """
+
+    def __init__(self, always: frozenset[str] = frozenset()) -> None:
+        self._named = [i for i, name in enumerate(COLUMNS) if name in ALWAYS | always]
+        self._left = [i for i in range(len(COLUMNS)) if i not in self._named]
+        self._sql: dict[int, str] = {}
+
+    def of(self, records: Sequence[Record]) -> tuple[str, list[Any]]:
+        """Return the statement for `records` and its values."""
+        columns, count = list(zip(*map(_values, records), strict=True)), len(records)
+        new = [i for i in self._left if columns[i].count(_DEFAULTS[i]) != count]
+        if new:
+            self._named, self._left = sorted(self._named + new), [i for i in self._left if i not in new]
+            self._sql.clear()
+        sql = self._sql.get(count)
+        if sql is None:
+            sql = self._sql[count] = _insert([COLUMNS[i] for i in self._named], count)
+        picked = [list(map(_text, columns[i])) if i in _json_at else columns[i] for i in self._named]
+        return sql, list(itertools.chain.from_iterable(zip(*picked, strict=True)))
 
 
 def to_row(record: Record) -> list[Any]:
@@ -117,6 +157,8 @@ def to_row(record: Record) -> list[Any]:
 
 
 def _text(value: Any) -> str:
+    if value == ():
+        return "[]"
     try:
         return _encode(value).decode()
     except (UnicodeEncodeError, TypeError):  # a lone surrogate: JSON can spell it, UTF-8 cannot; or no JSON at all

@@ -5,7 +5,7 @@ piece of its hash, so that two that begin alike stay two. A label holds so many 
 is counted under `other`, so that sums stay right. An exemplar is the latest trace of its series or bucket: one is kept, so they are
 bounded as the series are.
 
-Written by the event loop alone and copied by the scrape: an update costs a dict lookup and takes no lock. Cannot fail but by a bug.
+An update costs a dict lookup at most, none where the place was asked for once (`cell`, `row`). Cannot fail but by a bug.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ MAX_LABEL_CHARS = 120
 SECOND = 1_000_000_000
 _HASH_CHARS = 8
 
+Cell = list[int]
+"""One number that is counted up."""
 Trace = tuple[str, float]
 """A trace id and the UTC seconds at which its exchange began."""
 
@@ -62,30 +64,34 @@ class Label:
 class Counter:
     """A counter with labels; amounts are whole numbers, divided by `unit` when shown."""
 
-    __slots__ = ("family", "limit", "traces", "unit", "values")
+    __slots__ = ("cells", "family", "limit", "traces", "unit")
 
     def __init__(self, name: str, words: str, labels: tuple[str, ...], limit: int, unit: int = 1) -> None:
         self.family = (name, words, labels)
         self.limit, self.unit = limit, unit
-        self.values: dict[tuple[str, ...], int] = {} if labels else {(): 0}
+        self.cells: dict[tuple[str, ...], Cell] = {} if labels else {(): [0]}
         self.traces: dict[tuple[str, ...], Trace] = {}
 
-    def add(self, key: tuple[str, ...], amount: int = 1, trace: Trace | None = None) -> None:
+    def cell(self, key: tuple[str, ...]) -> Cell:
+        """Return where `key` is counted, for as long as this counter lives."""
+        return self.cells.get(key) or self.cells.setdefault(self._key(key), [0])
+
+    def _key(self, key: tuple[str, ...]) -> tuple[str, ...]:
+        return (OTHER,) * len(key) if key not in self.cells and len(self.cells) >= self.limit else key
+
+    def add(self, key: tuple[str, ...], amount: int = 1) -> None:
         """Count `amount` more under `key`."""
-        values = self.values
-        if key not in values:
-            if len(values) >= self.limit:
-                key = (OTHER,) * len(key)
-            values.setdefault(key, 0)
-        values[key] += amount
-        if trace is not None:
-            self.traces[key] = trace
+        self.cell(key)[0] += amount
+
+    def show(self, key: tuple[str, ...], trace: Trace) -> None:
+        """Keep `trace` as the example of what was counted last under `key`."""
+        self.traces[self._key(key)] = trace
 
     def metric(self) -> Metric:
         """Return what the scrape shows."""
         name, words, labels = self.family
         family, traces = CounterMetricFamily(name, words, labels=labels), self.traces.copy()
-        for key, value in list(self.values.items()):
+        for key, (value,) in list(self.cells.items()):
             amount = value if self.unit == 1 else value / self.unit
             trace = _exemplar(traces.get(key), 1.0)
             family.samples.append(Sample(f"{name}_total", dict(zip(labels, key, strict=True)), amount, None, trace))
@@ -107,16 +113,22 @@ class Histogram:
     def _new(self) -> list[int]:
         return [0] * (len(self.bounds) + 2)
 
-    def observe(self, label: str, value: int, trace: Trace | None = None) -> None:
-        """Count one `value` under `label`, which is empty where there is none."""
+    def row(self, label: str) -> list[int]:
+        """Return where values under `label` are counted: how many fall into each bucket, then their sum."""
         row = self.rows.get(label)
         if row is None:
             row = self.rows[label] = self._new()
-        place = bisect_left(self.bounds, value)
-        row[place] += 1
+        return row
+
+    def observe(self, label: str, value: int) -> None:
+        """Count one `value` under `label`, which is empty where there is none."""
+        row = self.row(label)
+        row[bisect_left(self.bounds, value)] += 1
         row[-1] += value
-        if trace is not None:
-            self.traces[label, place] = trace, value
+
+    def show(self, label: str, value: int, trace: Trace) -> None:
+        """Keep `trace` as the example of the bucket that `value` under `label` was counted in."""
+        self.traces[label, bisect_left(self.bounds, value)] = trace, value
 
     def metric(self) -> Metric:
         """Return what the scrape shows."""

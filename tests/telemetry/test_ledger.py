@@ -326,3 +326,15 @@ def test_every_column_is_a_field_and_documented() -> None:
     section = DOC.read_text().split("## Columns")[1].split("## Reading")[0]
     named = {name for row in re.findall(r"^\| (`.*?) \|", section, re.M) for name in re.findall(r"`(\w+)`", row)}
     assert named == {"seq", *schema.COLUMNS}
+
+
+def test_many_at_once_are_written_in_their_order_by_a_clean_stop(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.db")
+    made = [dataclasses.replace(SERVED, id=f"{number:06d}", cost=number) for number in range(1000)]
+    for record in made:
+        ledger.record(record)
+    ledger.stop()
+    assert ledger.lost == 0
+    with sqlite3.connect(tmp_path / "ledger.db") as db:
+        assert db.execute("SELECT id, cost FROM records ORDER BY seq").fetchall() == [(r.id, r.cost) for r in made]
+    db.close()

@@ -61,6 +61,21 @@ def test_json_lines_have_every_field() -> None:
         "",
     )
     assert line["time"].endswith("Z")
+    names = "time level logger message id agent session asked model provider route status outcome reason in out usd ms overhead_ms"
+    assert list(line) == names.split()
+    assert (line["in"], line["out"], line["usd"], line["ms"]) == (0, 0, "0.00", 1.0)
+
+
+@pytest.mark.parametrize("json_lines", [False, True])
+def test_a_name_that_came_before_looks_the_same_again_and_a_long_one_is_cut(json_lines: bool) -> None:
+    out = listen(json_lines=json_lines)
+    for _ in range(2):
+        AccessLog().record(replace(SERVED, session='odd "name"', model_asked="m" * 5000))
+    first, second = out.getvalue().splitlines()
+    assert first == second
+    assert "m" * 200 in first
+    assert "m" * 201 not in first
+    assert ('"session":"odd \\"name\\""' if json_lines else 'session="odd \\"name\\""') in first
 
 
 def test_nothing_is_made_when_the_level_is_off() -> None:

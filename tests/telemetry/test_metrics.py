@@ -64,6 +64,15 @@ def test_what_was_emitted_is_counted_between_its_bounds_where_somebody_estimates
         assert value(metrics, f"fleetgate_{name}_total", **WHO) == amount
 
 
+def test_an_exchange_that_cannot_be_counted_does_not_keep_others_from_it(caplog: pytest.LogCaptureFixture) -> None:
+    metrics = Metrics("1")
+    metrics.record(replace(SERVED, bytes_in="many"))  # type: ignore[arg-type]
+    for _ in range(200):
+        metrics.record(SERVED)
+    assert value(metrics, "fleetgate_reply_bytes_count") == 200
+    assert "could not be counted" in caplog.text
+
+
 def test_a_histogram_counts_a_value_in_its_bucket_and_all_above() -> None:
     metrics = Metrics("1")
     metrics.record(SERVED)  # 3 ms of overhead

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from record_samples import REFUSED, SERVED
+
+from proxy.engine.record import Record
+from proxy.telemetry import schema
+from proxy.telemetry.schema import COLUMNS, Appending
+
+ALL = f"SELECT {', '.join(COLUMNS)} FROM records ORDER BY seq"
+
+
+@pytest.fixture
+def db() -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    schema.prepare(connection, "here")
+    yield connection
+    connection.close()
+
+
+def named(sql: str) -> list[str]:
+    return sql.partition("(")[2].partition(")")[0].split(", ")
+
+
+def test_what_nobody_has_used_is_left_to_the_table_whose_defaults_are_those_of_a_record(db: sqlite3.Connection) -> None:
+    assert schema.odd(db) == frozenset()
+    sql, values = Appending().of([Record("i", 0.0), Record("j", 0.0)])
+    assert sorted(named(sql)) == sorted(schema.ALWAYS)
+    assert len(values) == 2 * len(schema.ALWAYS)
+    db.execute(sql, values)
+    assert [list(row) for row in db.execute(ALL)] == [schema.to_row(Record("i", 0.0)), schema.to_row(Record("j", 0.0))]
+
+
+def test_a_column_that_was_used_once_is_written_ever_after(db: sqlite3.Connection) -> None:
+    appending, plain = Appending(), Record("i", 0.0)
+    assert "cost" not in named(appending.of([plain])[0])
+    assert "cost" in named(appending.of([replace(plain, id="j", cost=1)])[0])
+    sql, values = appending.of([plain])
+    assert "cost" in named(sql)
+    db.execute(sql, values)
+    assert schema.to_record(db.execute(ALL).fetchone()) == plain
+
+
+@given(st.lists(st.sampled_from((SERVED, REFUSED, Record("x", 1.5, difficulty=0.0, usage_exact=False))), min_size=1, max_size=8))
+def test_rows_are_those_that_all_columns_would_make(records: list[Record]) -> None:
+    numbered = [replace(record, id=f"{number}") for number, record in enumerate(records)]
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    schema.prepare(connection, "here")
+    appending = Appending()
+    for half in (numbered[:3], numbered[3:]):
+        if half:
+            connection.execute(*appending.of(half))
+    assert [schema.to_record(row) for row in connection.execute(ALL)] == numbered
+    connection.close()
+
+
+def test_a_file_with_other_defaults_has_those_columns_always_written(db: sqlite3.Connection) -> None:
+    db.execute("DROP TABLE records")
+    kinds = {name: kind.replace("''", "'?'") if name == "rule" else kind for name, kind in schema._TYPES.items()}
+    db.execute(f"CREATE TABLE records (seq INTEGER PRIMARY KEY, {', '.join(f'{n} {k}' for n, k in kinds.items())})")
+    assert schema.odd(db) == {"rule"}
+    db.execute(*Appending(schema.odd(db)).of([Record("i", 0.0)]))
+    assert db.execute("SELECT rule FROM records").fetchone() == ("",)
