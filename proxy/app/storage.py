@@ -9,6 +9,7 @@ from pathlib import Path
 
 from proxy.control.port import ControlStore
 from proxy.engine.record import Record
+from proxy.identity.keys import KeyStore
 from proxy.routing.pairs import Pairs
 from proxy.settings.store import Store
 from proxy.stores.control import SqliteControl
@@ -16,9 +17,6 @@ from proxy.stores.keys import SqliteKeys
 from proxy.stores.open import Stores, blocking_link, open_store
 from proxy.stores.outage import Outage
 from proxy.stores.pairs import MemoryPairs, SqlitePairs
-from proxy.stores.redis_control import RedisControl
-from proxy.stores.redis_keys import RedisKeys
-from proxy.stores.redis_link import RedisLink
 from proxy.stores.schema import RECORDED
 from proxy.telemetry import charges, query
 from proxy.telemetry.charges import Recent
@@ -54,14 +52,16 @@ def open_pairs(store: Store) -> Pairs:
 
 
 @contextmanager
-def open_keys(store: Store) -> Iterator[SqliteKeys | RedisKeys]:
+def open_keys(store: Store) -> Iterator[KeyStore]:
     """Give the key store that the command line shares with the servers.
 
     Raises:
         ValueError: there is none, or it cannot be used.
     """
     if store.place is not None:
-        keys: SqliteKeys | RedisKeys = RedisKeys(blocking_link(store.place))
+        from proxy.stores.redis_keys import RedisKeys  # noqa: PLC0415  loaded where there is a server, and only there
+
+        keys: KeyStore = RedisKeys(blocking_link(store.place))
     elif store.path is not None:
         keys = SqliteKeys(store.path)
     else:
@@ -80,6 +80,9 @@ async def open_control(store: Store) -> AsyncIterator[ControlStore]:
         ValueError: there are none, or they cannot be used.
     """
     if store.place is not None:
+        from proxy.stores.redis_control import RedisControl  # noqa: PLC0415  as above
+        from proxy.stores.redis_link import RedisLink  # noqa: PLC0415
+
         link = RedisLink(store.place)
         try:
             yield RedisControl(link)

@@ -104,6 +104,10 @@ class KeyStore(Protocol):
         """Return a number that changes whenever the keys do."""
         ...
 
+    def close(self) -> None:
+        """Let go of what is open."""
+        ...
+
 
 class KeyRing:
     """All keys that hold now, by hash. Immutable; made anew when the file or the store changes.

@@ -13,11 +13,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from jwt import PyJWK
-from jwt.exceptions import PyJWTError
+if TYPE_CHECKING:
+    from jwt import PyJWK
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Those that a document's keys can be used with: a signature by any of them proves who has the private key."""
@@ -135,6 +134,9 @@ def _key(item: object) -> SigningKey | str:
         algorithms = tuple(a for a in algorithms if a == item["alg"])
     if not algorithms:
         return "a key of a kind or for an algorithm that is not taken"
+    from jwt import PyJWK  # noqa: PLC0415  loaded where tokens are checked, and only there
+    from jwt.exceptions import PyJWTError  # noqa: PLC0415
+
     try:
         keys = {algorithm: PyJWK(item, algorithm) for algorithm in algorithms}
     except (PyJWTError, ValueError, TypeError, KeyError, AttributeError):
@@ -153,6 +155,8 @@ def _signs(item: Mapping[str, Any]) -> bool:
 
 
 def _weak(key: object) -> str:
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey  # noqa: PLC0415
+
     if not isinstance(key, RSAPublicKey):
         return ""
     if not RSA_BITS[0] <= key.key_size <= RSA_BITS[1]:

@@ -16,14 +16,15 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from jwt.api_jws import PyJWS
-from jwt.exceptions import PyJWTError
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from proxy.identity.keyset import MAX_KID, SigningKey, strict_json
 from proxy.identity.mapping import AgentMap, claim_at
 from proxy.model import Deny, Principal, Reason
+
+if TYPE_CHECKING:
+    from jwt.api_jws import PyJWS
 
 MAX_TOKEN = 8192
 MAX_SUBJECT = 1024
@@ -32,7 +33,6 @@ LATEST = 1e11
 RULE = "auth.jwt"
 JWT = "jwt:"
 """How the public ids of those begin who came with a token."""
-_JWS = PyJWS()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +98,22 @@ def misfit(token: str, rules: TokenRules) -> Deny | None:
     return None
 
 
+@cache
+def _jws() -> PyJWS:
+    from jwt.api_jws import PyJWS  # noqa: PLC0415
+
+    return PyJWS()
+
+
 def proven(token: str, head: Opened, key: SigningKey, rules: TokenRules, now: float) -> Proof | Deny:
     """Return what `token` proves at `now` (UTC seconds), its signature checked with `key`, or why it proves nothing."""
     check, remedy = key.keys.get(head.algorithm), f"Get a new token from {rules.issuer}."
     if check is None:
         return refused("The key that the token names is not for its algorithm.", remedy)
+    from jwt.exceptions import PyJWTError  # noqa: PLC0415  loaded where tokens are checked, and only there
+
     try:
-        payload = _JWS.decode_complete(token, check, [head.algorithm])["payload"]
+        payload = _jws().decode_complete(token, check, [head.algorithm])["payload"]
     except PyJWTError:
         return refused("The signature of the token does not hold.", remedy)
     try:

@@ -15,6 +15,7 @@ import json
 import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
 from proxy.config import ConfigError, ConfigErrors
@@ -23,10 +24,8 @@ from proxy.policy.decision import ROOT, Hook, PolicyFault
 from proxy.policy.negation import differing
 from proxy.policy.rego import HOOKS, Module, Policies
 
-try:
-    import regorus
-except ImportError:  # no wheel for this platform
-    regorus = None  # type: ignore[assignment, unused-ignore]
+AVAILABLE = find_spec("regorus") is not None
+"""Whether this platform has a wheel of it."""
 
 MAX_INPUT = 4 << 20
 """Characters of an input document: about a second of work."""
@@ -54,7 +53,7 @@ class _Engines(threading.local):
         """Have an engine with `policies` for `key`; the oldest of many goes."""
         while len(self.of) >= KEPT:
             del self.of[next(iter(self.of))]
-        self.of[key] = regorus.Engine()
+        self.of[key] = _engine()
         try:
             for module in policies.modules:
                 self.of[key].add_policy(module.file, module.text)
@@ -81,7 +80,7 @@ class Embedded:
     """
 
     def __init__(self, policies: Policies) -> None:
-        if regorus is None:
+        if not AVAILABLE:
             first = policies.modules[0].file
             hint = "policy: {engine: opa:http://127.0.0.1:8181} asks an OPA server"
             raise ConfigErrors([ConfigError(first, 1, "Rego, which this platform has no embedded engine for", "an OPA server", hint)])
@@ -301,9 +300,15 @@ def _resolved(name: str, module: Module, imports: Mapping[str, str], own: Iterab
     return f"{module.package}.{name}"
 
 
+def _engine() -> Any:
+    import regorus  # noqa: PLC0415  loaded where there are modules, and only there
+
+    return regorus.Engine()
+
+
 def _builtin(name: str) -> bool:
     """Return whether the engine has a function of this name: asked without arguments it says how many it wants."""
-    engine = regorus.Engine()
+    engine = _engine()
     try:
         engine.add_policy("probe", f"package probe\nx := {name}()\n")
         engine.eval_query_as_json("data.probe.x")

@@ -24,8 +24,6 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import aiohttp
-from opa_client.errors import PolicyNotFoundError
-from opa_client.opa_async import AsyncOpaClient
 
 from proxy.policy.cache import Reads
 from proxy.policy.decision import ROOT, Hook, PolicyFault, decide
@@ -78,6 +76,8 @@ class OpaServer:
     """
 
     def __init__(self, url: str, timeout_ms: int, now: Callable[[], float] = time.monotonic) -> None:
+        from opa_client.opa_async import AsyncOpaClient  # noqa: PLC0415  loaded where there is a server, and only there
+
         parts = urlsplit(url)
         secure = parts.scheme == "https"
         self.url = url
@@ -218,6 +218,8 @@ def _why(e: Exception, timeout_ms: int) -> str:
 
 async def _had(answer: Awaitable[Any]) -> Any:
     """Return an answer of a look, None where there is none."""
+    from opa_client.errors import PolicyNotFoundError  # noqa: PLC0415
+
     try:
         return await answer
     except (

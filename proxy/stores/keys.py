@@ -44,6 +44,9 @@ class MemoryKeys:
         """Return a number that changes whenever the keys do."""
         return self._version
 
+    def close(self) -> None:
+        """There is nothing to let go of."""
+
 
 class SqliteKeys:
     """`KeyStore` in the SQLite file at `path`. Safe to call from several threads."""

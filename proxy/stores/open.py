@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proxy.budget.port import BudgetStore
 from proxy.control.port import ControlStore
@@ -11,13 +12,11 @@ from proxy.identity.keys import KeyStore
 from proxy.stores.control import MemoryControl, SqliteControl
 from proxy.stores.keys import MemoryKeys, SqliteKeys
 from proxy.stores.memory import MemoryBudget
-from proxy.stores.redis_budget import RedisBudget
-from proxy.stores.redis_check import admit
-from proxy.stores.redis_control import RedisControl
-from proxy.stores.redis_keys import RedisKeys
-from proxy.stores.redis_link import BlockingLink, RedisLink
 from proxy.stores.redis_place import SCHEMES, Place, is_redis, place_of
 from proxy.stores.sqlite import SqliteBudget
+
+if TYPE_CHECKING:
+    from proxy.stores.redis_link import BlockingLink, RedisLink
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +44,7 @@ class Stores:
         """Let go of everything."""
         await self.budget.close()
         await self.control.close()
-        if isinstance(self.keys, SqliteKeys | RedisKeys):
-            self.keys.close()
+        self.keys.close()
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -92,6 +90,9 @@ def _place(url: str) -> Place:
 
 def blocking_link(place: Place) -> BlockingLink:
     """Return a link to the server at `place`, which was looked at; raises ValueError when it must not be used."""
+    from proxy.stores.redis_check import admit  # noqa: PLC0415  loaded where there is a server, and only there
+    from proxy.stores.redis_link import BlockingLink  # noqa: PLC0415
+
     blocking = BlockingLink(place)
     try:
         admit(blocking)
@@ -102,5 +103,10 @@ def blocking_link(place: Place) -> BlockingLink:
 
 
 def _redis(place: Place) -> Stores:
+    from proxy.stores.redis_budget import RedisBudget  # noqa: PLC0415  as above
+    from proxy.stores.redis_control import RedisControl  # noqa: PLC0415
+    from proxy.stores.redis_keys import RedisKeys  # noqa: PLC0415
+    from proxy.stores.redis_link import RedisLink  # noqa: PLC0415
+
     blocking, link = blocking_link(place), RedisLink(place)
     return Stores(RedisBudget(link), RedisKeys(blocking), RedisControl(link), None, link, blocking)

@@ -115,7 +115,7 @@ def test_no_folder_and_no_rego_is_no_policy(tmp_path: Path) -> None:
 
 
 def test_where_there_is_no_embedded_engine_opa_is_pointed_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.policy.embedded.regorus", None)
+    monkeypatch.setattr("proxy.policy.embedded.AVAILABLE", False)
     (found,) = problems(tmp_path, REQUEST + DENY)
     assert "no embedded engine" in found
     assert "opa:http://127.0.0.1:8181" in found
