@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from proxy.model.footprints import decimal
 from proxy.money import dollars
 from proxy.policy import show as rules
 from proxy.telemetry import rollup, sums, trails
-from proxy.telemetry.fleet import Fleet, Line
+from proxy.telemetry.fleet import MINUTES, Fleet, Line
 from proxy.telemetry.rollup import Reach
 from proxy.telemetry.sums import Part
 from proxy.telemetry.trails import Place, Refused, Wanted
@@ -33,6 +34,8 @@ FOLLOW_S, CATCH_UP_S = 0.05, 0.3
 """How long one request follows the ledger before it answers with what there is, and how long a look for what is new does."""
 DAY_S = 86_400
 MOST_CHANGED, MOST_ENDED = 200, 50
+RESYNC_S = 5.0
+"""How often pages are told at most that they have missed something: each of them reads all anew."""
 AGES_S = 5.0
 """How often states are looked at anew while nothing happens: who was active a while ago is idle now."""
 BUDGET_SORTS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
@@ -55,6 +58,7 @@ class HousePanels:
         self._states: dict[str, str] = {}
         self._seen: dict[str, Any] = {}
         self._watching = threading.Lock()
+        self._lost, self._resynced = False, 0.0
 
     # --- the fleet ----------------------------------------------------------------------------------------------------------------
 
@@ -66,7 +70,14 @@ class HousePanels:
             found, totals = self._entries(now)
             page = roster.page(found, asked, now)
             whole = {"totals": totals | {"inflight": self._house.inflight()}, "teams": sorted({e.team for e in found if e.team})}
-            return {"now": now} | self._reached(self._fleet.reach) | page | whole
+            return {"now": now} | self._reached(self._fleet.reach, self._gap(now)) | page | whole
+
+    def _gap(self, now: float) -> str:
+        """Return what the fleet's last minutes lack, empty for nothing."""
+        gap = self._fleet.gap
+        if now - gap >= MINUTES * 60:
+            return ""
+        return f"calls before {datetime.fromtimestamp(gap, UTC):%H:%M:%S} UTC are missing from calls a minute and from who is stuck"
 
     def _entries(self, now: float) -> tuple[list[Entry], dict[str, Any]]:
         """Return all agents and their sums, made anew when something happened, and every few seconds."""
@@ -165,8 +176,8 @@ class HousePanels:
             return self._reached(reach) | ask(db)
 
     @staticmethod
-    def _reached(reach: Reach) -> dict[str, Any]:
-        return {"as_of": reach.as_of or None, "stale": reach.stale or None}
+    def _reached(reach: Reach, gap: str = "") -> dict[str, Any]:
+        return {"as_of": reach.as_of or None, "stale": reach.stale or gap or None}
 
     # --- budgets ------------------------------------------------------------------------------------------------------------------
 
@@ -242,7 +253,9 @@ class HousePanels:
                 news = self._moved(found, lines, now)
                 for _, data in news:
                     data["totals"] = totals | {"inflight": house.inflight()}
-            if lost:
+            self._lost = self._lost or lost
+            if self._lost and not 0 <= now - self._resynced < RESYNC_S:
+                self._lost, self._resynced = False, now
                 news.insert(0, ("resync", {"why": "more happened at once than is told one by one"}))
             if lines:
                 news.append(("exchanges", _ended(lines)))

@@ -2,7 +2,8 @@
 
 Decides when and how fast: every ten minutes, at most `MOST` records in steps with a rest between them, so that settles come through; a
 backlog is worked off over many rounds. A clock that jumps ahead deletes early what it believes to be old, and a jump of more than a day
-between two rounds deletes nothing in the round that saw it. What goes was added up before, so that sums by hour stay. Store and days are
+between two rounds deletes nothing in the round that saw it. What goes was added up before, so that sums stay, until they are old
+themselves (`rollup_schema.KEPT`). Store and days are
 those that the server started with: an edit of them waits for the next start, as it says, and until then nothing is deleted in a file that
 is not in use.
 """
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from proxy.engine.ports import StoreError
 from proxy.telemetry import rollup
-from proxy.telemetry.retention import STEP, forget, forget_notes
+from proxy.telemetry.retention import STEP, forget, forget_sums
 
 if TYPE_CHECKING:
     from proxy.app.house import House
@@ -64,7 +65,9 @@ class Retention:
         days, path = house.started.telemetry.retention_days, house.started.store.path
         if not days or path is None:
             return 0
-        return await self._records(path, now - days * DAY_S) if await self._summed(path, now - days * DAY_S) else 0
+        gone = await self._records(path, now - days * DAY_S) if await self._summed(path, now - days * DAY_S) else 0
+        await asyncio.to_thread(forget_sums, path, now - days * DAY_S, now)
+        return gone
 
     async def _summed(self, path: Path, before: float) -> bool:
         """Have the sums beside the ledger take what is older than `before`; return False where they need another round for it.
@@ -90,6 +93,5 @@ class Retention:
                 break
             await asyncio.sleep(REST_S)
         if gone:
-            await asyncio.to_thread(forget_notes, path, before)
             log.info("%d records that were older than telemetry.retention_days are deleted", gone)
         return gone

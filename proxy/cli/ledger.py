@@ -18,8 +18,9 @@ from proxy.cli.reprice import reprice
 from proxy.settings import Settings, load_settings
 from proxy.telemetry import exports
 from proxy.telemetry.explain import explain
-from proxy.telemetry.grouping import FIELDS, every, fields_of, grouped
+from proxy.telemetry.grouping import FIELDS, every, fields_of
 from proxy.telemetry.query import MAX_ROWS, Filter
+from proxy.telemetry.rolled import asking
 from proxy.telemetry.tables import parse_when, record_table, sum_table
 
 
@@ -101,7 +102,7 @@ def _ledger(args: argparse.Namespace) -> int:
 def _sums(args: argparse.Namespace, path: Path, where: Filter) -> None:
     """Write sums of the ledger at `path` in the shape that is asked for."""
     whole = args.csv or args.parquet
-    sums = grouped(path, args.by, where, args.limit if whole else args.limit or 100)
+    sums = asking(path, time.time())(args.by, where, args.limit if whole else args.limit or 100)
     if args.csv:
         exports.sums_csv(sys.stdout, args.by, sums)
     elif args.parquet:

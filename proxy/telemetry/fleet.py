@@ -1,7 +1,8 @@
 """What every agent does just now and did today, kept in memory and brought up to date from the ledger when somebody looks.
 
 The first look of a day takes sums from the rollup, from then on each look takes the records that were written since: so it sees what all
-replicas do, and costs nothing while nobody looks. Where the rollup is far behind, every look takes its sums anew. Decides what is counted
+replicas do, and costs nothing while nobody looks. Where the rollup is far behind, every look takes its sums anew; what is passed over then
+is not lost silently: `fresh` says that some is left out, `gap` up to when calls are missing from the last minutes. Decides what is counted
 (today is that of UTC; a clock that jumps to another day begins anew) and who is stuck. Bounded: a row an agent that called today, a few
 sessions a row, so many records a look. All methods are for one thread at a time (`lock`); what cannot be read is a `StoreError`.
 """
@@ -135,7 +136,7 @@ _LINE = (
     " coalesce(marks ->> 'closed', 0)"
 )
 _SUMS = (
-    "SELECT agent, max(team), sum(calls), sum(refused), sum(input + output), sum(cost), sum(loops) FROM main.hours"
+    "SELECT agent, max(team), sum(calls), sum(refused), sum(input + output), sum(cost), sum(loops) FROM main.days"
     " WHERE hour >= ? GROUP BY 1"
 )
 _LAST = "SELECT max(time) FROM ledger.records WHERE agent = ?"
@@ -152,11 +153,15 @@ class Fleet:
         self._day = self.upto = 0
         self._file: Path | None = None
         self._fresh: deque[Line] = deque()
+        self._passed = False
+        self.gap = 0.0
+        """Up to when the calls of the last minutes are not counted by minute, UTC seconds; 0 where all are."""
 
     def fresh(self) -> tuple[list[Line], bool]:
         """Return what was written since this was last asked, oldest first, and whether some of it is left out."""
-        lines, lost = list(self._fresh), len(self._fresh) > MOST_FRESH
+        lines, lost = list(self._fresh), len(self._fresh) > MOST_FRESH or self._passed
         self._fresh.clear()
+        self._passed = False
         return lines[-MOST_FRESH:], lost
 
     def look(self, ledger: Path, now: float, most_s: float) -> None:
@@ -176,7 +181,9 @@ class Fleet:
             last = db.execute("SELECT max(seq) FROM ledger.records").fetchone()[0] or 0
             known = self._file == ledger and self._day == today and self.upto <= last
             if not known or last - self.upto > FAR:
+                before = self.upto
                 self._load(db, today, now)
+                self._passed = self._passed or (self._file == ledger and self.upto != before)
                 self._file, self._day = ledger, today
             else:
                 self._follow(db, today)
@@ -192,6 +199,7 @@ class Fleet:
             agents.setdefault(agent, Standing()).loop = Loop(said, time, session)
         sql = f"SELECT {_LINE} FROM ledger.records WHERE time >= ? AND seq <= ? ORDER BY time DESC LIMIT ?"  # noqa: S608 - fixed parts only
         lines = db.execute(sql, (now - MINUTES * 60, self.upto, MOST_REPLAYED)).fetchall()
+        self.gap = lines[-1][2] if len(lines) == MOST_REPLAYED else 0.0
         for line in sorted(map(Line._make, lines)):
             if line.agent in agents:
                 agents[line.agent].pass_by(line)

@@ -15,15 +15,16 @@ from proxy.engine.record import Record
 from proxy.telemetry.query import ALL, Filter, reading, where_of
 from proxy.telemetry.schema import COLUMNS, JSON_COLUMNS, KINDS, to_record
 
-_TIMES = {"minute": "%Y-%m-%d %H:%M", "hour": "%Y-%m-%d %H:00", "day": "%Y-%m-%d", "month": "%Y-%m"}
-_SQL = {name: f"+{name}" for name in COLUMNS if KINDS[name] in ("str", "bool") and name not in JSON_COLUMNS}
-_SQL |= {"status": "+status", "upstream_status": "+upstream_status"}
-_SQL |= {"model": "CASE model WHEN '' THEN model_asked ELSE model END"}
-_SQL |= {name: f"strftime('{pattern}', CAST(time AS INTEGER), 'unixepoch')" for name, pattern in _TIMES.items()}
-FIELDS = tuple(sorted(_SQL))
+TIMES = {"minute": "%Y-%m-%d %H:%M", "hour": "%Y-%m-%d %H:00", "day": "%Y-%m-%d", "month": "%Y-%m"}
+KEYS = {name: f"+{name}" for name in COLUMNS if KINDS[name] in ("str", "bool") and name not in JSON_COLUMNS}
+KEYS |= {"status": "+status", "upstream_status": "+upstream_status"}
+KEYS |= {"model": "CASE model WHEN '' THEN model_asked ELSE model END"}
+KEYS |= {name: f"strftime('{pattern}', CAST(time AS INTEGER), 'unixepoch')" for name, pattern in TIMES.items()}
+"""What each field is in SQL, with a plus as above."""
+FIELDS = tuple(sorted(KEYS))
 """What records can be summed by; times are UTC."""
 MOST_FIELDS = 6
-_SUMS = (
+SUMS = (
     "count(*), sum(outcome = 'denied'), sum(input_tokens + cache_read_tokens + cache_write_tokens + cache_write_1h_tokens),"
     " sum(cache_read_tokens), sum(output_tokens), sum(cost), sum(saved), sum(loop <> ''), sum(wasted_new),"
     " sum(carbon_ug_low), sum(carbon_ug), sum(energy_uwh_low), sum(energy_uwh)"
@@ -62,7 +63,7 @@ def fields_of(text: str) -> tuple[str, ...]:
     """
     names = tuple(word.strip() for word in text.split(","))
     for name in names:
-        if name not in _SQL:
+        if name not in KEYS:
             raise ValueError(f"{name[:40]!r} is no field to sum by; there are {', '.join(FIELDS)}")
     if len(names) > MOST_FIELDS or len(set(names)) != len(names):
         raise ValueError(f"at most {MOST_FIELDS} different fields can be summed by")
@@ -83,11 +84,11 @@ def grouped(path: str | Path, fields: Sequence[str], where: Filter = ALL, most: 
     """
     condition, values = where_of(where)
     n = len(fields)
-    keys = "".join(f"{_SQL[name]}, " for name in fields)
-    order = "1 DESC" if fields and fields[0] in _TIMES else f"{n + 6} DESC, {n + 1} DESC" + (", 1" if n else "")
+    keys = "".join(f"{KEYS[name]}, " for name in fields)
+    order = "1 DESC" if fields and fields[0] in TIMES else f"{n + 6} DESC, {n + 1} DESC" + (", 1" if n else "")
     group = f" GROUP BY {', '.join(str(i + 1) for i in range(n))}" if n else ""
     limit = "" if most is None else " LIMIT ?"
-    sql = f"SELECT {keys}{_SUMS} FROM records{condition}{group} ORDER BY {order}{limit}"  # noqa: S608 - fixed parts only
+    sql = f"SELECT {keys}{SUMS} FROM records{condition}{group} ORDER BY {order}{limit}"  # noqa: S608 - fixed parts only
     with reading(path) as connection:
         found = connection.execute(sql, values if most is None else (*values, most))
         return [Sum(tuple(_text(key) for key in row[:n]), *(amount or 0 for amount in row[n:])) for row in found]

@@ -1,20 +1,23 @@
 """What a report says of a span of the ledger, compared with the span of the same length before it.
 
-Decides which sums are made and what is put first; how they look is `report_page`. They are read in a dozen queries: some five
-seconds of CPU for each million records of the two spans. How it fails: a ledger that cannot be read is a `StoreError`.
+Decides which sums are made and what is put first; how they look is `report_page`. They are read in a dozen queries from the sums beside the
+ledger, where those have followed it (`rolled`): else from its records, some five seconds of CPU for each million of the two spans. How it
+fails: a ledger that cannot be read is a `StoreError`.
 """
 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from proxy.telemetry.grouping import Sum, grouped, total
+from proxy.telemetry.grouping import Sum, total
 from proxy.telemetry.query import Filter
+from proxy.telemetry.rolled import Ask, asking
 
 DAY_S, HOUR_S = 86_400, 3600
 HOURS_UP_TO_S = 2 * DAY_S
@@ -65,8 +68,8 @@ class Report:
     movers: tuple[Mover, ...]
 
 
-def gather(path: Path, since: float, until: float) -> Report:
-    """Return the report on the ledger at `path`.
+def gather(path: Path, since: float, until: float, ask: Ask | None = None) -> Report:
+    """Return the report on the ledger at `path`; `ask` sums it, where that is not to be found out.
 
     Raises:
         ValueError: the span is empty, or too long.
@@ -74,8 +77,9 @@ def gather(path: Path, since: float, until: float) -> Report:
     """
     if not 0 < until - since <= MOST_S:
         raise ValueError("a report covers a span that begins before it ends, and at most 400 days")
+    ask = ask or asking(path, time.time(), report=True)
     here, there = Filter(since=since, until=until), Filter(since=2 * since - until, until=since)
-    agents, agents_before = (grouped(path, ("team", "agent"), where) for where in (here, there))
+    agents, agents_before = (ask(("team", "agent"), where, None) for where in (here, there))
     slot = "hour" if until - since <= HOURS_UP_TO_S else "day"
     step = HOUR_S if slot == "hour" else DAY_S
     denied = Filter(since=since, until=until, outcome="denied")
@@ -85,12 +89,12 @@ def gather(path: Path, since: float, until: float) -> Report:
         until,
         total(agents),
         total(agents_before),
-        tuple(_slots(here, step, [grouped(path, (slot,), where) for where in (here, there)])),
+        tuple(_slots(here, step, [ask((slot,), where, None) for where in (here, there)])),
         tuple(_teams(agents, agents_before)),
         tuple(by_agent[:TOP]),
-        tuple(_served(grouped(path, ("model",), here))),
-        tuple(_served(grouped(path, ("provider",), here))),
-        tuple(sorted(grouped(path, ("reason", "rule"), denied), key=lambda s: -s.calls)[:TOP]),
+        tuple(_served(ask(("model",), here, None))),
+        tuple(_served(ask(("provider",), here, None))),
+        tuple(sorted(ask(("reason", "rule"), denied, None), key=lambda s: -s.calls)[:TOP]),
         tuple(sorted((s for s in by_agent if s.loops), key=lambda s: (-s.wasted, -s.loops))[:TOP]),
         tuple(_movers(by_agent, _merged(agents_before, lambda s: s.keys[1]))),
     )

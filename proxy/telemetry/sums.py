@@ -174,7 +174,7 @@ def _by_agent(part: Part) -> tuple[str, list[Any]]:
     if part.agent is not None:
         return _from(part)
     where, values = _from(replace(part, since=max(part.since, part.until - LONGEST_BY_AGENT_S)))
-    return where.replace("main.totals", "main.hours", 1), values
+    return where.replace("main.totals", "main.agents", 1), values
 
 
 def _routed(row: Sequence[Any]) -> dict[str, Any]:

@@ -81,7 +81,33 @@ def test_far_behind_sums_are_taken_anew(world: World, monkeypatch: pytest.Monkey
         ledger.record(replace(BASE, id=f"1{i:02d}"))
     look(NOW)
     assert found.agents["a"].calls == 51
-    assert found.fresh() == ([], False)
+    assert found.fresh() == ([], True), "what was passed over is said"
+    assert found.fresh() == ([], False), "once"
+
+
+def test_what_happened_between_the_last_look_of_a_day_and_the_next_is_said_to_be_missing(world: World) -> None:
+    found, ledger, look = world
+    ledger.record(replace(BASE, id="0"))
+    look(NOW)
+    ledger.record(replace(BASE, id="1"))
+    look(NOW + DAY_S)
+    assert found.fresh() == ([], True)
+    look(NOW + 2 * DAY_S)
+    assert found.fresh() == ([], False), "nothing happened meanwhile"
+
+
+def test_more_calls_in_the_last_minutes_than_are_gone_through_leave_a_gap_that_is_said(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, ledger, look = world
+    monkeypatch.setattr(fleet, "MOST_REPLAYED", 3)
+    for i in range(5):
+        ledger.record(replace(BASE, id=f"0{i}", time=NOW - 50 + 10 * i))
+    look(NOW)
+    assert found.gap == NOW - 30
+    assert (found.agents["a"].calls, sum(found.agents["a"].recent(NOW))) == (5, 3)
+    look(NOW + DAY_S)
+    assert found.gap == 0
 
 
 def test_more_than_can_be_told_is_said(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -91,7 +91,7 @@ def test_a_span_is_read_from_the_index_that_covers_it(week: Path) -> None:
 
     from proxy.telemetry import grouping
 
-    sums, keys = grouping._SUMS, {name: grouping._SQL[name] for name in ("agent", "team", "model", "provider", "reason", "day", "minute")}
+    sums, keys = grouping.SUMS, {name: grouping.KEYS[name] for name in ("agent", "team", "model", "provider", "reason", "day", "minute")}
     with sqlite3.connect(week) as db:
         for key in keys.values():
             plan = db.execute(f"EXPLAIN QUERY PLAN SELECT {key}, {sums} FROM records WHERE time >= 1 AND time < 2 GROUP BY 1").fetchall()
