@@ -24,13 +24,13 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import venvs
+from installing import beside
 
 MANIFEST = Path(__file__).resolve().parents[1] / "tests" / "clients"
 PHOENIX = MANIFEST.parent / "phoenix" / "requirements.lock"
@@ -72,19 +72,10 @@ def install_clients() -> None:
     if home.is_dir():
         return
     say(f"installing the Node clients of tests/clients/package-lock.json (npm, some 400 MB) into {home}")
-    home.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f"{home.name}.", dir=home.parent))
-    try:
+    with beside(home) as folder:
         for name in FILES:
-            shutil.copy(MANIFEST / name, beside)
-        npm(node, beside)
-        if not home.is_dir():
-            beside.rename(home)
-    except OSError:
-        if not home.is_dir():  # else another run was quicker
-            raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+            shutil.copy(MANIFEST / name, folder)
+        npm(node, folder)
 
 
 def npm(node: Path, folder: Path) -> None:
@@ -138,17 +129,8 @@ class GoTool:
             raise UnavailableError(f"neither {self.label} nor Go is here: {what}")
         home = self.home().parent
         say(f"building {self.label} {self.version} with Go (some minutes, once) into {home}")
-        home.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f"{home.name}.", dir=home.parent))
-        try:
-            self._build(go, beside)
-            if not home.is_dir():
-                beside.rename(home)
-        except OSError:
-            if not home.is_dir():  # else another run was quicker
-                raise
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+        with beside(home) as folder:
+            self._build(go, folder)
 
     def _build(self, go: str, folder: Path) -> None:
         env = {**os.environ, "GOBIN": str(folder), "GOFLAGS": "-mod=mod"}
@@ -211,22 +193,13 @@ class DebianTool:
             raise UnavailableError(f"{self.label} is not here, nor are Debian's packages: {self._remedy()}")
         home = self.home()
         say(f"unpacking Debian's {self.package} into {home}")
-        home.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f"{home.name}.", dir=home.parent))
-        try:
-            self._fetch(beside / "packages")
-            for package in sorted((beside / "packages").glob("*.deb")):
-                run(["dpkg-deb", "-x", str(package), str(beside / "root")], f"unpacking {package.name}")
-            shutil.rmtree(beside / "packages")
-            self._wrap(beside, home)
-            beside.chmod(0o755)
-            if not home.is_dir():
-                beside.rename(home)
-        except OSError:
-            if not home.is_dir():  # else another run was quicker
-                raise
-        finally:
-            shutil.rmtree(beside, ignore_errors=True)
+        with beside(home) as folder:
+            self._fetch(folder / "packages")
+            for package in sorted((folder / "packages").glob("*.deb")):
+                run(["dpkg-deb", "-x", str(package), str(folder / "root")], f"unpacking {package.name}")
+            shutil.rmtree(folder / "packages")
+            self._wrap(folder, home)
+            folder.chmod(0o755)
 
     def _fetch(self, folder: Path) -> None:
         (folder / "partial").mkdir(parents=True)

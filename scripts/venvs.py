@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+
+from installing import beside
 
 Run = Callable[[list[str], str], None]
 """Runs a command; its second argument says what it is, for the error."""
@@ -20,20 +20,11 @@ def home(cache: Path, name: str, lock: Path) -> Path:
 
 
 def make(at: Path, lock: Path, run: Run) -> None:
-    """Make the environment: beside its place, then by a rename, so that two runs at once cannot disturb each other."""
-    at.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f"{at.name}.", dir=at.parent))
-    try:
-        run([sys.executable, "-m", "venv", "--without-pip", str(beside)], "python -m venv")
-        pip = [sys.executable, "-m", "pip", "--python", str(python(beside)), "--disable-pip-version-check", "--quiet"]
+    """Make the environment."""
+    with beside(at) as folder:
+        run([sys.executable, "-m", "venv", "--without-pip", str(folder)], "python -m venv")
+        pip = [sys.executable, "-m", "pip", "--python", str(python(folder)), "--disable-pip-version-check", "--quiet"]
         run([*pip, "install", "--require-hashes", "--only-binary=:all:", "--no-compile", "-r", str(lock)], "pip install")
-        if not at.is_dir():
-            beside.rename(at)
-    except OSError:
-        if not at.is_dir():  # else another run was quicker
-            raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def python(at: Path) -> Path:
