@@ -14,12 +14,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.admin.answers import HEADERS, answer
 from proxy.admin.auth import Gate
@@ -73,6 +75,15 @@ class AdminViews:
     panels: Panels | None = None
 
 
+def briefly(entry: logging.LogRecord) -> bool:
+    """Have bytes that are no HTTP logged as one line without any of them, and not as a failure: whoever scans a port fills no log."""
+    e = entry.exc_info[1] if entry.exc_info else None
+    if isinstance(e, HttpProcessingError):
+        entry.levelno, entry.levelname = logging.INFO, "INFO"
+        entry.msg, entry.args, entry.exc_info = "what is no HTTP came to the admin port (%s)", (type(e).__name__,), None
+    return True
+
+
 def build_admin(views: AdminViews, token: str | None, host: str = "127.0.0.1") -> web.Application:
     """Return the admin plane's application.
 
@@ -83,6 +94,7 @@ def build_admin(views: AdminViews, token: str | None, host: str = "127.0.0.1") -
 
     Run it with `access_log=None`.
     """
+    logging.getLogger("aiohttp.server").addFilter(briefly)
     gate, logins, files = Gate(token, host), Logins(), Pages(read_files(views.web))
     readers = Readers(LONGEST_S)
     pages = _Pages(views, files, readers)

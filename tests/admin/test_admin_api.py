@@ -304,6 +304,25 @@ def test_a_ledger_or_store_that_is_down_is_a_503(tmp_path: Path) -> None:
     assert (answer.status, answer.json) == (503, {"error": "the store is locked"})
 
 
+def test_what_is_no_http_is_one_line_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> bytes:
+        server = TestServer(build_admin(memory().views(), None))
+        await server.start_server()
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /" + b"canary" * 4000 + b" HTTP/1.1\r\nhost: x\r\n\r\n")
+        said = await reader.read()
+        writer.close()
+        await server.close()
+        return said
+
+    with caplog.at_level(logging.DEBUG):
+        said = asyncio.run(run())
+    (entry,) = [e for e in caplog.records if e.name == "aiohttp.server"]
+    assert (entry.levelname, entry.exc_info, entry.getMessage()) == ("INFO", None, "what is no HTTP came to the admin port (LineTooLong)")
+    assert b" 400 " in said.partition(b"\r\n")[0]
+    assert "canary" not in caplog.text
+
+
 def test_neither_token_nor_key_reaches_the_log() -> None:
     stream, root = io.StringIO(), logging.getLogger()
     handlers, level, raising = list(root.handlers), root.level, logging.raiseExceptions
