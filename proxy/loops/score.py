@@ -69,24 +69,29 @@ WEIGHTS = load(files("proxy.loops").joinpath("weights.json").read_text("utf-8"))
 def again(known: Sequence[Step], at: int, reach: int, weights: Weights = WEIGHTS) -> Again | None:
     """Return how the step `at` of `known`, the newest first, was done before within `reach` steps; None where it was not."""
     step = known[at]
-    key, answers, outcome, kind = step.key, step.answers, step.result.digest, step.result.kind
-    long = step.call.long
-    loose = kind == ERROR or long
+    key, tools, shape, answers = step.key, step.tools, step.shape, step.answers
     best: Again | None = None
     for place in range(at + 1, min(at + 1 + reach, len(known))):
         old = known[place]
-        equal = old.answers == answers or not answers or not old.answers or (old.result.digest == outcome != b"")
-        if not equal and (not loose or old.tools != step.tools or not (long or old.result.kind == ERROR)):
+        if old.key != key and old.tools != tools and (old.shape != shape or step.call.long):
+            continue  # neither exact, nor of one shape, nor near; what follows makes texts be read
+        equal = old.answers == answers or not answers or not old.answers or (old.result.digest == step.result.digest != b"")
+        if not equal and not _loosely(step, old):
             continue
         if old.key == key:
             if equal:
-                return Again(EXACT, kind, place - at, _exact(step, old, place - at, weights))
-            if not long:
+                return Again(EXACT, step.result.kind, place - at, _exact(step, old, place - at, weights))
+            if not step.call.long:
                 continue
         found = _near(step, old, place - at, weights, equal)
         if found is not None and (best is None or found.weight > best.weight):
             best = found
     return best
+
+
+def _loosely(step: Step, old: Step) -> bool:
+    """Return whether the answers of two steps need not be equal: both are errors, or the call is long."""
+    return old.tools == step.tools and (step.call.long or (old.result.kind == ERROR and step.result.kind == ERROR))
 
 
 def _exact(step: Step, old: Step, lag: int, weights: Weights) -> float:
@@ -107,12 +112,12 @@ def _near(step: Step, old: Step, lag: int, weights: Weights, equal: bool) -> Aga
     weight = weights.again[how][kind]
     if not weight:
         return None
+    if how is NEAR and (old.tools != step.tools or alike(old.call, step.call) < NEAR_AT):
+        return None
     if not equal:
         if how is SHAPE or alike(old.result, step.result) < SAME_AT:
             return None  # other numbers asked for, other numbers came: so goes a list, or a poll that counts
         weight *= weights.alike
-    if how is NEAR and (old.tools != step.tools or alike(old.call, step.call) < NEAR_AT):
-        return None
     if kind in (ANSWER, DONE) and step.said.digest and not alike_texts(step.said, old.said):
         weight *= weights.reworded
     return Again(how, kind, lag, weight)

@@ -13,11 +13,12 @@ from itertools import islice
 from typing import NamedTuple
 from zlib import crc32
 
-from proxy.loops.facts import DONE, EMPTY, ERROR, NO_TEXT, SEEN, Facts, Made, Text, digest, facts
+from proxy.loops.facts import NO_TEXT, SEEN, Facts, Made, Several, Text, answers_of, digest, facts
 from proxy.wire.call import Message
 
 STEP = "loops.step"
-"""Where the message of a step remembers it, beside the facts of the results that it was made of."""
+"""Where the message of a step remembers what of it is its own. Nothing of other messages is kept there: their texts would live on with it,
+and nobody would count them."""
 WINDOW = 1000
 """Messages that are read back at most, also where none of them is a step."""
 WIDE = 16
@@ -72,7 +73,7 @@ class Steps:
         automatic: set[bytes] = set()
         for at in range(len(messages) - 1, max(-1, len(messages) - 1 - WINDOW), -1):
             message = messages[at]
-            fact: Facts = message.seen[SEEN] if SEEN in message.seen else facts(message)  # type: ignore[assignment]  # ours
+            fact: Facts = message.seen.get(SEEN) or facts(message)  # type: ignore[assignment]  # ours
             if fact.calls:
                 held.append(message)
             if fact.item and (fact.calls or fact.role == "reasoning"):
@@ -111,11 +112,17 @@ class Steps:
 
 def answered(step: Step, results: tuple[Facts, ...]) -> Step:
     """Return `step` with the results that came for it."""
-    return step._replace(answers=_answers(results), result=_together([fact.said for fact in results]))
+    if not results:
+        return step
+    key, tools, shape, call, _, _, said, ids, names = step
+    first = results[0]
+    if len(results) == 1:
+        return Step(key, tools, shape, call, first.answers or _answers(results), first.said, said, ids, names)
+    return Step(key, tools, shape, call, _answers(results), _together([fact.said for fact in results]), said, ids, names)
 
 
-def acted(calls: Sequence[Made]) -> Step:
-    """Return the step that is `calls` and has no results yet."""
+def acted(calls: Sequence[Made], said: Text = NO_TEXT) -> Step:
+    """Return the step that is `calls` and has no results yet; `said` are the words beside them."""
     names = tuple(dict.fromkeys([call.name for call in calls]))
     tools = _number(list(names))
     if len(calls) == 1:
@@ -124,7 +131,8 @@ def acted(calls: Sequence[Made]) -> Step:
         key = digest(b"".join(sorted([call.signature for call in calls])))
         shape = digest(b"".join(sorted([call.shape for call in calls])))
         text = _together([call.text for call in calls])
-    return Step(key.ljust(WIDE, b"\0"), tools, shape, text, b"", NO_TEXT, NO_TEXT, _number([call.id for call in calls if call.id]), names)
+    ids = _number([call.id for call in calls if call.id])
+    return Step(key.ljust(WIDE, b"\0"), tools, shape, text, b"", NO_TEXT, said, ids, names)
 
 
 def _step(held: list[Message], results: tuple[Facts, ...], ids: dict[str, int]) -> Step | None:
@@ -136,22 +144,19 @@ def _step(held: list[Message], results: tuple[Facts, ...], ids: dict[str, int]) 
     head = facts(held[0])
     made = head.calls if len(held) == 1 else tuple([call for message in reversed(held) for call in facts(message).calls])
     fresh: Sequence[Made] = made
-    for call in made:
-        if call.id in ids and ids[call.id] == 1:
-            fresh = [call for call in made if not call.id or ids.get(call.id, 0) != 1]
-            break
+    if 1 in [ids.get(call.id) for call in made]:
+        fresh = [call for call in made if ids.get(call.id) != 1]
     for call in made:
         if call.id:
             ids[call.id] = ids.get(call.id, 0) + 1
     if not fresh:
         return None
     if len(held) > 1 or len(fresh) < len(made):
-        return answered(acted(fresh), results)._replace(said=_together([facts(message).said for message in held]))
-    kept = held[0].seen.get(STEP)
-    if kept is None or kept[0] != results:
-        step = answered(acted(fresh), results)._replace(said=head.said)
-        kept = held[0].seen[STEP] = (results, step)
-    return kept[1]  # type: ignore[no-any-return]  # nobody else writes there
+        return answered(acted(fresh, _together([facts(message).said for message in held])), results)
+    own = held[0].seen.get(STEP)
+    if own is None:
+        own = held[0].seen[STEP] = acted(fresh, head.said)
+    return answered(own, results)  # type: ignore[arg-type]  # nobody else writes there
 
 
 def _spoken(fact: Facts, results: tuple[Facts, ...]) -> Step:
@@ -165,9 +170,7 @@ def _number(names: list[str]) -> int:
 
 
 def _answers(results: tuple[Facts, ...]) -> bytes:
-    if not results:
-        return b""
-    return digest(b"".join(sorted({one for result in results for one in (result.results or (result.said.digest,))})))
+    return answers_of([one for result in results for one in (result.results or (result.said.digest,))])
 
 
 def _together(texts: list[Text]) -> Text:
@@ -176,12 +179,7 @@ def _together(texts: list[Text]) -> Text:
         texts = list({text.digest: text for text in texts if text.digest}.values())
     if len(texts) < 2:
         return texts[0] if texts else NO_TEXT
-    sketch = 0
-    for text in texts:
-        sketch |= text.sketch
-    kinds = {text.kind for text in texts}
-    kind = ERROR if ERROR in kinds else next(iter(kinds)) if len(kinds) == 1 else DONE if kinds == {DONE, EMPTY} else 0
-    return Text(digest(b"".join(sorted([text.digest for text in texts]))), sketch, sketch.bit_count(), any(t.long for t in texts), kind)
+    return Several(texts)
 
 
 def _automatic(messages: Sequence[Message], at: int, fact: Facts, known: set[bytes]) -> bool:
@@ -189,18 +187,24 @@ def _automatic(messages: Sequence[Message], at: int, fact: Facts, known: set[byt
 
     `known` are the digests of such texts; what is found is added.
     """
-    if fact.said.digest in known:
+    if known and fact.said.digest in known:
         return True
-    left, answers = AGAIN, 0
+    before: list[Text] = []
+    answers = 0
     for n in range(at - 1, max(-1, at - 1 - 16 * AGAIN), -1):
         other = facts(messages[n])
         if other.role == "assistant" and not other.item:
             answers += 1
         elif other.human:
-            if other.said.digest != fact.said.digest or answers != 1:
+            if answers != 1:
                 return False
-            left, answers = left - 1, 0
-            if not left:
-                known.add(fact.said.digest)
-                return True
-    return False
+            before.append(other.said)
+            answers = 0
+            if len(before) == AGAIN:
+                break
+    # what is new is read last: mostly those before it differ already, and they were read before
+    said = {text.digest for text in before} if len(before) == AGAIN else set[bytes]()
+    if len(said) != 1 or fact.said.digest not in said:
+        return False
+    known |= said
+    return True

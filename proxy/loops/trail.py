@@ -10,7 +10,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from proxy.loops.facts import BITS, NO_TEXT, Text, made
+from proxy.loops.facts import BITS, NO_TEXT, Known, Text, made
 from proxy.loops.steps import WIDE, Step, Steps, acted
 from proxy.wire.call import Message, ToolCall
 
@@ -65,5 +65,4 @@ def _text(packed: bytes, at: int) -> Text:
     digest, sketch, flags = _TEXT.unpack_from(packed, at)
     if digest == _NOTHING:
         return NO_TEXT
-    bits = int.from_bytes(sketch, "little")
-    return Text(digest, bits, bits.bit_count(), bool(flags & 1), flags >> 1)
+    return Known(digest, int.from_bytes(sketch, "little"), bool(flags & 1), flags >> 1)

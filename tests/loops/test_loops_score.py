@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+
 import pytest
 from conversing import asked, call, got, human, steps
 from hypothesis import given, settings
@@ -49,6 +52,84 @@ def test_texts_are_alike_as_far_as_they_share_words() -> None:
     assert alike(one, text_of(("the quick brown fox jumps over it",))) < 0.3
     assert alike(one, text_of((" ".join(f"word{n}" for n in range(200)),))) == 0.0
     assert alike(NO_TEXT, one) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("[Chunk ID: abcdef] 12 rows", "[Chunk ID: fedcba] 12 rows", True),
+        ("Wall time: 1.5\n12 rows", "Wall time: 22.75\n12 rows", True),
+        ('{"wall_seconds": 0.1, "rows": 12}', '{"wall_seconds": 7, "rows": 12}', True),
+        ('{"created":17, "rows": 12}', '{"created":18, "rows": 12}', False),
+        ('{"create_time":17, "rows": 12}', '{"create_time":18, "rows": 12}', True),
+        ("12 passed in 0.31s", "12 passed in 1.7s", True),
+        ("12 passed in 0.31 minutes", "12 passed in 1.7 minutes", False),
+        ("commit 3f2a9b1c is ready", "commit a0b1c2d3 is ready", True),
+        ("commit 3f2a9b1cx is ready", "commit a0b1c2d3x is ready", False),
+        ("price 123456", "price 654321", False),
+        ("decade", "facade", False),
+        ("x" * 500 + " 3f2a9b1c", "x" * 500 + " a0b1c2d3", True),
+        ("y" * 250 + " 3f2a9b1c " + "y" * 250, "y" * 250 + " a0b1c2d3 " + "y" * 250, False),
+    ],
+)
+def test_what_a_frame_adds_each_time_makes_no_difference(one: str, other: str, same: bool) -> None:
+    assert (text_of((one,)).digest == text_of((other,)).digest) == same
+
+
+def filled(text: f.Text) -> set[str]:
+    """Return which facts of a text were computed."""
+    found = set()
+    for name in ("bits", "digest", "kind", "long", "sketch"):
+        with contextlib.suppress(AttributeError):
+            object.__getattribute__(text, name)
+            found.add(name)
+    return found
+
+
+def test_nothing_of_a_humans_new_turn_is_read() -> None:
+    talk = [human("what of it"), asked(said="this"), human("and then"), asked(said="that"), human("an invoice of 3f2a9b1c")]
+    assert detect(talk, LoopLimits()).level == "none"
+    assert filled(f.facts(talk[-1]).said) == set()
+    assert detect([*talk, asked(said="well"), human("something else")], LoopLimits()).level == "none"
+    assert filled(f.facts(talk[-1]).said) == {"digest", "long"}
+
+
+def test_answers_of_other_calls_are_not_read() -> None:
+    talk = [human("go"), asked(call("ls", '{"a": 1}')), got("x" * 900), asked(call("cat", '{"b": 2}')), got("y" * 900)]
+    assert detect(talk, LoopLimits()).level == "none"
+    assert [filled(f.facts(message).said) for message in talk[2::2]] == [set(), set()]
+
+
+def test_a_message_keeps_nothing_of_its_neighbours() -> None:
+    talk = steps(("ls", "x y z"), ("ls", "x y z"))
+    detect(talk, LoopLimits())
+    for message in talk:
+        others = [other.texts[0] for other in talk if other is not message and other.texts and other.texts[0] not in message.texts]
+        assert not any(other in texts_in(message.seen) for other in others)
+
+
+def texts_in(seen: object) -> set[str]:
+    """Return the texts that can be reached from what a message remembers."""
+    found: set[str] = set()
+    queue, known = [seen], set[int]()
+    while queue:
+        value = queue.pop()
+        if id(value) in known or isinstance(value, type):
+            continue
+        known.add(id(value))
+        if isinstance(value, str):
+            found.add(value)
+        queue += [one for one in gc.get_referents(value) if not isinstance(one, type)]
+    return found
+
+
+def test_several_answers_are_one_in_any_order() -> None:
+    one, other = text_of(("Traceback",)), text_of((" ".join(f"word{n}" for n in range(90)),))
+    both = f.Several([one, other])
+    assert (both.digest, both.sketch) == (f.Several([other, one]).digest, one.sketch | other.sketch)
+    assert (both.kind, both.long, both.bits) == (ERROR, True, both.sketch.bit_count())
+    done, empty = text_of(("done",)), text_of(("",))
+    assert [f.Several(texts).kind for texts in ([done, done], [done, empty], [done, other])] == [DONE, DONE, ANSWER]
 
 
 @given(st.text(max_size=9000))
