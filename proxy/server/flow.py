@@ -1,0 +1,117 @@
+"""The flow on one connection, both ways: who waits for it, and when it stops because nobody takes the bytes.
+
+It knows no HTTP. A deadline that passes is `_over`'s business, which the connection brings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from typing import cast
+
+from proxy.engine.ports import ClientGone
+from proxy.server.deadline import Deadline
+
+
+class Flow(asyncio.Protocol):
+    """See the module.
+
+    Args:
+        slow_s: the longest that the client may take to take in what was written.
+
+    Attributes:
+        full: the client does not take what was written.
+        lost: done once the connection is closed.
+        peer: its address.
+    """
+
+    __slots__ = ("_deadline", "_drain", "_loop", "_paused", "_slow_s", "_transport", "_waiter", "closed", "full", "lost", "peer")
+
+    def __init__(self, slow_s: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._slow_s = slow_s
+        self._transport: asyncio.Transport
+        self._deadline = Deadline(self._loop, self._over)
+        self._waiter: asyncio.Future[None] | None = None
+        self._drain: asyncio.Future[None] | None = None
+        self._paused = self.full = self.closed = False
+        self.peer = ""
+        self.lost: asyncio.Future[None] = self._loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client is there."""
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self.peer = str(peer[0]) if isinstance(peer, tuple) else ""
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            with contextlib.suppress(OSError):
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is closed; nobody need wait for its client."""
+        self.closed = True
+        self.lost.set_result(None)
+        self._deadline.stop()
+        self.resume_writing()
+
+    def pause_writing(self) -> None:
+        """The client does not take what was written."""
+        self.full = True
+
+    def resume_writing(self) -> None:
+        """The client took it, or never will."""
+        self.full = False
+        drain, self._drain = self._drain, None
+        if drain is not None and not drain.done():
+            drain.set_result(None)
+
+    def write(self, data: bytes) -> None:
+        """Hand bytes over; where they do not leave, the connection is `full` then. Raises ClientGone."""
+        transport = self._transport
+        if self.closed or transport.is_closing():
+            raise ClientGone
+        transport.write(data)
+
+    async def drained(self) -> None:
+        """Wait until the client has taken what was written. Raises ClientGone, also where that takes too long."""
+        self._deadline.within(self._slow_s)
+        while self.full and not self.closed:
+            if self._drain is None:
+                self._drain = self._loop.create_future()
+            await self._drain
+        self._deadline.lift()
+        if self.closed:
+            raise ClientGone
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    def _over(self) -> None:
+        """The client has had its time."""
+        self.abort()
+
+    def _pause(self) -> None:
+        if not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+
+    async def _wait(self) -> None:
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
