@@ -21,7 +21,9 @@ FIELD = TOKEN + rb"++:[^\x00-\x08\x0a-\x1f\x7f]*+"
 LINES = rb"((?:" + FIELD + rb"\r\n)*+)\r\n"
 """All lines and the empty one behind them."""
 _TRAILERS = re.compile(LINES)
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1," + str(MAX_LENGTH_DIGITS).encode() + rb"}+)[ \t]*+(?:;[^\x00\r\n]*+)?+\r\n")
+_DIGITS = rb"([0-9A-Fa-f]{1," + str(MAX_LENGTH_DIGITS).encode() + rb"}+)"
+_SIZE = re.compile(_DIGITS + rb"(?:;" + TOKEN + rb"++(?:=(?:" + TOKEN + rb"++|\"[\x20\x21\x23-\x5b\x5d-\x7e]*+\"))?+)*+\r\n")
+_LOOSE = re.compile(_DIGITS + rb"[ \t]*+(?:;[^\x00\r\n]*+)?+\r\n")
 _BARE = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
 
 
@@ -32,14 +34,18 @@ class Malformed(Exception):
 class Chunks:
     """Reads one body in chunks.
 
+    Args:
+        loose: sizes may have white space and extensions of any form behind them, as some servers write them.
+
     Attributes:
         done: the body and its trailers are over.
         rest: what came behind them.
     """
 
-    __slots__ = ("_held", "_in_trailers", "_left", "done", "rest")
+    __slots__ = ("_held", "_in_trailers", "_left", "_size", "done", "rest")
 
-    def __init__(self) -> None:
+    def __init__(self, loose: bool = False) -> None:
+        self._size = _LOOSE if loose else _SIZE
         self.done = self._in_trailers = False
         self.rest = b""
         self._held = bytearray()
@@ -60,7 +66,7 @@ class Chunks:
         at, end = 0, len(data)
         while at < end:
             if not self._left:
-                found = _SIZE.match(data, at)
+                found = self._size.match(data, at)
                 if found is None:
                     self._hold_size(data[at:])
                     return

@@ -29,12 +29,16 @@ MAX_FIELD = 65_536
 MAX_HEADERS = 128
 METHODS = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"})
 """Source: RFC 9110 §9, RFC 5789. No path of ours takes any other."""
-SINGLE = ("content-length", "content-location", "content-range", "content-type", "host", "max-forwards", "transfer-encoding", "user-agent")
+SINGLE = (
+    *("content-length", "content-location", "content-range", "content-type", "etag", "host", "max-forwards", "server"),
+    *("transfer-encoding", "user-agent"),
+)
 """Headers that may be there once: who reads the first of two and who reads the last would see two requests."""
 REMEMBERED = 1024
 LONGEST_KEPT = 128
 
-_FIRST = re.compile(rb"([A-Z]{3,7}) ([\x21-\x7e]++) HTTP/1\.([01])")
+_TARGET = rb"/[\x21-\x7e]*+|https?://[\x21-\x7e]++|[0-9A-Za-z.\-]++:[0-9]++|\*"
+_FIRST = re.compile(rb"([A-Z]{3,7}) (" + _TARGET + rb") HTTP/1\.([01])")
 _FIELD = re.compile(FIELD)
 _EMPTY = re.compile(rb"(?:\r\n)*+")
 _NEVER_KEPT = frozenset({*CARRIERS, "cookie", "proxy-authorization", "content-length", "traceparent"})

@@ -129,7 +129,7 @@ class ResponseParser:
             self.done = True
             self.reusable = head.keep_alive and not (head.status == 204 and (codings or length > 0))
         elif codings:
-            self._chunks, self._state = Chunks(), _IN_CHUNKS
+            self._chunks, self._state = Chunks(loose=True), _IN_CHUNKS
         elif length >= 0:
             self._left, self._state, self.done = length, _IN_LENGTH, not length
         else:
