@@ -115,7 +115,7 @@ class ModelsCodec(ListCodec):
     name = "models"
 
     def __init__(self, protocol: str = PROTOCOL) -> None:
-        self.protocol = protocol
+        self.protocol, self.dialect = protocol, f"{protocol}.{self.name}"
         self._path, self._nothing = _DIALECTS[protocol]
 
     def decode(self, body: bytes, memos: Memos) -> Call:
