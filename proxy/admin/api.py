@@ -25,6 +25,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.admin.answers import HEADERS, answer
 from proxy.admin.auth import Gate
+from proxy.admin.contents import Reading, content_routes
 from proxy.admin.guard import CALLER, PAGES, Guard, wants_page
 from proxy.admin.hands import MAX_BODY, Hands, routes
 from proxy.admin.links import links
@@ -61,6 +62,7 @@ class AdminViews:
         hands: what people may do; None where nothing can be changed.
         web: the folder of the dashboard's files.
         panels: what the dashboard reads; None where there is none.
+        contents: what is kept of what was said; None where nobody may read it.
     """
 
     ready: Callable[[], tuple[bool, Mapping[str, Any]]]
@@ -73,6 +75,7 @@ class AdminViews:
     hands: Hands | None = None
     web: Path = WEB
     panels: Panels | None = None
+    contents: Reading | None = None
 
 
 def briefly(entry: logging.LogRecord) -> bool:
@@ -120,6 +123,8 @@ def build_admin(views: AdminViews, token: str | None, host: str = "127.0.0.1") -
     app.on_shutdown.append(ended)
     if views.panels is not None:
         panels_of(app, views, views.panels, logins)
+    if views.contents is not None:
+        app.add_routes(content_routes(views.contents, gate))
     if views.hands is not None:
         app.add_routes([*routes(views.hands, views.now), *links(views.hands, views.now)])
     return app
@@ -202,7 +207,8 @@ class _Pages:
         record = await asyncio.to_thread(self._views.ledger.one, request.match_info["id"])
         if record is None:
             raise web.HTTPNotFound(text="The ledger has no exchange with this id (it is written a moment after the exchange closes).")
-        return answer({"exchange": record_json(record), "explain": explain(record), "view": view(record)})
+        content = "" if self._views.contents is None else self._views.contents.level(record.agent)
+        return answer({"exchange": record_json(record), "explain": explain(record), "view": view(record), "content": content})
 
 
 def _filter(query: Mapping[str, str], now: float) -> Filter:

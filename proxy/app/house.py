@@ -16,12 +16,13 @@ from proxy.app import build
 from proxy.app.audit import swept
 from proxy.app.balances import Board
 from proxy.app.build import Files
+from proxy.app.capture import open_capture
 from proxy.app.changes import Changes, read_all
 from proxy.app.gauges import Gauges
 from proxy.app.hands import timing
 from proxy.app.policies import Opas
 from proxy.app.sampler import Sampler
-from proxy.app.storage import AnyLedger, open_ledger, open_pairs, open_stores
+from proxy.app.storage import AnyLedger, open_contents, open_ledger, open_pairs, open_stores
 from proxy.app.tokens import Tokens
 from proxy.app.traces import open_traces
 from proxy.budget.estimate import tokenizer_for
@@ -38,7 +39,6 @@ from proxy.engine.exchange import Nobody, Runtime
 from proxy.engine.notice import Notice, nobody
 from proxy.engine.ports import Clock, Sink, SystemClock
 from proxy.engine.run import Engine
-from proxy.guards.catalog import text_guards
 from proxy.identity.keys import KeyEntry, KeyRing
 from proxy.identity.lineage import Lineage
 from proxy.identity.threads import Threads
@@ -96,8 +96,10 @@ class House:
         self.again, self.past = AgainStage(), Past()
         self.conversations = Conversations()
         self.engine = Engine(settle_usage, on_lost=self.metrics.store_error)
-        self.sampler = Sampler(self.engine, open_pairs(store), text_guards())
+        self.sampler = Sampler(self.engine, open_pairs(store))
         self.sinks: tuple[Sink, ...] = (self.journal, self.metrics, AccessLog(), self.sampler)
+        self.contents = open_contents(store, self.stores.blocking, self.started.telemetry.capture_mb)
+        self.capture = open_capture(self.started.telemetry, self.contents, self.metrics)
         self.traces = open_traces(self.started)
         if self.traces is not None:
             self.metrics.spans = self.traces.counts
@@ -184,6 +186,7 @@ class House:
             patience=pipeline.patience(files.settings),
             approver=self.approvals,
             tracing=None if self.traces is None else self.traces.tracer,
+            capture=self.capture,
         )
         self.sampler.runtime = None if second is None else replace(self.runtime, plan=second, approver=Nobody())
         self.problems = ()
@@ -282,7 +285,7 @@ class House:
         """Finish spawned work, flush the sinks, close everything."""
         self.webhooks.hurry()
         await self.engine.drain(10)
-        for sink in self.sinks:
+        for sink in (*self.sinks, *([self.capture] if self.capture else ())):
             await sink.close()
         if self.traces is not None:  # last: a collector that hangs must not take the time that records need
             await asyncio.to_thread(self.traces.tracer.stop)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from proxy.app import roster
 from proxy.app.balances import agent_of, balance_json
 from proxy.app.changes import problems_json
+from proxy.app.contents import HouseContents
 from proxy.app.roster import Asked, Entry
 from proxy.identity import show
 from proxy.model.footprints import decimal
@@ -146,7 +147,8 @@ class HousePanels:
             found = trails.session(db, name)
             if found is None:
                 raise LookupError("The ledger has no such session.")
-            return {"session": found, "run": found["run"]} | trails.timeline(db, name, limit, after)
+            content = HouseContents(self._house).level(found["agent"])
+            return {"session": found, "run": found["run"], "content": content} | trails.timeline(db, name, limit, after)
 
         return self._read(read)
 

@@ -1,4 +1,5 @@
-"""What is deleted because it is old enough: records by `telemetry.retention_days`, sampled texts by each agent's `data.retention_days`.
+"""What is deleted because it is old enough: records by `telemetry.retention_days`, sampled texts by each agent's
+`data.retention_days`, and what was said by that and `telemetry.capture_days`.
 
 Decides when and how fast: every ten minutes, at most `MOST` records in steps with a rest between them, so that settles come through; a
 backlog is worked off over many rounds. A clock that jumps ahead deletes early what it believes to be old, and a jump of more than a day
@@ -62,12 +63,23 @@ class Retention:
             log.warning("the clock has jumped by more than a day: nothing is deleted in this round")
             return 0
         await asyncio.to_thread(house.sampler.pairs.forget, now)
+        await self._contents(now)
         days, path = house.started.telemetry.retention_days, house.started.store.path
         if not days or path is None:
             return 0
         gone = await self._records(path, now - days * DAY_S) if await self._summed(path, now - days * DAY_S) else 0
         await asyncio.to_thread(forget_sums, path, now - days * DAY_S, now)
         return gone
+
+    async def _contents(self, now: float) -> None:
+        """Delete what may be kept no longer of what was said, also where nothing more is kept."""
+        gone = 0
+        try:
+            while gone < MOST and (step := await asyncio.to_thread(self._house.contents.forget, now)):
+                gone += step
+                await asyncio.sleep(REST_S)
+        except StoreError as e:
+            log.error("%s", e)
 
     async def _summed(self, path: Path, before: float) -> bool:
         """Have the sums beside the ledger take what is older than `before`; return False where they need another round for it.

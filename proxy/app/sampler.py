@@ -12,7 +12,6 @@ by keeping nothing: the record of a sample that was refused or failed says why.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,7 @@ from proxy.engine.ports import BodyTooLarge, StoreError
 from proxy.engine.record import Record
 from proxy.engine.run import Engine
 from proxy.engine.stage import Tap
-from proxy.guards.base import TextGuard
+from proxy.guards.logged import AHEAD, logged
 from proxy.identity.grants import STRICTER
 from proxy.model import Deny
 from proxy.routing.pairs import MOST_CHARS, Half, Pair, Pairs
@@ -34,7 +33,7 @@ from proxy.wire.registry import find
 log = logging.getLogger("fleetgate.app")
 AT_ONCE = 2
 DAY_S = 86_400.0
-_HEARD = 2 * MOST_CHARS
+_HEARD = MOST_CHARS + AHEAD
 """Characters of a text that are looked at for secrets: a secret at the end of what is kept is still seen whole."""
 _STREAM_PATH, _WHOLE_PATH = ":streamGenerateContent", ":generateContent"
 
@@ -85,14 +84,12 @@ class Sampler:
     Args:
         engine: runs the samples.
         pairs: where pairs are kept.
-        guards: the text guards that hide secrets.
     """
 
     name = "samples"
 
-    def __init__(self, engine: Engine, pairs: Pairs, guards: Sequence[TextGuard]) -> None:
+    def __init__(self, engine: Engine, pairs: Pairs) -> None:
         self._engine, self.pairs = engine, pairs
-        self._guards = tuple([guard for guard in guards if guard.name in ("secrets", "pii")])
         self._drawn: dict[str, _Drawn] = {}
         self._running = set[asyncio.Task[object]]()
         self._begun = 0
@@ -161,16 +158,8 @@ class Sampler:
         said = drawn.said if ex.call.stream else [] if meter is None else meter.texts
         chars = drawn.chars if ex.call.stream else sum(map(len, said))
         finish = "" if meter is None else meter.finish
-        text = self._text("".join(said)[:_HEARD], level)
+        text = logged("".join(said), level, MOST_CHARS)
         return Half(ex.id, target.provider, target.model, ex.cost, ex.marks.get("closed", 0), finish, chars, text)
-
-    def _text(self, said: str, level: str) -> str | None:
-        """Return what is kept of `said`."""
-        if level == "hash":
-            return f"sha256:{hashlib.sha256(said.encode('utf-8', 'replace')).hexdigest()}"
-        if level in ("redacted", "full"):
-            return hidden(said, [guard for guard in self._guards if level == "redacted" or guard.name == "secrets"])[:MOST_CHARS]
-        return None
 
 
 def second(ex: Exchange, rt: Runtime) -> Exchange | None:
@@ -197,12 +186,4 @@ def _whole(body: dict[str, Any], protocol: str, dialect: str) -> bytes:
     return jsonio.dumps(changed)
 
 
-def hidden(text: str, guards: Sequence[TextGuard]) -> str:
-    """Return `text` with what `guards` find in it replaced by its label; what goes on beyond a finding is cut."""
-    for guard in guards:
-        for hit in sorted(guard.scan(text, "reply"), key=lambda hit: -hit.start):
-            text = f"{text[: hit.start]}[{hit.label or guard.name}]{'' if hit.open else text[hit.end :]}"
-    return text
-
-
-__all__ = ["AT_ONCE", "Nowhere", "Sampler", "hidden", "second"]
+__all__ = ["AT_ONCE", "Nowhere", "Sampler", "second"]

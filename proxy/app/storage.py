@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proxy.control.port import ControlStore
 from proxy.engine.record import Record
@@ -20,9 +21,15 @@ from proxy.stores.pairs import MemoryPairs, SqlitePairs
 from proxy.stores.schema import RECORDED
 from proxy.telemetry import charges, query
 from proxy.telemetry.charges import Recent
+from proxy.telemetry.content import Contents, MemoryContents
+from proxy.telemetry.content_redis import RedisContents
+from proxy.telemetry.content_sqlite import SqliteContents
 from proxy.telemetry.ledger import Ledger, MemoryLedger
 from proxy.telemetry.ledger_redis import Index, RedisLedger
 from proxy.telemetry.query import ALL, By, Filter, Group
+
+if TYPE_CHECKING:
+    from proxy.stores.redis_link import BlockingLink
 
 AnyLedger = Ledger | MemoryLedger | RedisLedger
 
@@ -49,6 +56,33 @@ def open_ledger(store: Store, stores: Stores) -> AnyLedger:
 def open_pairs(store: Store) -> Pairs:
     """Return where sampled pairs are kept: the file, else the memory of this process, also beside a Redis."""
     return MemoryPairs() if store.path is None else SqlitePairs(store.path)
+
+
+def open_contents(store: Store, blocking: BlockingLink | None, most_mb: int) -> Contents:
+    """Return where what is said is kept: a file beside the ledger, the Redis server, else the memory of this process."""
+    if store.path is not None:
+        return SqliteContents(store.path, most_mb)
+    if blocking is None:
+        return MemoryContents(most_mb)
+    from proxy.stores.redis_link import Script  # noqa: PLC0415  loaded where there is a server, and only there
+
+    return RedisContents(blocking, most_mb, Script)
+
+
+@contextmanager
+def contents_of(store: Store, most_mb: int) -> Iterator[Contents]:
+    """Give what the servers of this store keep of what is said.
+
+    Raises:
+        ValueError: no other process can read it.
+    """
+    shared(store)
+    link = None if store.place is None else blocking_link(store.place)
+    try:
+        yield open_contents(store, link, most_mb)
+    finally:
+        if link is not None:
+            link.close()
 
 
 @contextmanager

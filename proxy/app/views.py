@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.admin.api import AdminViews
 from proxy.app.balances import balance_json, balances
+from proxy.app.contents import HouseContents
 from proxy.app.hands import HouseHands
 from proxy.app.me import grants_of
 from proxy.app.panels import HousePanels
@@ -70,4 +71,5 @@ def admin_views(house: House) -> AdminViews:
         pairs=lambda: [pair.as_json() for pair in house.sampler.pairs.all()],
         hands=HouseHands(house),
         panels=HousePanels(house),
+        contents=HouseContents(house),
     )

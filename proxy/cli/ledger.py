@@ -12,7 +12,7 @@ from typing import Any
 
 from proxy.admin.api import record_json
 from proxy.app.house import table as model_table
-from proxy.cli import ship
+from proxy.cli import contents, ship
 from proxy.cli.asking import journal_of
 from proxy.cli.reprice import reprice
 from proxy.settings import Settings, load_settings
@@ -43,10 +43,12 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     p.add_argument("--reprice", action="store_true", help="show what it would have cost at today's prices; changes nothing")
     p.add_argument("--apply", action="store_true", help="with --reprice: keep the new costs in a column of their own")
     ship.add(p)
+    contents.add(p)
     p.set_defaults(run=_ledger)
     p = commands.add_parser("explain", parents=[common], help="say in words what was decided about one exchange, and why")
     p.add_argument("id", metavar="ID", help="x-fleetgate-request-id of the reply, or decision_id of the refusal")
     p.add_argument("--json", action="store_true")
+    p.add_argument("--content", action="store_true", help="show what was said too, where it is kept; who reads it is logged")
     p.set_defaults(run=_explain)
 
 
@@ -78,6 +80,8 @@ def _settings(args: argparse.Namespace) -> Settings:
 def _ledger(args: argparse.Namespace) -> int:
     if args.what == "ship":
         return ship.ship(args, _settings(args))
+    if args.what == "erase":
+        return contents.erase_of(args, _settings(args))
     where = Filter(args.agent, args.session, args.model, args.reason, args.outcome, args.since, args.until, args.limit or 100)
     if args.apply and not args.reprice:
         raise ValueError("ledger --apply: belongs to --reprice")
@@ -124,10 +128,14 @@ def _explain(args: argparse.Namespace) -> int:
     if record is None:
         sys.stderr.write(f"fleetgate: the ledger has no exchange {args.id}\n")
         return 1
+    content = contents.content_of(settings, args.id) if args.content else None
     if args.json:
-        sys.stdout.write(json.dumps(record_json(record), indent=1) + "\n")
+        shown = record_json(record) | ({"content": contents.as_json(content)} if args.content else {})
+        sys.stdout.write(json.dumps(shown, indent=1) + "\n")
         return 0
     target = model_table(settings).target(record.model, record.protocol) if record.model else None
     price = target.price if target is not None and target.price is not None and target.price.digest == record.price_digest else None
     sys.stdout.write(explain(record, price, tty=sys.stdout.isatty()) + "\n")
+    if args.content:
+        sys.stdout.write(f"\n{contents.said(content)}\n")
     return 0

@@ -24,12 +24,13 @@ from proxy.telemetry.tables import count
 
 RETRY_S, LONGEST_RETRY_S = 1.0, 30.0
 _TOLD_S = 60.0
+_WHAT = "ship: move what the Redis store holds to where it is kept (with --to); erase: delete what was said in a session or by an agent"
 _GROUP = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def add(p: argparse.ArgumentParser) -> None:
     """Add what belongs to `ship` to the command `ledger`."""
-    p.add_argument("what", nargs="?", choices=["ship"], help="move what the Redis store holds to where it is kept (with --to)")
+    p.add_argument("what", nargs="?", choices=["ship", "erase"], help=_WHAT)
     p.add_argument("--to", metavar="TARGET", help=f"where `ship` moves records: {EXPECTED}")
     p.add_argument("--follow", action="store_true", help="`ship` on until stopped")
     p.add_argument("--group", type=_group, default=GROUP, help="shippers that share the work; another group gets all records once more")

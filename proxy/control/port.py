@@ -14,7 +14,7 @@ from proxy.control.rules import Kill
 
 FORGOTTEN_S = 86_400.0
 """How long a question that is over is still kept, so that who decides it too late hears that."""
-Action = Literal["kill", "resume", "approve", "deny"]
+Action = Literal["kill", "resume", "approve", "deny", "read", "erase"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,10 @@ class ControlStore(Protocol):
 
         What was over for `FORGOTTEN_S` at `case.asked` may be forgotten with that.
         """
+        ...
+
+    async def note(self, entry: Entry) -> None:
+        """Add a line to the log that goes with no other change."""
         ...
 
     async def log(self, limit: int) -> Sequence[Entry]:

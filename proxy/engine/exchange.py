@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from proxy.engine.capture import Capturing
 from proxy.engine.notice import Tell, nobody
 from proxy.engine.ports import Answer, Approver, Beat, Client, Clock, Question, Sink, Transport
 from proxy.engine.stage import Plan
@@ -91,6 +92,8 @@ class Runtime:
     """Asks people (see `engine.approval.approved`)."""
     tracing: Tracing | None = None
     """Follows exchanges as parts of distributed traces; None where nobody wants any."""
+    capture: Capturing | None = None
+    """Keeps what is said; None where nothing is kept."""
 
 
 _NOTHING: Mapping[str, str] = {}

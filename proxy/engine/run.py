@@ -74,6 +74,8 @@ class Engine:
         try:
             if ex.rt.tracing is not None:
                 ex.trace = ex.rt.tracing.begin(ex)
+            if ex.rt.capture is not None:
+                ex.rt.capture.begin(ex)
             await self._run(ex)
         except ClientGone:
             ex.outcome = "client_gone"
@@ -318,3 +320,8 @@ class Engine:
                 ex.rt.tracing.end(ex, record)
             except Exception:
                 log.exception("exchange %s: its trace failed", ex.id)
+        if ex.rt.capture is not None:
+            try:
+                ex.rt.capture.end(ex, record)
+            except Exception:
+                log.exception("exchange %s: what was said in it cannot be kept", ex.id)

@@ -14,7 +14,7 @@ from typing import Any
 from proxy.config import dotted
 from proxy.settings.environment import variable
 from proxy.settings.fields import keys
-from proxy.settings.kinds import Later, Section
+from proxy.settings.kinds import Section
 from proxy.settings.sections import Settings
 from proxy.settings.store import Store
 from proxy.settings.upstreams import ModelRule, Provider
@@ -105,7 +105,7 @@ def _row(path: tuple[str, ...], setting: dataclasses.Field[Any], sample: str = "
     kind = setting.metadata["kind"]
     named = len(path) > 1 and path[0] in NAMED
     name = variable((path[0], sample, *path[2:])) if named else variable(path)
-    shown = f"`{name}`" if kind.text and (sample or not named) and not isinstance(kind, Later) else ""
+    shown = f"`{name}`" if kind.text and (sample or not named) else ""
     return f"| `{dotted(path)}` | {kind.words} | {_default(setting.default)} | {setting.metadata['doc']} | {shown} |"
 
 

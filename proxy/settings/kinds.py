@@ -181,18 +181,6 @@ class Choice(Kind):
         raise Wrong(shown(value), self.words, near(str(value), self.options))
 
 
-class Later(Kind):
-    """A setting of the published format that this version does not serve: anything but null is refused rather than ignored."""
-
-    words = f"nothing: it {LATER}"
-    text = False
-
-    def read(self, value: object, at: Surroundings) -> None:
-        """See `Kind.read`."""
-        if value is not None and value is not False:
-            raise Wrong(f"this setting {LATER}", hint="leave it out")
-
-
 @dataclass(frozen=True, slots=True)
 class Flag(Kind):
     """True or false."""

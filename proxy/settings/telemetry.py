@@ -13,7 +13,6 @@ from proxy.settings.kinds import (
     Choice,
     Flag,
     Kind,
-    Later,
     Listed,
     Number,
     PathOf,
@@ -70,4 +69,12 @@ class Telemetry:
     retention_days: int = setting(
         Whole(0, 36_500), "Days that records stay in a SQLite ledger; 0: for ever. A Redis stream has its bound in `store.records`.", 0
     )
-    capture: None = setting(Later(), "Keep prompts and replies with the traces.", None)
+    capture: bool = setting(
+        Flag(),
+        "Keep what agents and models say, as far as each agent's `data.log_content` has it kept (by default: not at all). It is beside the "
+        "ledger, for the session page, `explain --content` and traces (docs/privacy.md).",
+        False,
+    )
+    capture_kb: int = setting(Whole(1, 4096), "Kilobytes of texts that are kept of one exchange; what is cut off is said.", 64)
+    capture_days: int = setting(Whole(1, 36_500), "Days that they are kept; an agent's `data.retention_days` can only shorten that.", 7)
+    capture_mb: int = setting(Whole(1, 1_000_000), "Megabytes that all of them may take; the oldest go first.", 256)

@@ -104,6 +104,10 @@ class MemoryControl:
         self._versions[1] += 1
         return True
 
+    async def note(self, entry: Entry) -> None:
+        """See `ControlStore.note`."""
+        self._note(entry)
+
     async def log(self, limit: int) -> Sequence[Entry]:
         """See `ControlStore.log`."""
         return self._log[::-1][:limit]
@@ -200,6 +204,10 @@ class SqliteControl:
             return True
 
         return await self._run(run)
+
+    async def note(self, entry: Entry) -> None:
+        """See `ControlStore.note`."""
+        await self._run(lambda db: note(db, entry))
 
     async def log(self, limit: int) -> Sequence[Entry]:
         """See `ControlStore.log`."""

@@ -59,6 +59,11 @@ end
 redis.call('HINCRBY', KEYS[3], 'questions', 1)
 return 1
 """)
+_NOTE = Script("""
+redis.call('LPUSH', KEYS[2], ARGV[1])
+redis.call('LTRIM', KEYS[2], 0, tonumber(ARGV[2]) - 1)
+return 1
+""")
 
 
 class RedisControl:
@@ -108,6 +113,10 @@ class RedisControl:
         said = b"" if entry is None else encoded(entry)
         words: list[Word] = [case.id, seen, encoded(case), said, repr(case.asked - FORGOTTEN_S), MOST_ENTRIES]
         return bool(await self._link.run(_SAVE, self._names, words))
+
+    async def note(self, entry: Entry) -> None:
+        """See `ControlStore.note`. Doing it twice is the same as once, but for a line of the log."""
+        await self._link.run(_NOTE, self._names, [encoded(entry), MOST_ENTRIES], again=True)
 
     async def log(self, limit: int) -> Sequence[Entry]:
         """See `ControlStore.log`."""

@@ -26,7 +26,7 @@ from proxy.telemetry.lag import Lag
 from proxy.telemetry.lag import families as shipping_families
 from proxy.telemetry.policy_metrics import PolicyGauge, families
 from proxy.telemetry.series import Counter, shown
-from proxy.telemetry.span_metrics import span_counts
+from proxy.telemetry.span_metrics import content_counts, span_counts
 
 log = logging.getLogger("fleetgate.metrics")
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -80,6 +80,8 @@ class Metrics:
         self._lags: Callable[[], Iterable[Lag]] = tuple
         self.spans: Callable[[], Mapping[str, int]] = dict
         """How many spans were sent and lost; called in the thread of the scrape."""
+        self.contents: Callable[[], Mapping[str, int]] | None = None
+        """What became of what was said in exchanges, likewise; None where nothing is kept."""
         self._exchanges = Exchanges(max_labels)
         self._store_errors = Counter("fleetgate_store_errors", "Times that shared state could not be read or written.", (), 1)
         self._restarts = Counter("fleetgate_worker_restarts", "Workers that ended by themselves and were started again.", (), 1)
@@ -225,6 +227,7 @@ class Metrics:
         yield CounterMetricFamily("fleetgate_ledger_lost", "Records that the ledger could not write.", value=lost)
         yield from shipping_families(self._lags(), time.time())
         yield span_counts(self.spans())
+        yield content_counts({} if self.contents is None else self.contents())
         yield GaugeMetricFamily("fleetgate_config_stale", "1 while an edited file is refused.", value=int(self._stale))
         yield from self._money()
         yield from families(self._policies())

@@ -91,7 +91,7 @@ class Refused(Exception):
 
 
 class Exporter:
-    """See the module. `put` belongs to the event loop's thread."""
+    """See the module. `put` may be called in any thread."""
 
     def __init__(
         self, collector: Collector, resource: Resource, metrics: GenAiMetrics | None = None, *, gather_s: float = GATHER_S

@@ -23,6 +23,8 @@ MAX_TEXT = 256
 MAX_LONG = 1024
 """The same of what is a sentence."""
 LONG = frozenset({"message", "words", "remedy", "route_why"})
+CONTENT = frozenset({"input_messages", "output_messages"})
+"""What is bounded where it is kept (`telemetry.capture_kb`), and JSON that would be none when it is cut."""
 OURS = "fleetgate."
 
 
@@ -113,6 +115,16 @@ TABLE = (
     _of("model", "exact", "fleetgate.usage_exact", "Whether the provider said so; else it is a bound"),
     _of("model", "upstream_status", "http.response.status_code", "The provider's status"),
     _of("model", "cause", "fleetgate.fallback.cause", "Why another one took its place"),
+    _of(
+        "exchange model",
+        "input_messages",
+        "gen_ai.input.messages input.value",
+        "What was new in the request, where `telemetry.capture` is on and the agent's `data.log_content` is `redacted` or `full`; on the "
+        "exchange where no model was asked",
+    ),
+    _of("exchange model", "input_kind", "input.mime_type", "`application/json`"),
+    _of("model", "output_messages", "gen_ai.output.messages output.value", "What the client was given, likewise"),
+    _of("model", "output_kind", "output.mime_type", "`application/json`"),
     _of("tool", "tool_operation", "gen_ai.operation.name", "`execute_tool`"),
     _of("tool", "tool", "gen_ai.tool.name tool.name", "The tool that the model called"),
     _of("tool", "call_id", "gen_ai.tool.call.id tool_call.id", "The id of the call"),
@@ -172,7 +184,8 @@ def attributes(span: SpanKind, facts: Mapping[str, Value]) -> dict[str, Value]:
         if isinstance(value, str):
             if not value:
                 continue
-            value = text(value, MAX_LONG if fact in LONG else MAX_TEXT)
+            if fact not in CONTENT:
+                value = text(value, MAX_LONG if fact in LONG else MAX_TEXT)
         for name in names[fact]:
             found[name] = value
     return found

@@ -6,7 +6,8 @@
       model     CLIENT    one for each target that was asked and is known of: the one that served, and those it took the place of
         tool    INTERNAL  one for each tool call in the reply; it has no length, since the client runs the tool
 
-Prompts, replies and arguments are in none of them. What one exchange can bring is bounded (`MAX_CHILDREN`, `MAX_EVENTS`).
+Prompts, replies and arguments are in none of them but where they are kept (`telemetry.content`). What one exchange can bring is bounded
+(`MAX_CHILDREN`, `MAX_EVENTS`).
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from proxy.engine.trace import Trace, numbered
 from proxy.model import Reason
 from proxy.model.footprints import MICRO
 from proxy.money import NANOS
+from proxy.telemetry.content import Content
+from proxy.telemetry.messages import input_messages, output_messages
 from proxy.telemetry.semconv import BAGGAGE, DECISION, Facts, SpanKind, Value, attributes, text, vendor_of
 from proxy.telemetry.timing import total_ns, ttft_ns
 
 SECOND = 1_000_000_000
+JSON = "application/json"
 MAX_CHILDREN = 64
 """Spans for findings of one exchange, and as many for tool calls."""
 MAX_EVENTS = 64
@@ -46,6 +50,7 @@ class Details:
         max_output, choices: as they were sent; None and 1 where nothing was said.
         modes: each guard's mode for this agent, as far as its file says one.
         links: traces and spans of who began this agent.
+        content: what is kept of what was said.
     """
 
     method: str = ""
@@ -59,6 +64,7 @@ class Details:
     choices: int = 1
     modes: tuple[tuple[str, str], ...] = ()
     links: tuple[tuple[str, str], ...] = ()
+    content: Content | None = None
 
 
 @dataclass(slots=True)
@@ -149,6 +155,8 @@ def _exchange(kept: Kept) -> Span:
         facts |= {"energy": record.energy_uwh / MICRO, "energy_low": record.energy_uwh_low / MICRO}
     if record.saved:
         facts["saved"] = record.saved / NANOS
+    if "sent" not in record.marks:
+        facts |= _heard(details.content)
     named = attributes("exchange", facts)
     for key, value in trace.baggage:
         named[BAGGAGE + text(key)] = text(value)
@@ -215,6 +223,9 @@ def _served(kept: Kept) -> Facts:
         prompt = record.input_tokens + record.cache_read_tokens + written
         facts |= {"input": prompt, "output": record.output_tokens, "total": prompt + record.output_tokens, "paid": cost / NANOS}
         facts |= {"cache_read": record.cache_read_tokens, "cache_write": written, "reasoning": record.reasoning_tokens}
+    facts |= _heard(details.content)
+    if said := output_messages(details.content):
+        facts |= {"output_messages": said, "output_kind": JSON}
     if details.served:
         facts["served"] = details.served
     if details.finish:
@@ -232,6 +243,11 @@ def _served(kept: Kept) -> Facts:
     if failed:
         facts["error"] = str(record.upstream_status) if record.upstream_status >= 400 else record.reason or "upstream_error"
     return facts
+
+
+def _heard(content: Content | None) -> Facts:
+    said = input_messages(content)
+    return {"input_messages": said, "input_kind": JSON} if said else {}
 
 
 def _model(kept: Kept, facts: Facts, number: int, times: tuple[int, int]) -> Span:

@@ -10,12 +10,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Protocol
 
+from proxy.engine.capture import Heard
 from proxy.engine.exchange import Exchange
 from proxy.engine.record import Record
 from proxy.engine.trace import Trace, baggage_of, begun, drawn, remote_of, state_of
 from proxy.model import Reason
+from proxy.telemetry.content import Content
 from proxy.telemetry.genai import GenAiMetrics
 from proxy.telemetry.spans import MAX_CHILDREN, Details, Kept
 
@@ -30,7 +33,7 @@ class Outlet(Protocol):
     """Where kept exchanges go (see `telemetry.otlp.Exporter`)."""
 
     def put(self, kept: Kept) -> None:
-        """Take one; must not block."""
+        """Take one, in any thread; must not block."""
         ...
 
     def stop(self, within_s: float) -> None:
@@ -93,7 +96,15 @@ class Tracer:
         if self._kept(trace, record):
             if trace.remote is not None and not trace.parent:
                 links = (*links, (trace.remote.trace_id, trace.remote.span_id))
-            self._outlet.put(Kept(record, trace, details_of(ex, links)))
+            kept = Kept(record, trace, details_of(ex, links))
+            if isinstance(ex.client, Heard):  # what was said goes with it, once it is known what may be kept
+                ex.client.then = partial(self._put, kept)
+            else:
+                self._outlet.put(kept)
+
+    def _put(self, kept: Kept, content: Content | None) -> None:
+        kept.details.content = content
+        self._outlet.put(kept)
 
     def _kept(self, trace: Trace, record: Record) -> bool:
         sampling = self._sampling

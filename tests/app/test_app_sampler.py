@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 from typing import Any
 
 import pytest
 from multidict import CIMultiDict
 
-from proxy.app.sampler import AT_ONCE, Nowhere, Sampler, hidden, second
+from proxy.app.sampler import AT_ONCE, Nowhere, Sampler, second
 from proxy.budget.settle import settle_usage
 from proxy.engine.exchange import Exchange, Runtime
 from proxy.engine.ports import BodyTooLarge, StoreError, SystemClock
 from proxy.engine.record import Record
 from proxy.engine.run import Engine
 from proxy.engine.stage import Plan
-from proxy.guards.catalog import text_guards
 from proxy.model import FREE, Grant, Route, Target
 from proxy.routing.pairs import Pair
 from proxy.stores.pairs import MemoryPairs
@@ -83,13 +81,6 @@ def test_the_client_of_a_sample_reads_within_the_limit_and_takes_anything() -> N
     asyncio.run(main())
 
 
-def test_secrets_and_personal_data_are_hidden() -> None:
-    shown = hidden(f"a {KEY} b jane.doe@corp-mail.com c", [guard for guard in text_guards() if guard.name != "injection"])
-    assert KEY not in shown
-    assert "jane.doe" not in shown
-    assert (shown[:3], shown[-3:]) == ("a [", "] c")
-
-
 class Held(Engine):
     """An engine whose exchanges end well once they may."""
 
@@ -130,7 +121,7 @@ def ended(ex: Exchange, **more: Any) -> Record:
 def test_so_many_run_at_once_and_more_are_left_out() -> None:
     async def main() -> None:
         engine, pairs = Held(), MemoryPairs()
-        sampler = Sampler(engine, pairs, text_guards())
+        sampler = Sampler(engine, pairs)
         sampler.runtime = exchange().rt
         for _ in range(AT_ONCE + 1):
             sampler.record(ended(drawn(sampler)))
@@ -150,7 +141,7 @@ def test_so_many_run_at_once_and_more_are_left_out() -> None:
 def test_what_its_local_model_did_not_serve_to_the_end_is_left_out(more: dict[str, Any]) -> None:
     async def main() -> None:
         engine = Held()
-        sampler = Sampler(engine, MemoryPairs(), ())
+        sampler = Sampler(engine, MemoryPairs())
         sampler.runtime = exchange().rt
         ex = drawn(sampler)
         assert sampler.listen(ex) is not None
@@ -165,7 +156,7 @@ def test_what_its_local_model_did_not_serve_to_the_end_is_left_out(more: dict[st
 def test_a_stop_breaks_off_what_runs_and_nothing_begins_after_it() -> None:
     async def main() -> None:
         engine, pairs = Held(), MemoryPairs()
-        sampler = Sampler(engine, pairs, ())
+        sampler = Sampler(engine, pairs)
         sampler.runtime = exchange().rt
         sampler.record(ended(drawn(sampler)))
         await engine.began(1)
@@ -190,7 +181,7 @@ class Full(MemoryPairs):
 def test_what_cannot_be_kept_is_logged_and_what_failed_is_no_pair(outcome: str, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         engine = Held(outcome)
-        sampler = Sampler(engine, Full(), ())
+        sampler = Sampler(engine, Full())
         sampler.runtime = exchange().rt
         engine.go.set()
         sampler.record(ended(drawn(sampler)))
@@ -198,24 +189,3 @@ def test_what_cannot_be_kept_is_logged_and_what_failed_is_no_pair(outcome: str, 
 
     asyncio.run(main())
     assert ("the disk is full" in caplog.text) is (outcome == "ok")
-
-
-@pytest.mark.parametrize(
-    ("level", "kept"),
-    [
-        ("none", None),
-        ("off", None),
-        ("hash", f"sha256:{hashlib.sha256(f'{KEY} of jane.doe@corp-mail.com'.encode()).hexdigest()}"),
-        ("redacted", None),
-        ("full", None),
-    ],
-)
-def test_what_is_kept_of_a_text_is_what_the_agent_s_file_says(level: str, kept: str | None) -> None:
-    sampler = Sampler(Engine(settle_usage), MemoryPairs(), text_guards())
-    found = sampler._text(f"{KEY} of jane.doe@corp-mail.com", level)
-    if level in ("redacted", "full"):
-        assert found is not None
-        assert KEY not in found
-        assert ("jane.doe" in found) == (level == "full")
-    else:
-        assert found == kept

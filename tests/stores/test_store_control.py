@@ -62,6 +62,17 @@ def test_a_kill_is_kept_logged_and_noticed(url: str) -> None:
     run(url, work)
 
 
+def test_what_people_read_and_erase_is_a_line_of_the_log_and_no_more(url: str) -> None:
+    async def work(store: ControlStore) -> None:
+        read = Entry(NOW, "ann", "read", "exchange:e1", "why")
+        await store.note(read)
+        await store.note(Entry(NOW + 1, "bob", "erase", "agent:a"))
+        assert list(await store.log(10)) == [Entry(NOW + 1, "bob", "erase", "agent:a"), read]
+        assert await store.versions() == Versions(0, 0)
+
+    run(url, work)
+
+
 def test_a_second_kill_of_a_target_takes_the_place_of_the_first(url: str) -> None:
     async def work(store: ControlStore) -> None:
         await store.kill(kill("a", NOW + 60))

@@ -35,7 +35,7 @@ class Outlet:
 def exchange(headers: dict[str, str] | None = None) -> Exchange:
     """As much of one as a tracer looks at."""
     ex = SimpleNamespace(
-        id=new_id(SERVED.time), headers=headers or {}, trace=None, method="POST", path="/v1/x", meter=None, max_output=None
+        id=new_id(SERVED.time), headers=headers or {}, trace=None, method="POST", path="/v1/x", meter=None, max_output=None, client=None
     )
     return cast(Exchange, ex)
 

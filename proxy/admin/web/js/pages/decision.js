@@ -24,5 +24,5 @@ export function Decision({ path }) {
         ${e.remedy ? html`<p><strong>What helps:</strong> ${plain(e.remedy, 1000)}</p>` : null}
       </div>`}
       <${Section} id="story" title="What each step said"><pre class="pre" tabindex="0">${plain(data.explain, 20_000, true)}</pre><//>
-      <${Section} id="facts" title="The exchange"><${Details} exchange=${e} /><//>`}`;
+      <${Section} id="facts" title="The exchange"><${Details} exchange=${e} content=${Boolean(data.content)} /><//>`}`;
 }

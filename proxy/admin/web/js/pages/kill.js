@@ -27,7 +27,7 @@ export function Kill() {
         : html`<${Stopped} kills=${data?.kills} onResume=${(target) => changing(() => setOpen({ verb: "resume", target }))} />`}
     <//>
     <${Section} id="log" title="Who did what" note="This log only grows.">
-      ${data && !data.log.length ? html`<${Empty} title="Nobody has done anything yet">Stops, resumes and decisions are listed here with their reasons.<//>` : html`<${Log} entries=${data?.log} />`}
+      ${data && !data.log.length ? html`<${Empty} title="Nobody has done anything yet">Stops, resumes, decisions and who read what was said are listed here.<//>` : html`<${Log} entries=${data?.log} />`}
     <//>
     ${open?.verb === "stop" ? html`<${StopDialog} target=${open.target} onClose=${close} />` : null}
     ${open?.verb === "resume" ? html`<${ResumeDialog} target=${open.target} onClose=${close} />` : null}`;
@@ -73,7 +73,7 @@ function Stopped({ kills, onResume }) {
   return html`<${Table} label="Stopped now" columns=${columns} rows=${kills} bones=${2} id=${(k) => k.target} />`;
 }
 
-const ACTS = { kill: ["bad", "square", "stopped"], resume: ["good", "full", "resumed"], approve: ["good", "check", "approved"], deny: ["bad", "cross", "denied"] };
+const ACTS = { kill: ["bad", "square", "stopped"], resume: ["good", "full", "resumed"], approve: ["good", "check", "approved"], deny: ["bad", "cross", "denied"], read: ["calm", "ring", "read"], erase: ["warn", "cross", "erased"] };
 
 function Log({ entries }) {
   const columns = [

@@ -67,7 +67,7 @@ function Exchanges({ data, name }) {
   return html`<${Section} id="timeline" title="Timeline" note="From the first call to the last. The darker part of a bar is the wait for the first token."
     aside=${next ? html`<button class="button small" type="button" disabled=${older.busy} onClick=${more}>Load earlier calls</button>` : null}>
     <${Failed} error=${older.error} retry=${more} />
-    ${all.length ? html`<${Timeline} exchanges=${all} />`
+    ${all.length ? html`<${Timeline} exchanges=${all} content=${Boolean(data?.content)} />`
       : html`<${Empty} title="No exchange is kept of this session">They are written a moment after they end; old ones are removed when their time is over.<//>`}
   <//>`;
 }

@@ -12,6 +12,9 @@ export function changing(act) {
   else open?.(() => act);
 }
 
+// The same for what is shown to those alone who signed in.
+export const signInFor = (act) => open?.(() => act);
+
 export const signInFirst = () => open?.(() => () => {});
 
 export function SignInHost() {
@@ -29,8 +32,8 @@ export function SignInHost() {
     then();
   };
   return session.value.token_set
-    ? html`<${Dialog} title="Sign in to change something" onClose=${close}>
-        <p>Reading on this machine is open. Stopping, resuming and deciding need the admin token.</p>
+    ? html`<${Dialog} title="Sign in to go on" onClose=${close}>
+        <p>Figures can be read on this machine without it. Stopping, resuming, deciding and reading what was said need the admin token.</p>
         <${LoginForm} onDone=${done} />
       <//>`
     : html`<${Dialog} title="Nothing can be changed from here" onClose=${close}>

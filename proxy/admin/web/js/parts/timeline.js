@@ -5,13 +5,14 @@ import { href } from "../route.js";
 import { clockOf, exactly, grams, millis, plain, short, usd, words, percent } from "../format.js";
 import { Chip, Name, Outcome, Sign, Where } from "./marks.js";
 import { LoopChip } from "./lists.js";
+import { Said } from "./said.js";
 
-export function Timeline({ exchanges }) {
+export function Timeline({ exchanges, content = false }) {
   const longest = Math.max(1, ...exchanges.map((e) => e.total_ms ?? 0));
-  return html`<ol class="timeline">${exchanges.map((e) => html`<${Step} key=${e.id} exchange=${e} longest=${longest} />`)}</ol>`;
+  return html`<ol class="timeline">${exchanges.map((e) => html`<${Step} key=${e.id} exchange=${e} longest=${longest} content=${content} />`)}</ol>`;
 }
 
-function Step({ exchange: e, longest }) {
+function Step({ exchange: e, longest, content }) {
   const [open, setOpen] = useState(false);
   const id = `x-${e.id}`;
   return html`<li class=${`step ${e.outcome}`} data-row>
@@ -23,7 +24,7 @@ function Step({ exchange: e, longest }) {
       <span class="step-usd">${usd(num(e.usd))}</span>
     </button>
     <${Signals} exchange=${e} />
-    <div id=${id} hidden=${!open}>${open ? html`<${Details} exchange=${e} />` : null}</div>
+    <div id=${id} hidden=${!open}>${open ? html`<${Details} exchange=${e} content=${content} />` : null}</div>
   </li>`;
 }
 
@@ -70,7 +71,7 @@ function Tool({ tool: t }) {
   return html`<span class=${`chip ${kind}`} title=${words(t.status)}><span class="mark"><${Sign} shape=${shape} /><span>${plain(t.name, 40)}${t.status === "passed" ? html`<span class="hush"> passed</span>` : ` ${words(t.status)}`}</span></span></span>`;
 }
 
-export function Details({ exchange: e }) {
+export function Details({ exchange: e, content = false }) {
   return html`<div class="step-more">
     <dl class="facts">
       ${fact("Refused because", e.message && html`${plain(e.message, 600)} <${Where} at=${e.rule} />`)}
@@ -89,6 +90,7 @@ export function Details({ exchange: e }) {
       ${fact("Trace", e.trace_id && html`<code>${plain(e.trace_id, 60)}</code>`)}
       ${fact("Id", html`<a href=${href(["decisions", e.id])}><code>${plain(e.id, 60)}</code></a>`)}
     </dl>
+    ${content ? html`<${Said} id=${e.id} />` : null}
   </div>`;
 }
 

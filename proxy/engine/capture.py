@@ -1,0 +1,104 @@
+"""Hearing what a client is told, for whoever keeps it: the bytes of one reply as they left, after every gate and translation.
+
+Decides only how much is held on to: references to what was written, up to a bound, and nothing where the agent has no content kept. Waits
+for nothing and changes nothing; what a client did not take was not heard.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from proxy.engine.ports import Client
+
+if TYPE_CHECKING:
+    from proxy.engine.exchange import Exchange
+    from proxy.engine.record import Record
+
+
+class Capturing(Protocol):
+    """Keeps what is said in exchanges. Both verbs are called in the exchange's own task and must neither block nor raise."""
+
+    def begin(self, ex: Exchange) -> None:
+        """Have what goes to the client of `ex` heard."""
+        ...
+
+    def end(self, ex: Exchange, record: Record) -> None:
+        """Take what was said in it."""
+        ...
+
+
+class Heard:
+    """Implements `Client` around the client of an exchange.
+
+    Args:
+        ex: the exchange.
+        wanted: whether anything of it is kept; asked when the reply begins.
+        most: bytes that are held on to.
+
+    Attributes:
+        status, kind: of the reply; 0 and empty before there is one.
+        said: its body, as it left.
+        cut: more than `most` came.
+        then: takes what is kept of the exchange once that is known, None where nothing is; called in another thread.
+    """
+
+    __slots__ = ("_client", "_ex", "_most", "_on", "_size", "_wanted", "cut", "kind", "said", "status", "then")
+
+    def __init__(self, ex: Exchange, wanted: Callable[[Exchange], bool], most: int) -> None:
+        self._ex, self._client, self._wanted, self._most = ex, ex.client, wanted, most
+        self._on, self._size = False, 0
+        self.status, self.kind, self.cut = 0, "", False
+        self.said: list[bytes] = []
+        self.then: Callable[[Any], None] | None = None
+
+    @property
+    def client(self) -> Client:
+        """The client itself."""
+        return self._client
+
+    @property
+    def size(self) -> int:
+        """Bytes that are held on to."""
+        return self._size
+
+    def leave(self) -> None:
+        """Let go of client and exchange, which is over."""
+        del self._ex, self._client
+
+    async def read(self, limit: int) -> bytes:
+        """See `Client.read`."""
+        return await self._client.read(limit)
+
+    async def send(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
+        """See `Client.send`."""
+        await self._client.send(status, headers, body)
+        self._begin(status, headers)
+        self._hear(body)
+
+    async def start(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
+        """See `Client.start`."""
+        await self._client.start(status, headers)
+        self._begin(status, headers)
+
+    async def write(self, data: bytes) -> None:
+        """See `Client.write`."""
+        await self._client.write(data)
+        self._hear(data)
+
+    async def end(self) -> None:
+        """See `Client.end`."""
+        await self._client.end()
+
+    def _begin(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
+        self.status, self._on = status, self._wanted(self._ex)
+        self.kind = next((value for name, value in headers if name.lower() == "content-type"), "").partition(";")[0].strip().lower()
+
+    def _hear(self, data: bytes) -> None:
+        if not self._on:
+            return
+        if self._size + len(data) > self._most:
+            self.cut, self._on = True, False
+            data = data[: self._most - self._size]
+        self.said.append(data)
+        self._size += len(data)

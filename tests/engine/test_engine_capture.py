@@ -1,0 +1,107 @@
+"""What a client is told is heard: as it left, up to a bound, of those alone of whom anything is kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from proxy.engine.capture import Heard
+from proxy.engine.exchange import Exchange
+from proxy.engine.ports import ClientGone
+
+
+class Listener:
+    """A client that may be gone."""
+
+    def __init__(self, gone: bool = False) -> None:
+        self.got: list[object] = []
+        self._gone = gone
+
+    async def read(self, limit: int) -> bytes:
+        return b"x" * limit
+
+    async def send(self, status: int, headers: Sequence[tuple[str, str]], body: bytes) -> None:
+        self._take((status, headers, body))
+
+    async def start(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
+        self.got.append((status, headers))
+
+    async def write(self, data: bytes) -> None:
+        self._take(data)
+
+    async def end(self) -> None:
+        self.got.append("end")
+
+    def _take(self, what: object) -> None:
+        if self._gone:
+            raise ClientGone
+        self.got.append(what)
+
+
+def heard(client: Listener, wanted: bool = True, most: int = 10) -> Heard:
+    ex = cast(Exchange, SimpleNamespace(client=client))
+    return Heard(ex, lambda _: wanted, most)
+
+
+HEADERS: Any = [("a", "b"), ("Content-Type", "Text/Event-Stream; charset=utf-8")]
+
+
+def test_a_stream_is_heard_as_it_left() -> None:
+    async def main() -> None:
+        client = Listener()
+        ears = heard(client)
+        assert await ears.read(3) == b"xxx"
+        await ears.start(200, HEADERS)
+        await ears.write(b"abc")
+        await ears.write(b"def")
+        await ears.end()
+        assert client.got == [(200, HEADERS), b"abc", b"def", "end"]
+        assert (ears.said, ears.size, ears.status, ears.kind, ears.cut) == ([b"abc", b"def"], 6, 200, "text/event-stream", False)
+
+    asyncio.run(main())
+
+
+def test_no_more_is_held_on_to_than_the_bound() -> None:
+    async def main() -> None:
+        ears = heard(Listener())
+        await ears.start(200, [])
+        for piece in (b"12345678", b"9abc", b"d"):
+            await ears.write(piece)
+        assert (b"".join(ears.said), ears.size, ears.cut, ears.kind) == (b"123456789a", 10, True, "")
+
+    asyncio.run(main())
+
+
+def test_nothing_is_held_where_nothing_is_kept() -> None:
+    async def main() -> None:
+        client = Listener()
+        ears = heard(client, wanted=False)
+        await ears.send(403, [], b"no")
+        assert (ears.said, ears.status, client.got) == ([], 403, [(403, [], b"no")])
+
+    asyncio.run(main())
+
+
+def test_what_nobody_took_was_not_heard() -> None:
+    async def main() -> None:
+        ears = heard(Listener(gone=True))
+        with pytest.raises(ClientGone):
+            await ears.send(200, [], b"yes")
+        await ears.start(200, [])
+        with pytest.raises(ClientGone):
+            await ears.write(b"yes")
+        assert ears.said == []
+
+    asyncio.run(main())
+
+
+def test_client_and_exchange_are_let_go_of() -> None:
+    client = Listener()
+    ears = heard(client)
+    assert ears.client is client
+    ears.leave()
+    assert not hasattr(ears, "_client")
