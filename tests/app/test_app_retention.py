@@ -16,6 +16,7 @@ from proxy.engine.record import Record
 from proxy.routing.pairs import Half, Pair
 from proxy.stores.pairs import MemoryPairs
 from proxy.telemetry import query, rollup
+from proxy.telemetry.content import Content, MemoryContents
 from proxy.telemetry.ledger import Ledger
 from proxy.telemetry.retention import STEP
 
@@ -27,6 +28,8 @@ class World:
 
     def __init__(self, folder: Path, days: int, path: bool = True) -> None:
         self.file, self.now, self.pairs = folder / "l.db", NOW, MemoryPairs()
+        self.contents: MemoryContents = MemoryContents()
+        self.contents.keep([Content(f"c{until}", NOW - 10, "a", "a/s", "full", until) for until in (NOW - 1, NOW + 1, NOW + 700)])
         ledger = Ledger(self.file)
         for n in reversed(range(40)):
             ledger.record(Record(f"r{n}", NOW - n * DAY_S))
@@ -36,7 +39,8 @@ class World:
             self.pairs.keep(Pair(NOW - 10, "agent", half, half, until))
         settings = SimpleNamespace(telemetry=SimpleNamespace(retention_days=days), store=SimpleNamespace(path=self.file if path else None))
         clock = SimpleNamespace(now=lambda: self.now)
-        house: Any = SimpleNamespace(clock=clock, sampler=SimpleNamespace(pairs=self.pairs), started=settings)
+        self.house: Any = SimpleNamespace(clock=clock, sampler=SimpleNamespace(pairs=self.pairs), started=settings, contents=self.contents)
+        house: Any = self.house
         self.retention = Retention(house)
 
     def look(self, monotonic: float) -> int:
@@ -57,6 +61,18 @@ def test_records_and_pairs_go_when_their_time_is_over(tmp_path: Path, monkeypatc
     world.now += 600
     assert world.look(600.0) == 1
     assert [pair.until for pair in world.pairs.all()] == [None]
+    assert [world.contents.one(f"c{until}") is not None for until in (NOW - 1, NOW + 1, NOW + 700)] == [False, False, True]
+
+
+def test_contents_that_cannot_be_deleted_keep_no_record(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class Away(MemoryContents):
+        def forget(self, now: float) -> int:
+            raise StoreError("the contents are away")
+
+    world = World(tmp_path, 30)
+    world.house.contents = Away()
+    assert (world.look(0.0), world.left()) == (9, 31)
+    assert "the contents are away" in caplog.text
 
 
 def test_what_nobody_had_added_up_is_added_up_before_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
