@@ -22,6 +22,7 @@ from proxy.app.house import House
 from proxy.app.views import admin_views
 from proxy.engine.ports import SystemClock
 from proxy.engine.record import Record
+from proxy.telemetry.content import Content
 from proxy.telemetry.ledger import Ledger
 from proxy.telemetry.rollup import beside
 
@@ -254,6 +255,26 @@ def test_sessions_and_one_timeline_page_by_page(config: Path) -> None:
             await p.get(f"/api/v1/sessions/triage/s1?cursor={quote(cursor)}", 400)
 
     play(config, script)
+
+
+@pytest.mark.parametrize(("capture", "level"), [("true", "hash"), ("false", "")])
+def test_what_was_said_is_there_where_it_is_kept(tmp_path: Path, capture: str, level: str) -> None:
+    path = folder(tmp_path, "memory:")
+    path.write_text(path.read_text() + f"telemetry: {{capture: {capture}}}\n")
+
+    async def script(p: Port) -> None:
+        p.house.journal.record(RECORDS[1])
+        p.house.journal.record(RECORDS[2])
+        for name, kept in (("triage/s1", level), ("scout/s2", "")):
+            assert (await p.get(f"/api/v1/sessions/{quote(name, safe='')}"))["content"] == kept
+        assert (await p.get("/api/v1/decisions/0001"))["content"] == level
+        p.house.contents.keep([Content("0001", NOW, "triage", "triage/s1", "hash", NOW + 1)])
+        assert (await p.get("/api/v1/exchanges/0001/content"))["level"] == "hash", "also what was kept before it was turned off"
+        assert "telemetry.capture" in (await p.get("/api/v1/exchanges/0002/content", 404))["error"]
+        log = (await p.get("/api/v1/kill"))["log"]
+        assert [(e["action"], e["target"]) for e in log] == [("read", "exchange:0001 of triage/s1")]
+
+    play(path, script)
 
 
 def test_a_run_is_a_tree(config: Path) -> None:

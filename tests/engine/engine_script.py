@@ -14,6 +14,7 @@ from typing import Literal
 
 from multidict import CIMultiDict
 
+from proxy.engine.capture import Capturing
 from proxy.engine.cascade import Settle
 from proxy.engine.decode import DecodeStage
 from proxy.engine.exchange import Count, Exchange, Limits, Patience, Runtime
@@ -211,6 +212,7 @@ def play(
     patience: Patience | None = None,
     reason: RouteReason = "requested",
     tracing: Tracing | None = None,
+    capture: Capturing | None = None,
 ) -> Outcome:
     """Run one exchange through the engine and check what must hold for every one: one record, one release of each hold, reply closed."""
 
@@ -227,6 +229,8 @@ def play(
             rt = dataclasses.replace(rt, patience=patience)
         if tracing is not None:
             rt = dataclasses.replace(rt, tracing=tracing)
+        if capture is not None:
+            rt = dataclasses.replace(rt, capture=capture)
         codec = find("POST", path, headers or {}, query)
         assert codec is not None
         ex = Exchange(rt, Clock(), client, codec.protocol)

@@ -8,10 +8,12 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from engine_script import STRONG, Says, play
 
 from proxy.engine.capture import Heard
 from proxy.engine.exchange import Exchange
 from proxy.engine.ports import ClientGone
+from proxy.engine.record import Record
 
 
 class Listener:
@@ -105,3 +107,42 @@ def test_client_and_exchange_are_let_go_of() -> None:
     assert ears.client is client
     ears.leave()
     assert not hasattr(ears, "_client")
+
+
+BODY = b'{"model":"strong","messages":[{"role":"user","content":"hi"}]}'
+ANSWER = b'{"id":"c","model":"strong","choices":[{"index":0,"message":{"role":"assistant","content":"yes"},"finish_reason":"stop"}]}'
+
+
+class Ears:
+    """Hears each exchange, and may fail when it is over."""
+
+    def __init__(self, fails: bool = False) -> None:
+        self.heard: list[tuple[bytes, Record]] = []
+        self.fails = fails
+
+    def begin(self, ex: Exchange) -> None:
+        ex.client = Heard(ex, lambda _: True, 1 << 20)
+
+    def end(self, ex: Exchange, record: Record) -> None:
+        assert isinstance(ex.client, Heard)
+        self.heard.append((b"".join(ex.client.said), record))
+        if self.fails:
+            raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_each_exchange_is_heard_and_a_fault_there_costs_it_nothing(fails: bool, caplog: pytest.LogCaptureFixture) -> None:
+    ears = Ears(fails)
+    out = play(BODY, Says([ANSWER]), capture=ears)
+    assert (out.caller.status, out.caller.got, out.record.outcome) == (200, ANSWER, "ok")
+    assert ears.heard == [(ANSWER, out.record)]
+    assert ("cannot be kept" in caplog.text) == fails
+
+
+def test_a_stream_is_heard_with_its_cut_ending() -> None:
+    ears = Ears()
+    piece = b'data: {"id":"c","model":"strong","choices":[{"index":0,"delta":{"content":"yes"}}]}\n\n'
+    out = play(BODY.replace(b"{", b'{"stream":true,', 1), Says([piece], kind="text/event-stream"), capture=ears, targets=(STRONG,))
+    assert ears.heard[0][0] == out.caller.got
+    assert piece in out.caller.got
+    assert len(out.caller.got) > len(piece)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 
 import pytest
@@ -11,6 +12,7 @@ from record_samples import MS, REFUSED, SERVED, STRANGER
 
 from proxy.engine.record import Record
 from proxy.engine.trace import begun
+from proxy.telemetry.content import Content, Part, Turn
 from proxy.telemetry.otlp_messages import Resource, span_message, traces_request
 from proxy.telemetry.semconv import MAX_TEXT, TABLE, attributes, table, text, vendor_of
 from proxy.telemetry.spans import MAX_CHILDREN, MAX_EVENTS, Details, Kept, Span, spans_of
@@ -231,3 +233,55 @@ def test_texts_are_cut_and_cleaned() -> None:
 
 def test_the_table_can_be_shown() -> None:
     assert "| `gen_ai.tool.name`, `tool.name` | tool |" in table()
+
+
+SAID = Content(
+    "x", 1.0, "a", "a/s", "redacted", 2.0,
+    (
+        Turn("user", (Part("text", "hi \u202e<b>"), Part("media", name="image_url", size=9))),
+        Turn("tool", (Part("tool_result", "found", id="c1"), Part("tool_result", ""))),
+    ),
+    reply=(Turn("assistant", (Part("tool_call", '{"a": 1}', "read", "c2"), Part("tool_call", '{"a": ', "read"))),),
+    finish="stop",
+)  # fmt: skip
+CONTENT = ("gen_ai.input.messages", "gen_ai.output.messages", "input.value", "output.value", "input.mime_type", "output.mime_type")
+
+
+def test_what_was_said_is_told_as_the_conventions_have_it() -> None:
+    found = made(details=replace(DETAILS, content=SAID))
+    (own,), (model,) = found["exchange"], found["model"]
+    assert not set(CONTENT) & set(own.attributes)
+    asked, given_ = (json.loads(str(model.attributes[name])) for name in CONTENT[:2])
+    assert asked == [
+        {"role": "user", "parts": [{"type": "text", "content": "hi \u202e<b>"}, {"type": "image_url", "size": 9}]},
+        {
+            "role": "tool",
+            "parts": [
+                {"type": "tool_call_response", "id": "c1", "response": "found"},
+                {"type": "tool_call_response", "id": None, "response": ""},
+            ],
+        },
+    ]
+    call = {"type": "tool_call", "id": "c2", "name": "read", "arguments": {"a": 1}}
+    cut = {"type": "tool_call", "id": None, "name": "read", "arguments": '{"a": '}
+    assert given_ == [{"role": "assistant", "parts": [call, cut], "finish_reason": "stop"}]
+    assert [model.attributes[name] for name in CONTENT[2:4]] == [model.attributes[name] for name in CONTENT[:2]]
+    assert {model.attributes[name] for name in CONTENT[4:]} == {"application/json"}
+
+
+def test_of_a_refused_call_the_exchange_tells_it() -> None:
+    (own,) = made(REFUSED, replace(DETAILS, content=SAID))["exchange"]
+    assert "found" in str(own.attributes["gen_ai.input.messages"])
+    assert "gen_ai.output.messages" not in own.attributes
+
+
+@pytest.mark.parametrize("content", [None, replace(SAID, level="hash"), replace(SAID, request=(), reply=())])
+def test_where_no_text_is_kept_none_is_told(content: Content | None) -> None:
+    for spans in made(details=replace(DETAILS, content=content)).values():
+        assert not any(set(CONTENT) & set(span.attributes) for span in spans)
+
+
+def test_a_long_text_is_not_cut_for_then_it_would_be_no_json() -> None:
+    long = replace(SAID, request=(Turn("user", (Part("text", "€" * 100_000),)),))
+    (model,) = made(details=replace(DETAILS, content=long))["model"]
+    assert json.loads(str(model.attributes["gen_ai.input.messages"]))[0]["parts"][0]["content"] == "€" * 100_000

@@ -10,9 +10,11 @@ from typing import Any, cast
 import pytest
 from record_samples import REFUSED, SERVED, STRANGER
 
+from proxy.engine.capture import Heard
 from proxy.engine.exchange import Exchange, new_id
 from proxy.engine.record import Record
 from proxy.engine.trace import Trace
+from proxy.telemetry.content import Content
 from proxy.telemetry.genai import GenAiMetrics
 from proxy.telemetry.spans import Kept
 from proxy.telemetry.tracer import MAX_SESSIONS, Sampling, Tracer, details_of
@@ -153,3 +155,17 @@ def test_details_are_what_the_record_lacks() -> None:
     assert found.modes == (("secrets", "redact"),)
     ex.shown = None
     assert all(passed for _, _, passed in details_of(ex, ()).tools)
+
+
+@pytest.mark.parametrize("content", [None, Content("x", 1.0, "a", "a/s", "full", 2.0)])
+def test_spans_wait_for_what_may_be_kept_of_what_was_said(content: Content | None) -> None:
+    outlet = Outlet()
+    tracer = made(outlet)
+    ex = exchange()
+    ex.client = heard = Heard(ex, lambda _: True, 10)
+    ex.trace = tracer.begin(ex)
+    tracer.end(ex, replace(SERVED, id=ex.id))
+    assert outlet.kept == []
+    assert heard.then is not None
+    heard.then(content)
+    assert [kept.details.content for kept in outlet.kept] == [content]
