@@ -29,7 +29,9 @@ agents:
   - name: tester
     description: May do everything
     version: 1.2.0
-    policy: {owner: {team: web}, models: {allow: ["*"]}, tools: {allow: ["*"], require_approval: [send_email]}, budgets: {day: {usd: 5}}}
+    policy:
+      {owner: {team: web}, models: {allow: ["*"]}, tools: {allow: ["*"], require_approval: [send_email]}, budgets: {day: {usd: 5}},
+       data: {log_content: full}}
   - name: scout
     description: Only reads
     policy: {owner: {team: web}, models: {allow: [gpt-4o-mini]}, tools: {allow: ["read_*"]}}
@@ -60,7 +62,7 @@ def sim() -> Iterator[Simulator]:
 
 @pytest.fixture(scope="module")
 def proxy(sim: Simulator) -> Iterator[Proxy]:
-    settings = {"listen": {"admin_host": "0.0.0.0"}, "approvals": {"buffered_s": 45}}
+    settings = {"listen": {"admin_host": "0.0.0.0"}, "approvals": {"buffered_s": 45}, "telemetry": {"capture": True}}
     env = {"FLEETGATE_ADMIN_TOKEN": TOKEN}
     with Proxy(
         sim, agents=AGENTS, budgets=BUDGETS, policies={"dry.yaml": SHADOW}, settings=settings, keys=("tester", "scout"), env=env
@@ -294,6 +296,46 @@ def test_what_clients_send_stays_text(page: Page, proxy: Proxy) -> None:
     go(page, "decisions")
     page.wait("document.querySelectorAll('[data-row]').length >= 4")
     page.problems[:] = [p for p in page.problems if not re.search(r"40[04]|414", p)]  # no such agent, an address too long
+
+
+def test_what_was_said_is_asked_for_when_it_is_opened_and_stays_text(page: Page, proxy: Proxy) -> None:
+    words = f"{HOSTILE} \u202e canary of a talk"
+    script = {"tool_calls": [{"name": "read_file", "arguments": {"path": HOSTILE}}]}
+    name = ask(proxy, words, session="talk", **script).headers["x-fleetgate-request-id"]
+    written = (
+        "Promise.all([fetch('/api/v1/sessions/tester%2Ftalk'), fetch('/api/v1/exchanges/NAME/content')]).then((r) => r.every((x) => x.ok))"
+    )
+    deadline = time.monotonic() + 60
+    while not page.js(written.replace("NAME", name)):
+        assert time.monotonic() < deadline
+    page.problems[:] = [p for p in page.problems if "404" not in p]
+    page.addresses.clear()
+    go(page, "sessions/tester/talk")
+    page.wait("document.querySelector('.step-line')")
+    page.js("document.querySelector('.step-line').click()")
+    page.wait("document.querySelector('details.said:not([open]) summary')")
+    assert "canary of a talk" not in page.text()
+    assert [a for a in page.addresses if a.endswith("/content")] == [], "nothing is read before somebody wants it"
+    page.js("document.querySelector('details.said summary').click()")
+    page.says("canary of a talk")
+    page.says("That you read it is in the log.")
+    shown = page.js("[...document.querySelectorAll('.part-text')].map((p) => p.textContent)")
+    assert shown[0] == words.replace("\u202e", "␣")
+    assert json.loads(shown[1]) == {"path": HOSTILE}
+    assert page.js("document.querySelectorAll('#app img, #app script').length") == 0
+    assert page.js("[...document.querySelectorAll('.turn-role')].map((r) => r.innerText)") == ["user", "assistant"]
+    page.js("document.querySelector('details.said summary').click(); document.querySelector('details.said summary').click()")
+    page.size(400, 800)
+    page.wait("innerWidth === 400")
+    assert page.js("document.documentElement.scrollWidth") <= 400
+    page.size(1280, 900)
+    source = AXE.read_bytes()
+    page.js(f"{source.decode()}; 1")
+    assert page.js("axe.run({preload: false, resultTypes: ['violations']}).then((r) => r.violations.map((v) => v.id))") == []
+    assert len([a for a in page.addresses if a.endswith("/content")]) == 1, "it is asked for once"
+    assert not [a for a in page.addresses if "canary" in a or "onerror" in a]
+    go(page, "kill")
+    page.says("read what was said")
 
 
 def test_a_name_in_the_ledger_may_be_anything(page: Page, proxy: Proxy) -> None:
