@@ -199,25 +199,34 @@ class Book:
         if hold is None:
             return False
         del self.holds[hold_id]
-        same: list[str] = []
-        for part, counter in zip(hold.parts, found, strict=True):
-            unit, amount = part[1], part[3]
+        bill = self._charge(hold, found, amounts, now, refund)
+        if bill or (self._watched and amounts is None):
+            self.charged[hold_id] = hold.about, bill
+        return True
+
+    def _charge(
+        self, hold: Hold, counters: Sequence[Counter], amounts: Mapping[str, int] | None, now: float, refund: Collection[str]
+    ) -> list[tuple[str, str, int]]:
+        """Free what `hold` holds of its `counters`, spend what is charged, and return the bill where somebody watches."""
+        watched, bill = self._watched, list[tuple[str, str, int]]()
+        for part, counter in zip(hold.parts, counters, strict=True):
+            key, unit, _, amount, _, _, _, _, span = part
             charged = 0
-            if unit != "concurrency" and part[0] not in refund:
+            if unit != "concurrency" and key not in refund:
                 charged = amount if amounts is None else amounts.get(unit, 0)
-            if not part[8]:
+            if not span:
                 counter.held -= amount
                 counter.spent += charged
-            elif taken_at_once(unit, part[8]) and charged == amount:
-                same.append(part[0])
-            elif isinstance(counter, Rolling):
-                _settle_rolling(counter, part, charged, (hold.begun, now))
-        if self._watched:
-            self.dirty_counters.update([part[0] for part in hold.parts if part[0] not in same])
-            bill = _bill(hold, amounts, refund)
-            if bill or amounts is None:
-                self.charged[hold_id] = hold.about, bill
-        return True
+            elif charged != amount or not taken_at_once(unit, span):
+                _settle_rolling(counter, part, charged, (hold.begun, now))  # type: ignore[arg-type]  # a span makes it a rolling one
+            else:  # what was taken at once stays as it is
+                key = ""
+            if watched:
+                if key:
+                    self.dirty_counters.add(key)
+                if charged or (amounts is None and unit != "concurrency"):
+                    bill.append((part[0], unit, charged))
+        return bill
 
     def _missing(self, part: Claim) -> Counter:
         """Return a counter that is not there for `part`. One that held nothing may have been forgotten; no other may."""
@@ -274,14 +283,6 @@ def _settle_rolling(counter: Rolling, part: Claim, charged: int, times: tuple[fl
     counter.held -= part.amount
     counter.roll(now)
     counter.spend(now, charged)
-
-
-def _bill(hold: Hold, amounts: Mapping[str, int] | None, refund: Collection[str]) -> list[tuple[str, str, int]]:
-    """Return what a settle of `hold` charges, by counter and unit."""
-    if amounts is None:
-        return [(part[0], part[1], part[3]) for part in hold.parts if part[1] != "concurrency"]
-    charged = [(part[0], part[1], amounts.get(part[1], 0)) for part in hold.parts if part[1] != "concurrency" and part[0] not in refund]
-    return [part for part in charged if part[2]]
 
 
 def ended(hold_id: str, hold: Hold) -> Ended:

@@ -29,25 +29,31 @@ STEPS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE budget_holds ADD COLUMN begun REAL NOT NULL DEFAULT 0",
     ),
     ("ALTER TABLE budget_holds ADD COLUMN charged TEXT",),
+    (  # the new name stops a process of an older version that still runs: what it knows nothing of, it must not decide without
+        "ALTER TABLE budget_holds RENAME TO holds",
+        "CREATE TABLE budget_log (seq INTEGER PRIMARY KEY, body TEXT NOT NULL)",
+        "INSERT INTO budget_log VALUES (0, '')",
+        "DELETE FROM counters WHERE name = 'budget'",
+    ),
 )
 """What brings a file from version n to n + 1. Never change a step that was released; add one."""
 
 
 RECORDED = (
     """CREATE TEMP TRIGGER IF NOT EXISTS budget_swept BEFORE INSERT ON records WHEN NEW.outcome IN ('expired', 'lost') BEGIN
-  SELECT RAISE(IGNORE) WHERE NOT EXISTS (SELECT 1 FROM budget_holds WHERE id = rtrim(NEW.id, '+') AND charged IS NOT NULL);
+  SELECT RAISE(IGNORE) WHERE NOT EXISTS (SELECT 1 FROM holds WHERE id = rtrim(NEW.id, '+') AND charged IS NOT NULL);
 END""",
     """CREATE TEMP TRIGGER IF NOT EXISTS budget_late BEFORE INSERT ON records WHEN NEW.outcome NOT IN ('expired', 'lost') BEGIN
-  SELECT RAISE(ABORT, 'a sweep has taken this for lost') FROM budget_holds WHERE id = NEW.id AND charged >= 't';
+  SELECT RAISE(ABORT, 'a sweep has taken this for lost') FROM holds WHERE id = NEW.id AND charged >= 't';
 END""",
     """CREATE TEMP TRIGGER IF NOT EXISTS budget_recorded AFTER INSERT ON records BEGIN
-  UPDATE budget_holds SET charged = NULL
+  UPDATE holds SET charged = NULL
     WHERE id = rtrim(NEW.id, '+') AND charged IS NOT NULL AND (charged < 't' OR NEW.outcome IN ('expired', 'lost'));
 END""",
 )
 """What a connection that writes records into this file says first: a record and what its hold was charged change places in one step.
 
-`budget_holds.charged` is `s` (settled), `t` (settled, and taken for lost by a sweep) or `u` (settled by a sweep), then counter, unit and
+`holds.charged` is `s` (settled), `t` (settled, and taken for lost by a sweep) or `u` (settled by a sweep), then counter, unit and
 amount of each charge as JSON; empty once there is a record. What a sweep found is recorded while it is owed, so once. A record that comes
 after a sweep took it for lost is refused here; whoever writes it sets it aside without charges, because the sweep's record has them.
 """
@@ -71,6 +77,7 @@ def connect(path: Path, busy_s: float) -> sqlite3.Connection:
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
+        db.execute("PRAGMA secure_delete = OFF")  # some builds overwrite what is deleted: of no use here, names and numbers come and go
         _upgrade(db, path)
     except sqlite3.Error as e:
         db.close()

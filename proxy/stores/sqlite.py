@@ -16,7 +16,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +182,16 @@ class SqliteBudget:
                 loop.call_soon_threadsafe(self._answered, batch, results)
             except RuntimeError:  # the loop is gone, and who waited with it
                 pass
+            self._tidy(self._rows.tidy)
+        self._tidy(self._rows.finish)
         self._db.close()
+
+    def _tidy(self, work: Callable[[], None]) -> None:
+        """Do what nobody waits for. What fails is tried again after the next batch, which fails by itself if it must."""
+        try:
+            work()
+        except Exception:  # noqa: BLE001 - as below
+            self._rows.forget()
 
     def _commit(self, part: Sequence[Waiting]) -> list[Any]:
         """Run `part` in one transaction and return each verb's result or exception."""

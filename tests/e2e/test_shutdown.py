@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -23,6 +23,8 @@ from serving import Proxy, Simulator, free_port, post
 from streams import CHAT, MESSAGES, Stream
 
 from proxy.stores import open_store
+from proxy.stores.rows import Rows
+from proxy.stores.schema import connect
 
 BUDGETS = {"budgets": [{"name": "all", "scope": {"fleet": "*"}, "limit": {"usd": 10}, "window": "month"}]}
 
@@ -53,7 +55,8 @@ def ready(proxy: Proxy) -> tuple[int, dict[str, Any]]:
 
 def balance(folder: Path) -> tuple[int, int]:
     """What is spent and held of the budget `all`, in nanos, read from the file itself."""
-    with sqlite3.connect(folder / "fleetgate.db") as db:
+    with contextlib.closing(connect(folder / "fleetgate.db", 5.0)) as db:
+        Rows(db).recorded(())  # what was done last comes into the tables
         rows = db.execute("SELECT sum(spent), sum(held) FROM budget_counters WHERE counter LIKE 'all|usd%'").fetchall()
     return rows[0][0] or 0, rows[0][1] or 0
 

@@ -108,8 +108,8 @@ def test_a_file_that_stays_locked_is_a_store_error_and_heals(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
-        ("DROP TABLE budget_holds", "cannot be used"),
-        ("UPDATE budget_holds SET parts = 'x'", "what it should"),
+        ("DROP TABLE holds", "cannot be used"),
+        ("UPDATE holds SET parts = 'x'", "what it should"),
         ("DELETE FROM budget_counters", "what it"),
     ],
 )
