@@ -90,6 +90,7 @@ SETTINGS = {
     },
     "routing": {"simple_to": "local/qwen3", "threshold": 0.5, "mode": "enforce"},
     "approvals": {"buffered_s": 120},
+    "telemetry": {"capture": True},
     "auth": {"mode": "keys", "keys": "keys.yaml"},
 }
 
@@ -126,6 +127,7 @@ def agents_md() -> str:
                 '      tools: {allow: ["*"]}',
                 f"      budgets: {{request: {{max_output_tokens: 4000}}, session: {{usd: 2}}, day: {{usd: {usd}}}}}",
                 "      loops: {identical: {warn: 3, block: 5}}",
+                "      data: {log_content: redacted}",
                 f"      routing: {{local_ok: {'true' if i % 2 else 'false'}}}",
             ]
     return "\n".join([*lines, "---", "The fleet of the pictures.", ""])
@@ -201,6 +203,23 @@ class Fleet:
             messages += [{"role": "tool", "tool_call_id": f"call_{i}", "content": document(tool, 120)}]
         self.ask(agent, session, messages, {"tokens": 300, "first_byte_ms": 200, "chunk_ms": 2, "cached": 1300}, **more)
 
+    def refund(self) -> None:
+        """A short case, for the picture of what was said."""
+        asked = "Ms Doe (jane.doe@corp-mail.com, card 4111 1111 1111 1111) says that order 7012 came broken. May she have her money back?"
+        first = [{"role": "system", "content": "You check refunds for the support team. Look things up before you answer."}, *said(asked)]
+        more: dict[str, Any] = {"model": "gpt-5", "tools": ["read_order"]}
+        self.ask("refund-checker", "case-207", first, calls("read_order", {"order": 7012, "customer": "jane.doe@corp-mail.com"}), **more)
+        call = {"id": "call_1", "type": "function", "function": {"name": "read_order", "arguments": '{"order": 7012}'}}
+        found = "order 7012, 3 days old, 48.00 EUR, paid by card 4111 1111 1111 1111, delivered to jane.doe@corp-mail.com"
+        first += [
+            {"role": "assistant", "content": None, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "call_1", "content": found},
+        ]
+        answer = (
+            "Yes. The order is three days old and was paid in full, so 48.00 EUR go back to the card. I have told jane.doe@corp-mail.com."
+        )
+        self.ask("refund-checker", "case-207", first, {"text": answer, "first_byte_ms": 180}, **more)
+
     def admin(self, path: str, body: dict[str, Any]) -> None:
         """Do something by hand."""
         done = post(f"{self.proxy.admin_url}/api/v1/{path}", body, {"authorization": f"Bearer {TOKEN}"})
@@ -240,6 +259,7 @@ class Fleet:
         )
         self.converse("citation-keeper", "cites-41", ["search"], parent="trend-reader/trends-41")
         self.converse("paper-scout", root, ["read_file", "delete_notes", "label_ticket"])
+        self.refund()
         self.admin("kill", {"target": "agent:capacity-planner", "reason": "resizes the wrong cluster", "for": "1h", "by": "Ada"})
         self.admin("kill", {"target": "model:gemini-2.5-pro", "reason": "its contract ends today", "by": "Ada"})
         run([self._job(name) for names in ROLES.values() for name in names[:3] for _ in range(2)])

@@ -300,7 +300,7 @@ def test_what_clients_send_stays_text(page: Page, proxy: Proxy) -> None:
 
 def test_what_was_said_is_asked_for_when_it_is_opened_and_stays_text(page: Page, proxy: Proxy) -> None:
     words = f"{HOSTILE} \u202e canary of a talk"
-    script = {"tool_calls": [{"name": "read_file", "arguments": {"path": HOSTILE}}]}
+    script: dict[str, Any] = {"tool_calls": [{"name": "read_file", "arguments": {"path": HOSTILE}}]}
     name = ask(proxy, words, session="talk", **script).headers["x-fleetgate-request-id"]
     written = (
         "Promise.all([fetch('/api/v1/sessions/tester%2Ftalk'), fetch('/api/v1/exchanges/NAME/content')]).then((r) => r.every((x) => x.ok))"
