@@ -81,8 +81,21 @@ class Present:
 _known: dict[tuple[str, ...], Present] = {}
 
 
+_latest: tuple[Mapping[str, str], Present] | None = None
+
+
 def present(headers: Mapping[str, str]) -> Present:
-    """Return what the names of `headers` mean."""
+    """Return what the names of `headers` mean. They must not change: several stages ask for the same request."""
+    global _latest  # noqa: PLW0603
+    latest = _latest
+    if latest is not None and latest[0] is headers:
+        return latest[1]
+    found = _found(headers)
+    _latest = (headers, found)
+    return found
+
+
+def _found(headers: Mapping[str, str]) -> Present:
     names = tuple(headers)
     found = _known.get(names)
     if found is None:

@@ -19,6 +19,9 @@ from proxy.wire.base import ListCodec
 
 __all__ = ["Around", "Mode", "Options", "RoutingStage"]
 
+REMEMBERED = 512
+"""Routes that are kept; when full they start anew."""
+
 
 class RoutingStage(Stage):
     """See the module.
@@ -44,6 +47,7 @@ class RoutingStage(Stage):
         self._table, self._options, self._listing = table, options, listing or {}
         self._around = around or Around()
         self._chooser = Chooser(table, options, self._around)
+        self._plain: dict[tuple[int, str, str], tuple[Grant, Route, str]] = {}
 
     async def request(self, ex: Exchange) -> Deny | None:
         """Set `ex.route`, or refuse when nothing serves the model, or nothing that the agent's data may go to."""
@@ -55,6 +59,12 @@ class RoutingStage(Stage):
             return self._sampled(ex)
         if ex.route_to:
             return self._ruled(ex)
+        key = (id(ex.grant), call.model, dialect)
+        known = self._plain.get(key)
+        if known is not None and known[0] is ex.grant:
+            ex.route = known[1]
+            ex.note("routing", known[2])
+            return None
         model = self._model(ex)
         asked = () if model is None else self._table.targets(model, dialect)
         if not asked and model is not None:
@@ -74,7 +84,15 @@ class RoutingStage(Stage):
         if len(targets) > 1:
             words += f"; then {', '.join(f'{target.provider} {target.model}' for target in targets[1:])}"
         ex.note("routing", words)
+        if self._always(ex.grant):
+            if len(self._plain) >= REMEMBERED:
+                self._plain.clear()
+            self._plain[key] = (ex.grant, ex.route, words)  # it holds the grant, so that its id stays its own
         return None
+
+    def _always(self, grant: Grant) -> bool:
+        """Return whether the route hangs on the agent and the name of the model alone, and on nothing that a call says or a moment is."""
+        return self._options.mode == "off" and not grant.fallback and not grant.shadow
 
     def _model(self, ex: Exchange) -> str | None:
         """Return the model that is asked for; of `auto` the agent's default, None where it has none that it may use."""

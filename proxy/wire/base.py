@@ -6,6 +6,7 @@ understand goes through untouched. A meter reads one reply as it passes.
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Protocol
@@ -183,14 +184,10 @@ class Codec(ABC):
     name: ClassVar[str]
     streams: Mapping[str, Callable[[], Framing]] = {"text/event-stream": Splitter}
 
-    dialect: str
-    """Protocol and operation, as `openai.chat`."""
-
-    def __init_subclass__(cls) -> None:
-        """Give each operation its dialect once: it is asked for many times a request."""
-        super().__init_subclass__()
-        if hasattr(cls, "protocol") and hasattr(cls, "name"):
-            cls.dialect = f"{cls.protocol}.{cls.name}"
+    @functools.cached_property
+    def dialect(self) -> str:
+        """Protocol and operation, as `openai.chat`; asked for many times a request."""
+        return f"{self.protocol}.{self.name}"
 
     @abstractmethod
     def decode(self, body: bytes, memos: Memos) -> Call:

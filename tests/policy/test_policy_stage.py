@@ -128,3 +128,39 @@ def test_what_costs_more_than_the_table_says_is_recorded() -> None:
     deny, ex = run(ContractStage(), grant("{}"), replace(CHAT, dearer=("service_tier", "modalities")))
     assert deny is None
     assert [f.rule for f in ex.findings] == ["billing/service_tier", "billing/modalities"]
+
+
+def test_verdicts_on_models_are_each_grants_own_and_bounded() -> None:
+    stage, strict, free = ContractStage(), grant("{models: {allow: ['ok*']}}"), grant("{}")
+    for i in range(REMEMBERED + 10):
+        call = replace(CHAT, model=f"ok{i}" if i % 2 else f"no{i}")
+        for _ in range(2):
+            assert (run(stage, strict, call)[0] is None) == bool(i % 2)
+            assert run(stage, free, call)[0] is None
+    assert len(stage._names) <= REMEMBERED
+    named = replace(CHAT, model="ok", aliases=("bad",))
+    denying = grant("{models: {deny: [bad]}}")
+    assert run(stage, denying, replace(CHAT, model="ok"))[0] is None
+    assert run(stage, denying, named)[0] is not None
+    assert run(stage, denying, replace(CHAT, model="bad:latest"))[0] is not None
+    assert run(stage, denying, replace(CHAT, model="bad:latest", operation="models"))[0] is not None
+
+
+def test_ceilings_are_each_grants_own_and_bounded() -> None:
+    stage = ContractStage()
+    low, high = (grant(f"{{budgets: {{request: {{max_output_tokens: {most}}}}}}}") for most in (10, 2000))
+    for asked in (None, *range(1, REMEMBERED + 10)):
+        for found, most in ((low, 10), (high, 2000)):
+            ex = run(stage, found, replace(CHAT, max_output=asked))[1]
+            assert ex.max_output == (most if asked is None or asked > most else None)
+    assert len(stage._ceilings) <= REMEMBERED
+
+
+def test_a_grant_that_takes_the_place_of_another_is_judged_anew() -> None:
+    stage, old = ContractStage(), grant("{models: {allow: [x]}}")
+    assert run(stage, old, CHAT)[0] is not None
+    free = grant("{budgets: {request: {max_output_tokens: 10}}}")
+    stage._names = {(id(free), "m", ()): (old, run(stage, old, CHAT)[0])}
+    stage._ceilings = {(id(free), None): (old, None, "", None)}
+    deny, ex = run(stage, free, CHAT)
+    assert (deny, ex.max_output) == (None, 10)

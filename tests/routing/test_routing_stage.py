@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 from routing_case import GRANT, HARD, Case, only, rule, table
 
+from proxy.engine.exchange import Exchange
+from proxy.engine.ports import SystemClock
 from proxy.model import Grant, Reason, Target
-from proxy.routing.stage import RoutingStage
+from proxy.routing.stage import REMEMBERED, RoutingStage
 from proxy.wire.call import Operation
 from proxy.wire.openai_chat import ChatCodec
 from proxy.wire.openai_other import ModelsCodec
@@ -226,3 +228,33 @@ def test_nothing_goes_past_the_rule_that_says_where_it_goes() -> None:
     there = Case(text=HARD)
     there.ex.route_to, there.ex.route_rule = "strong", "policies/a.yaml:3"
     assert "a rule has it served by strong alone (policies/a.yaml:3)" in str(there.stage.instead(there.ex, "spare"))
+
+
+def again(there: Case, **changed: Any) -> Exchange:
+    """Return a second exchange, with `changed` fields, once it went through the stage of `there`."""
+    ex = Exchange(there.ex.rt, SystemClock(), there.ex.client, "openai")
+    ex.codec, ex.call, ex.grant, ex.headers, ex.session = there.ex.codec, there.ex.call, there.ex.grant, {}, ""
+    for name, value in changed.items():
+        setattr(ex, name, value)
+    asyncio.run(there.stage.request(ex))
+    return ex
+
+
+def test_a_route_that_hangs_on_nothing_else_is_made_once_for_an_agent_and_a_model() -> None:
+    there = Case(mode="off")
+    known = again(there)
+    assert known.route is there.route
+    assert known.decisions == there.ex.decisions
+    assert again(there, grant=dataclasses.replace(GRANT)).route is not there.route
+    assert [t.model for t in again(there, route_to="small", route_rule="a.yaml:3").route.targets] == ["small"]
+    assert again(there, call=dataclasses.replace(there.ex.call, model="spare")).route.targets[0].model == "spare"
+    for n in range(REMEMBERED + 1):
+        again(there, grant=dataclasses.replace(GRANT, agent=f"a{n}"))
+    assert len(there.stage._plain) <= REMEMBERED
+
+
+@pytest.mark.parametrize("case", [{}, {"mode": "shadow"}, {"mode": "off", "grant": dataclasses.replace(GRANT, fallback=("spare",))}])
+def test_a_route_that_hangs_on_the_call_is_made_each_time(case: dict[str, Any]) -> None:
+    there = Case(text=HARD, **case)
+    assert again(there).route is not there.route
+    assert there.stage._plain == {}
