@@ -6,10 +6,10 @@ BIN = $(VENV)/bin
 export VENV
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench demo lock clean ready-run ready-dev
+.PHONY: help run test check bench bench-peers demo lock clean ready-run ready-dev
 
 help: ## show this list
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 run: ready-run ## install into .venv, then serve this repository's own files on 127.0.0.1:8080 (admin: 9090)
 	@exec $(BIN)/fleetgate serve --quickstart
@@ -26,8 +26,11 @@ check: ready-dev ## lint, format, types, imports
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: ready-dev ## compare with a bare proxy on this machine (ARGS="--quick" for a minute's worth)
+bench: ready-dev ## measure the cost on this machine beside a bare proxy (ARGS="--quick"; "--write" for docs/benchmarks.md)
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-peers: ready-dev ## the same beside gateways of others that are installed (docs/benchmarks.md says how)
+	@$(BIN)/python -m benchmarks --sections peers $(ARGS)
 
 lock: ## write the lock files anew from pyproject.toml (needs the network)
 	@scripts/lock.sh

@@ -40,29 +40,49 @@ class Body:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a conversation is sent: in which dialect, to which model, and whether a stream is wanted."""
+    """How a conversation is sent: in which dialect, to which model, whether a stream is wanted, and how far apart its events are to be (0:
+    as the stub has it)."""
 
     dialect: Dialect = CHAT
     model: str = CHAT.model
     stream: bool = False
+    every_ms: int = 0
+    key: str = KEY
 
 
-def small(sessions: int = 64, stream: bool = False, dialect: Dialect = CHAT, model: str = "") -> Body:
+def small(sessions: int = 64, stream: bool = False, dialect: Dialect = CHAT, model: str = "", every_ms: int = 0) -> Body:
     """About 400 bytes: four short messages, no tools."""
     histories = [_history(random.Random(i), messages=3, words=5) for i in range(sessions)]
-    return _body(histories, [], last_words=6, form=Form(dialect, model or dialect.model, stream))
+    return _body(histories, [], last_words=6, form=Form(dialect, model or dialect.model, stream, every_ms))
 
 
-def agent(sessions: int = 8, dialect: Dialect = CHAT, model: str = "") -> Body:
+def agent(sessions: int = 8, dialect: Dialect = CHAT, model: str = "", stream: bool = False) -> Body:
     """About 60 KB: 40 messages with tool calls and results, 15 tools."""
     histories = [_history(random.Random(100 + i), messages=39, words=208, tools=True) for i in range(sessions)]
-    return _body(histories, _tools(15), last_words=100, form=Form(dialect, model or dialect.model))
+    return _body(histories, _tools(15), last_words=100, form=Form(dialect, model or dialect.model, stream))
 
 
-def large(sessions: int = 4) -> Body:
+def large(sessions: int = 4, stream: bool = False) -> Body:
     """About 1 MB: 200 messages."""
     histories = [_history(random.Random(200 + i), messages=199, words=900, tools=True) for i in range(sessions)]
-    return _body(histories, _tools(15), last_words=100)
+    return _body(histories, _tools(15), last_words=100, form=Form(stream=stream))
+
+
+def talk(messages: int, sessions: int = 8) -> Body:
+    """A conversation of so many messages of some 200 bytes, without tools: what grows is the number of messages."""
+    histories = [_history(random.Random(300 + i), messages=messages - 1, words=30) if messages > 1 else [] for i in range(sessions)]
+    return _body(histories, [], last_words=30)
+
+
+def of_agents(count: int) -> Body:
+    """About 400 bytes, from so many agents in turn, each with a key and a conversation of its own."""
+    history = _history(random.Random(400), messages=3, words=5)
+    return Body([_body([history], [], last_words=6, form=Form(key=key_of(i))).sessions[0] for i in range(count)])
+
+
+def key_of(number: int) -> str:
+    """Return the key of one of many agents."""
+    return f"fg-bench-{number:032x}"
 
 
 def fresh() -> Body:
@@ -77,6 +97,7 @@ def _words(rng: random.Random, count: int) -> str:
 def _history(rng: random.Random, messages: int, words: int, tools: bool = False) -> list[dict[str, object]]:
     found: list[dict[str, object]] = [{"role": "system", "content": "You sort invoices. " + _words(rng, words)}]
     found.append({"role": "user", "content": _words(rng, words)})
+    del found[messages:]
     while len(found) < messages:
         if tools and len(found) % 4 == 2 and len(found) + 2 <= messages:
             call = {"name": f"tool_{rng.randrange(15)}", "arguments": json.dumps({"path": _words(rng, 4), "line": rng.randrange(10**6)})}
@@ -111,9 +132,10 @@ def _body(histories: list[list[dict[str, object]]], tools: list[dict[str, object
 
 
 def _request(body: bytes, form: Form) -> tuple[bytes, bytes]:
+    apart = f"X-Every-Ms: {form.every_ms}\r\n" if form.every_ms else ""
     head = (
         f"POST {form.dialect.target(form.model, form.stream)} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\n"
-        f"Accept: application/json\r\n{form.dialect.headers}Authorization: Bearer {KEY}\r\n"
+        f"Accept: application/json\r\n{form.dialect.headers}{apart}Authorization: Bearer {form.key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode()
     before, after = body.split(MARK.encode())

@@ -19,13 +19,15 @@ Make = Callable[[int], bytes]
 
 @dataclass(slots=True)
 class Run:
-    """What one run saw. `times_s` are seconds from sending to the end of the reply, or to its first body byte for streams."""
+    """What one run saw. `times_s` are seconds from sending to the end of the reply, or to its first body byte for streams; `late_s` is by
+    how much requests at a fixed rate were sent too late."""
 
     requests: int = 0
     errors: int = 0
     first_error: str = ""
     wall_s: float = 0.0
     times_s: list[float] = field(default_factory=list)
+    late_s: list[float] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +154,7 @@ async def paced(port: int, make: Make, requests: int, rate: float, expected: Exp
         if not idle:
             found.append(await _connect(port, run, expected, done))
             idle.append(found[-1])
+        run.late_s.append(time.perf_counter() - start - number / rate)
         idle.pop().send(make(number))
     await asyncio.wait_for(finished, 120)
     run.wall_s = time.perf_counter() - start

@@ -12,27 +12,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks import bodies, load
-from benchmarks.dialects import CHAT, GENERATE, MESSAGES, OLLAMA, RESPONSES, Dialect
+from benchmarks.dialects import CHAT, Dialect
 from benchmarks.replies import EVENTS
 from benchmarks.targets import Target
 
 _numbers = itertools.count(1)
 
+WARM_STREAMS = 128
+LATE_S = 0.002
+"""A load generator whose requests are later than this in the middle does not hold its rate: the machine is too busy to tell latencies."""
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One kind of request: how many for the CPU figure, how many a second for latency, and the most that Fleetgate may cost.
-
-    Without a rate there is no latency figure: between protocols only the reading and the metering differ.
-    """
+    """One kind of request, how many of them make a figure, on how many connections, and the most that Fleetgate may cost (x bare)."""
 
     name: str
     body: Callable[[], bodies.Body]
     requests: int
-    rate: float
-    limit: float
+    limit: float | None = None
     stream: bool = False
     dialect: Dialect = CHAT
+    connections: int = 16
+    per_event: bool = True
 
     @property
     def expected(self) -> load.Expected:
@@ -42,51 +44,20 @@ class Case:
     @property
     def units(self) -> int:
         """What the CPU figure is divided by, for each request: stream events, or the request itself."""
-        return EVENTS + 3 if self.stream else 1
-
-
-def _whole(dialect: Dialect) -> Case:
-    return Case(f"60 KB {dialect.name}", lambda: bodies.agent(dialect=dialect), 4_000, 0, 1.5, dialect=dialect)
-
-
-def _stream(dialect: Dialect) -> Case:
-    return Case(
-        f"{dialect.name} stream event", lambda: bodies.small(stream=True, dialect=dialect), 480, 0, 1.5, stream=True, dialect=dialect
-    )
-
-
-def _translated(spoken: Dialect, served: Dialect) -> Case:
-    """Return the case of a request in one dialect for a model that is served in another only."""
-    name = f"60 KB {spoken.name} to {served.name}"
-    return Case(name, lambda: bodies.agent(dialect=spoken, model=served.model), 2_000, 0, 3.0, dialect=spoken)
-
-
-CASES = (
-    Case("400 B", bodies.small, 12_000, 400, 1.6),
-    Case("60 KB", bodies.agent, 8_000, 200, 1.5),
-    Case("1 MB", bodies.large, 1_200, 20, 1.3),
-    Case("stream event", lambda: bodies.small(stream=True), 480, 20, 1.5, stream=True),
-    *(_whole(dialect) for dialect in (RESPONSES, MESSAGES, GENERATE, OLLAMA)),
-    *(_stream(dialect) for dialect in (RESPONSES, MESSAGES, GENERATE, OLLAMA)),
-    _translated(MESSAGES, CHAT),
-    _translated(GENERATE, CHAT),
-    _translated(OLLAMA, CHAT),
-    _translated(CHAT, MESSAGES),
-)
+        return EVENTS + 3 if self.stream and self.per_event else 1
 
 
 @dataclass(slots=True)
 class Row:
-    """What one target showed in one case. Lists hold one value a repeat."""
+    """What one target showed in one case. Lists hold one value a repeat; `wall_s` is what each round of requests took on the clock."""
 
     case: str
     target: str
     limit: float | None = None
     cpu_us: list[float] = field(default_factory=list)
     ratio: list[float] = field(default_factory=list)
-    added_p50_us: list[float] = field(default_factory=list)
-    added_p99_us: list[float] = field(default_factory=list)
     rss_mb: list[float] = field(default_factory=list)
+    wall_s: list[float] = field(default_factory=list)
     requests: int = 0
     errors: int = 0
     first_error: str = ""
@@ -96,17 +67,48 @@ class Row:
         self.errors += run.errors
         self.first_error = self.first_error or run.first_error
 
+    @property
+    def failed(self) -> bool:
+        """Whether a single reply was wrong, so that its speed says nothing."""
+        return bool(self.errors) or not self.cpu_us
+
+
+@dataclass(slots=True)
+class Latency:
+    """What one target adds at a fixed rate, a value a repeat, in µs; and by how much the load generator was late, in the middle."""
+
+    target: str
+    p50_us: list[float] = field(default_factory=list)
+    p99_us: list[float] = field(default_factory=list)
+    late_us: list[float] = field(default_factory=list)
+    requests: int = 0
+    errors: int = 0
+    first_error: str = ""
+
+    @property
+    def held(self) -> bool:
+        """Whether the rate was held, so that the figures say something."""
+        return bool(self.late_us) and statistics.median(self.late_us) < LATE_S * 1e6
+
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long to measure: repeats, and a factor on the number of requests."""
+    """How long to measure: repeats, a factor on the number of requests, seconds at a fixed rate, requests of the memory run."""
 
     repeats: int = 3
     factor: float = 1.0
-    latency_s: float = 5.0
+    latency_s: float = 2.5
+    memory_requests: int = 100_000
 
 
-async def compare(direct: Target, proxies: Sequence[Target], case: Case, effort: Effort) -> list[Row]:
+def maker(body: bodies.Body, target: Target) -> load.Make:
+    """Return what makes the next request to `target`."""
+    if not target.headers:
+        return lambda _: body.request(next(_numbers))
+    return lambda _: body.request(next(_numbers)).replace(b"\r\n", b"\r\n" + target.headers, 1)
+
+
+async def compare(proxies: Sequence[Target], case: Case, effort: Effort) -> list[Row]:
     """Return a row for each proxy in `case`."""
     body = case.body()
     rows = {target.name: Row(case.name, target.name) for target in proxies}
@@ -114,37 +116,50 @@ async def compare(direct: Target, proxies: Sequence[Target], case: Case, effort:
         if name.startswith("fleetgate"):
             row.limit = case.limit
 
-    def make(_: int) -> bytes:
-        return body.request(next(_numbers))
-
-    requests = max(32, int(case.requests * effort.factor))
-    for target in (direct, *proxies):
-        await load.closed(target.port, make, max(32, requests // 10), expected=case.expected)
+    requests = max(case.connections, int(case.requests * effort.factor))
+    for target in proxies:
+        at_once = min(case.connections, WARM_STREAMS) if case.stream else case.connections
+        warm = at_once if case.stream else max(at_once, requests // 8)
+        rows[target.name].take(await load.closed(target.port, maker(body, target), warm, at_once, case.expected))
     for _ in range(effort.repeats):
         cpu_us: dict[str, float] = {}
         for target in proxies:
             assert target.process is not None
-            before = target.process.cpu_s()
-            run = await load.closed(target.port, make, requests, expected=case.expected)
+            row, before = rows[target.name], target.process.cpu_s()
+            run = await load.closed(target.port, maker(body, target), requests, case.connections, case.expected)
             cpu_us[target.name] = (target.process.cpu_s() - before) * 1e6 / (requests * case.units)
-            rows[target.name].take(run)
-            rows[target.name].rss_mb.append(target.process.rss_mb())
+            row.take(run)
+            row.rss_mb.append(target.process.rss_mb())
+            row.wall_s.append(run.wall_s)
         for name, value in cpu_us.items():
             rows[name].cpu_us.append(value)
             if cpu_us.get("bare"):
                 rows[name].ratio.append(value / cpu_us["bare"])
-        for target in proxies if case.rate else ():
-            await _latency(direct, target, case, rows[target.name], effort, make)
     return list(rows.values())
 
 
-async def _latency(direct: Target, target: Target, case: Case, row: Row, effort: Effort, make: load.Make) -> None:
-    requests = max(20, int(case.rate * effort.latency_s / 2))
-    base = await load.paced(direct.port, make, requests, case.rate, case.expected)
-    through = await load.paced(target.port, make, requests, case.rate, case.expected)
-    row.take(through)
-    row.added_p50_us.append((quantile(through.times_s, 0.5) - quantile(base.times_s, 0.5)) * 1e6)
-    row.added_p99_us.append((quantile(through.times_s, 0.99) - quantile(base.times_s, 0.99)) * 1e6)
+async def latency(direct: Target, proxies: Sequence[Target], case: Case, rate: float, effort: Effort) -> list[Latency]:
+    """Return what each proxy adds at `rate` requests a second, each time right after a direct run at the same rate."""
+    body, found = case.body(), {target.name: Latency(target.name) for target in proxies}
+
+    def make(_: int) -> bytes:
+        return body.request(next(_numbers))
+
+    requests = max(20, int(rate * effort.latency_s))
+    for target in (direct, *proxies):
+        await load.paced(target.port, make, requests // 4, rate, case.expected)
+    for _ in range(effort.repeats):
+        for target in proxies:
+            row = found[target.name]
+            base = await load.paced(direct.port, make, requests, rate, case.expected)
+            through = await load.paced(target.port, make, requests, rate, case.expected)
+            row.requests += through.requests
+            row.errors += through.errors
+            row.first_error = row.first_error or through.first_error
+            row.late_us.append(quantile(through.late_s, 0.5) * 1e6)
+            row.p50_us.append((quantile(through.times_s, 0.5) - quantile(base.times_s, 0.5)) * 1e6)
+            row.p99_us.append((quantile(through.times_s, 0.99) - quantile(base.times_s, 0.99)) * 1e6)
+    return list(found.values())
 
 
 async def memory(target: Target, requests: int = 100_000, steps: int = 10) -> tuple[list[float], load.Run]:

@@ -142,12 +142,15 @@ def _ollama() -> Answer:
 
 
 CHAT = _chat()
+COLLECTED = Answer(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-protobuf\r\nContent-Length: 0\r\n\r\n", b"", (), b"")
+"""What a collector of traces says."""
 ANSWERS = {
     b"/v1/chat/completions": CHAT,
     b"/v1/responses": _responses(),
     b"/v1/messages": _messages(),
     b"/v1beta/models/": _generate(),
     b"/api/chat": _ollama(),
+    b"/v1/traces": COLLECTED,
 }
 """How a path begins, in lower case, to what is answered there."""
 

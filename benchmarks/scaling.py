@@ -307,7 +307,7 @@ def main() -> int:
     text = table(rows, [report.machine(0, 1)[0], busy])
     print(text)
     if options.write:
-        report.write(ROOT / "docs" / "scaling.md", f"{report.START}\n\n{text}\n\n{report.END}")
+        report.write(ROOT / "docs" / "scaling.md", text)
     return int(any(row.errors for row in rows))
 
 

@@ -1,8 +1,9 @@
 """The stub upstream: answers in each protocol at once, buffered or as a paced stream of events, and does as little as can be.
 
-A request whose first bytes ask for `"stream":true`, or whose path does, gets 50 content events, one on each tick of a shared clock (so
-that a proxy wakes up for each, as with a real model), then usage and the protocol's end. Bodies are counted, not kept. Anything
-that is not `POST` with a content length gets 400 and shows up as an error in the run.
+A request whose first bytes ask for `"stream":true`, or whose path does, gets 50 content events, one every 2 ms or as the second argument
+and its header `x-every-ms` say, then usage and the protocol's end. Streams do not go in step: a shared clock ticks every 2 ms, and each
+stream has its own tick, so that a proxy wakes up as with real models. Bodies are counted, not kept. Anything that is not `POST` with a
+content length gets 400 and shows up as an error in the run.
 """
 
 from __future__ import annotations
@@ -15,45 +16,68 @@ import uvloop
 
 from benchmarks.replies import CHAT, EVENTS, Answer, answer_to
 
-TICK_S = 0.002
+TICK_MS = 2
 PEEK = 400
 BAD = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"
 
 
 class Clock:
-    """Writes one event to each running stream, every `TICK_S`, while there are any."""
+    """Writes one event to each running stream every `every_ms`, while there are any."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, every_ms: int = TICK_MS) -> None:
         self.loop = loop
-        self.streams: dict[asyncio.Transport, tuple[Answer, int]] = {}
+        self.ring: list[dict[asyncio.Transport, tuple[Answer, int]]] = [{} for _ in range(max(1, every_ms // TICK_MS))]
+        self.place: dict[asyncio.Transport, int] = {}
+        self.at = self.added = 0
+        self.ticking = False
 
     def add(self, transport: asyncio.Transport, answer: Answer) -> None:
         transport.write(answer.head)
-        self.streams[transport] = (answer, 0)
-        if len(self.streams) == 1:
-            self.loop.call_later(TICK_S, self._tick)
+        self.added += 1
+        place = self.place[transport] = self.added % len(self.ring)
+        self.ring[place][transport] = (answer, 0)
+        if not self.ticking:
+            self.ticking = True
+            self.loop.call_later(TICK_MS / 1000, self._tick)
 
     def drop(self, transport: asyncio.Transport | None) -> None:
-        if transport is not None:
-            self.streams.pop(transport, None)
+        if transport in self.place:
+            self.ring[self.place.pop(transport)].pop(transport)
 
     def _tick(self) -> None:
-        for transport, (answer, sent) in list(self.streams.items()):
+        self.at = (self.at + 1) % len(self.ring)
+        streams = self.ring[self.at]
+        for transport, (answer, sent) in list(streams.items()):
             if sent < EVENTS:
                 transport.write(answer.events[sent])
-                self.streams[transport] = (answer, sent + 1)
+                streams[transport] = (answer, sent + 1)
             else:
-                del self.streams[transport]
+                self.drop(transport)
                 transport.write(answer.ending)
-        if self.streams:
-            self.loop.call_later(TICK_S, self._tick)
+        self.ticking = bool(self.place)
+        if self.ticking:
+            self.loop.call_later(TICK_MS / 1000, self._tick)
+
+
+class Clocks:
+    """The clocks of one stub, by how far apart their events are."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, every_ms: int = TICK_MS) -> None:
+        self.loop, self.usual = loop, every_ms
+        self.made: dict[int, Clock] = {}
+
+    def of(self, every_ms: int) -> Clock:
+        if every_ms not in self.made:
+            self.made[every_ms] = Clock(self.loop, every_ms)
+        return self.made[every_ms]
 
 
 class Stub(asyncio.Protocol):
     """One connection: counts the body down and answers."""
 
-    def __init__(self, clock: Clock) -> None:
-        self.clock = clock
+    def __init__(self, clocks: Clocks) -> None:
+        self.clocks = clocks
+        self.clock = clocks.of(clocks.usual)
         self.transport: asyncio.Transport | None = None
         self.buffer = b""
         self.missing = -1
@@ -90,6 +114,8 @@ class Stub(asyncio.Protocol):
             self.transport.write(BAD)  # type: ignore[union-attr]
             return b""
         self.missing = int(head[at + 17 :].split(b"\r\n", 1)[0])
+        every = head.find(b"\r\nx-every-ms:")
+        self.clock = self.clocks.of(self.clocks.usual if every < 0 else int(head[every + 13 :].split(b"\r\n", 1)[0]))
         self.start = b""
         path = head[5 : head.find(b" ", 5)]
         if path != self.path:
@@ -106,13 +132,13 @@ class Stub(asyncio.Protocol):
             self.transport.write(self.answer.whole)
 
 
-async def serve(port: int) -> None:
+async def serve(port: int, every_ms: int) -> None:
     loop = asyncio.get_running_loop()
-    clock = Clock(loop)
-    server = await loop.create_server(lambda: Stub(clock), "127.0.0.1", port, backlog=1024)
+    clocks = Clocks(loop, every_ms)
+    server = await loop.create_server(lambda: Stub(clocks), "127.0.0.1", port, backlog=4096)
     async with server:
         await server.serve_forever()
 
 
 if __name__ == "__main__":
-    uvloop.run(serve(int(sys.argv[1])))
+    uvloop.run(serve(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else TICK_MS))

@@ -9,8 +9,8 @@ import hashlib
 import json
 import shutil
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.bodies import KEY
@@ -21,7 +21,7 @@ worker_processes 1;
 pid {folder}/nginx.pid;
 error_log {folder}/nginx.error.log;
 daemon off;
-events {{ worker_connections 1024; }}
+events {{ worker_connections 8192; }}
 http {{
   access_log off;
   client_max_body_size 64m;
@@ -56,6 +56,7 @@ models:
   "gemini-*": {{provider: gemini}}
   "qwen*":    {{provider: ollama, price: {{input: 1, output: 2}}}}
 store: "{store}"
+limits: {{connections: 10000}}
 """
 
 AGENTS = """---
@@ -79,13 +80,18 @@ BUDGETS = """budgets:
 """
 
 
+START_S = 120.0
+"""How long a target may take to come up: one with thousands of agents reads them first."""
+
+
 @dataclass(slots=True)
 class Target:
-    """One running target. `process` is None where there is nothing to measure."""
+    """One running target. `process` is None where there is nothing to measure; `headers` are lines that its requests need beside ours."""
 
     name: str
     port: int
     process: Process | None
+    headers: bytes = b""
 
 
 Start = Callable[[int, int, Path], Target]
@@ -97,47 +103,74 @@ def nginx(upstream: int, core: int, folder: Path) -> Target:
     if binary is None:
         raise NotReady("nginx is not installed")
     port = free_port()
+    folder.mkdir(parents=True, exist_ok=True)
     config = folder / "nginx.conf"
     config.write_text(NGINX.format(folder=folder, upstream=upstream, port=port))
-    return _started("nginx", port, start([binary, "-p", str(folder), "-c", str(config)], core, folder / "nginx.log"))
+    return started("nginx", port, start([binary, "-p", str(folder), "-c", str(config)], core, folder / "nginx.log"))
 
 
 def bare(upstream: int, core: int, folder: Path) -> Target:
     port = free_port()
     command = [sys.executable, "-m", "benchmarks.bare", str(port), str(upstream)]
-    return _started("bare", port, start(command, core, folder / "bare.log"))
+    return started("bare", port, start(command, core, folder / "bare.log"))
 
 
-def fleetgate(upstream: int, core: int, folder: Path) -> Target:
-    return _fleetgate("fleetgate", "sqlite:bench.db", upstream, core, folder)
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """One way to run Fleetgate: its files, and what is laid over its configuration.
+
+    Attributes:
+        store: the store's URL; a file's path is relative to the folder of the target.
+        agents, budgets: the text of AGENTS.md and of a file of budgets. None: no budgets.
+        more: more lines of fleetgate.yaml; `{upstream}` is the stub's port.
+        policies: files whose copies it has as policies.
+        files: more files, by their path.
+        env: variables of its environment.
+    """
+
+    name: str
+    store: str = "sqlite:bench.db"
+    agents: str = AGENTS
+    budgets: str | None = BUDGETS
+    more: str = ""
+    policies: tuple[Path, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
+    pinned: bool = True
+
+    def __call__(self, upstream: int, core: int, folder: Path) -> Target:
+        """Write the files into `folder` and start it: see `Start`."""
+        port, admin = free_port(), free_port()
+        config = FLEETGATE.format(port=port, admin=admin, upstream=upstream, store=self.store) + self.more.format(upstream=upstream)
+        key = {"agent": "bench", "sha256": hashlib.sha256(KEY.encode()).hexdigest()}
+        texts = {"fleetgate.yaml": config, "AGENTS.md": self.agents, "keys.yaml": json.dumps({"keys": [key]}), **self.files}
+        if self.budgets is not None:
+            texts["budgets/bench.yaml"] = self.budgets
+        for name in ("budgets", "policies"):
+            (folder / name).mkdir(parents=True)
+        for name, text in texts.items():
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text(text)
+        for policy in self.policies:
+            (folder / "policies" / policy.name).write_bytes(policy.read_bytes())
+        command = [sys.executable, "-m", "proxy", "serve", "--log-level", "warning", "--config", str(folder / "fleetgate.yaml")]
+        env = {"BENCH_PROVIDER_KEY": "stub-provider-key", **self.env}
+        return started(self.name, port, start(command, core if self.pinned else None, folder / "serve.log", env))
 
 
-def in_memory(upstream: int, core: int, folder: Path) -> Target:
-    """The same with counters and ledger in memory: what the store on disk costs is the difference."""
-    return _fleetgate("fleetgate (memory:)", "memory:", upstream, core, folder)
+FLEETGATE_FILE = Fleet("fleetgate")
+FLEETGATE_MEMORY = Fleet("fleetgate (memory:)", store="memory:")
+"""The same with counters and ledger in memory: what the store on disk costs is the difference."""
 
 
-def _fleetgate(name: str, store: str, upstream: int, core: int, folder: Path) -> Target:
-    home = folder / f"fleet-{store.partition(':')[0]}"
-    (home / "budgets").mkdir(parents=True)
-    port, admin = free_port(), free_port()
-    (home / "fleetgate.yaml").write_text(FLEETGATE.format(port=port, admin=admin, upstream=upstream, store=store))
-    (home / "AGENTS.md").write_text(AGENTS)
-    (home / "budgets" / "bench.yaml").write_text(BUDGETS)
-    key = {"agent": "bench", "sha256": hashlib.sha256(KEY.encode()).hexdigest()}
-    (home / "keys.yaml").write_text(json.dumps({"keys": [key]}))
-    command = [sys.executable, "-m", "proxy", "serve", "--config", str(home / "fleetgate.yaml")]
-    env = {"BENCH_PROVIDER_KEY": "stub-provider-key"}
-    return _started(name, port, start(command, core, home / "serve.log", env))
-
-
-def _started(name: str, port: int, process: Process) -> Target:
+def started(name: str, port: int, process: Process) -> Target:
+    """Return the target once it listens. Raises NotReady."""
     try:
-        wait_ready(process, port)
+        wait_ready(process, port, START_S)
     except NotReady:
         process.stop()
         raise
     return Target(name, port, process)
 
 
-PROXIES: dict[str, Start] = {"nginx": nginx, "bare": bare, "fleetgate": fleetgate, "memory": in_memory}
+PROXIES: dict[str, Start] = {"nginx": nginx, "bare": bare, "fleetgate": FLEETGATE_FILE, "memory": FLEETGATE_MEMORY}

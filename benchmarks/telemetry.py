@@ -127,7 +127,15 @@ def exchanges(count: int) -> list[tuple[Exchange, Record]]:
     call, grant = SimpleNamespace(max_output=800, choices=1), SimpleNamespace(data={"secrets": "redact"})
     for i in range(count):
         record = replace(SERVED, id=new_id(SERVED.time + i / 1000), time=SERVED.time + i / 1000)
-        known = {"method": "POST", "path": "/v1/chat/completions", "codec": None, "call": call, "grant": grant, "meter": meter}
+        known = {
+            "client": None,
+            "method": "POST",
+            "path": "/v1/chat/completions",
+            "codec": None,
+            "call": call,
+            "grant": grant,
+            "meter": meter,
+        }
         ex = SimpleNamespace(id=record.id, headers={"content-type": "application/json"}, trace=None, max_output=None, shown=None, **known)
         made.append((cast(Exchange, ex), record))
     return made

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import hashlib
 import json
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 import redis
 from redis_server import needs_redis, shared_url
 
-from benchmarks import bodies, dialects, load, measure, replies, report, scaling, stores, stub, telemetry
+from benchmarks import bodies, cases, dialects, load, measure, plots, replies, report, scaling, sections, stores, stub, telemetry
+from benchmarks.process import ROOT
 from proxy.model import Usage
 from proxy.wire import registry
 from proxy.wire.base import Codec, Memos
@@ -108,9 +112,9 @@ async def _against(factory: Callable[[], asyncio.Protocol], run: Callable[[int],
 @pytest.mark.parametrize("dialect", dialects.ALL, ids=lambda dialect: dialect.name)
 def test_the_stub_satisfies_the_load_generator(stream: bool, dialect: dialects.Dialect) -> None:
     async def main() -> load.Run:
-        clock = stub.Clock(asyncio.get_running_loop())
+        clocks = stub.Clocks(asyncio.get_running_loop())
         make = bodies.small(stream=stream, dialect=dialect).request
-        return await _against(lambda: stub.Stub(clock), lambda port: load.closed(port, make, 40, 4, load.Expected(stream, dialect)))
+        return await _against(lambda: stub.Stub(clocks), lambda port: load.closed(port, make, 40, 4, load.Expected(stream, dialect)))
 
     run = asyncio.run(main())
     assert (run.requests, run.errors, run.first_error) == (40, 0, "")
@@ -149,7 +153,7 @@ def test_wrong_replies_are_errors(reply: bytes, stream: bool, words: str) -> Non
 
 
 def test_a_row_with_an_error_shows_no_speed() -> None:
-    row = measure.Row("400 B", "fleetgate", limit=1.6, cpu_us=[50.0], ratio=[0.5], added_p50_us=[1.0], added_p99_us=[2.0], rss_mb=[40.0])
+    row = measure.Row("400 B", "fleetgate", limit=1.6, cpu_us=[50.0], ratio=[0.5], rss_mb=[40.0])
     assert "met" in " ".join(report.cells(row))
     row.take(load.Run(requests=100, errors=1, first_error="HTTP/1.1 402"))
     shown = report.cells(row)
@@ -163,15 +167,85 @@ def test_a_missed_target_says_so() -> None:
     assert "≤ 1.6 MISSED" in report.cells(row)
 
 
-def test_the_table_replaces_only_the_measured_part(tmp_path: Path) -> None:
+def test_a_table_replaces_only_its_own_part(tmp_path: Path) -> None:
     page = tmp_path / "benchmarks.md"
-    page.write_text(f"before\n{report.START}\nold\n{report.END}\nafter\n")
-    report.write(page, report.markdown([measure.Row("400 B", "bare")], ["note"]))
+    one, two = ("<!-- measured: one -->\n\nold\n\n<!-- /measured: one -->", "<!-- measured: two -->\n\nold\n\n<!-- /measured: two -->")
+    page.write_text(f"before\n{one}\nbetween\n{two}\nafter\n")
+    (tmp_path / "img").mkdir()
+    plot = plots.bars("title", ["a"], {"x": [1.0]}, [None], "")
+    section = report.Section("two", [report.Table(("a", "b"), [("1", "2|3")])], ["a note"], {"curve": ("what it shows", plot)})
+    report.publish(tmp_path, [section], ["the machine"])
     text = page.read_text()
-    assert text.startswith(f"before\n{report.START}")
-    assert text.endswith(f"{report.END}\nafter\n")
-    assert "old" not in text
-    assert "- note" in text
+    assert text.startswith(f"before\n{one}\nbetween\n<!-- measured: two -->\n\n- the machine\n- a note\n")
+    assert text.endswith("| a | b |\n|---|---|\n| 1 | 2\\|3 |\n\n<!-- /measured: two -->\nafter\n")
+    assert "![what it shows](img/bench-curve.svg)" in text
+    assert (tmp_path / "img" / "bench-curve.svg").read_text() == plot
+    with pytest.raises(ValueError, match="has no <!-- measured: three -->"):
+        report.write(page, "x", "three")
+
+
+def test_the_page_has_a_place_for_every_part() -> None:
+    text = (ROOT / "docs" / "benchmarks.md").read_text()
+    assert re.findall(r"<!-- measured: (\w+) -->", text) == [*sections.ALL, *sections.MORE]
+    assert re.findall(r"<!-- /measured: (\w+) -->", text) == [*sections.ALL, *sections.MORE]
+
+
+def test_machines_get_every_cell() -> None:
+    found = report.as_json([report.Section("one", [report.Table(("a", "b"), [("1", "2")])], errors=3)], ["the machine"])
+    assert found == {"machine": ["the machine"], "sections": {"one": {"notes": [], "errors": 3, "tables": [[{"a": "1", "b": "2"}]]}}}
+    for head in (report.HEAD, report.LATENCY_HEAD):
+        assert len(set(head)) == len(head)
+
+
+def test_a_latency_is_shown_where_the_rate_was_held() -> None:
+    row = measure.Latency("fleetgate", [400.0, 600.0, 450.0], [1900.0, 2100.0, 2500.0], [100.0, 90.0, 80.0], requests=900)
+    assert report.latency_cells("60 KB", row, (500, 2000)) == (
+        "60 KB", "fleetgate", "450 ±100", "≤ 500 met", "2,100 ±300", "≤ 2,000 MISSED", "900", "0"
+    )  # fmt: skip
+    late = dataclasses.replace(row, late_us=[100.0, 5000.0, 4000.0])
+    assert report.latency_cells("60 KB", late, (500, 2000))[2:6] == ("not held: sent 4.0 ms late", "", "", "")
+    wrong = dataclasses.replace(row, errors=1, first_error="HTTP/1.1 402")
+    assert report.latency_cells("60 KB", wrong, None)[2:] == ("FAILED", "", "", "", "900", "1: HTTP/1.1 402")
+
+
+@pytest.mark.parametrize(
+    "svg",
+    [
+        plots.bars("a < b", ["x & y", "z"], {"bare": [1.0, None], "other": [30.0, -2.0]}, [0.6, None], "x"),
+        plots.lines("grows", [1, 10, 1000], {"a": [1.0, 2.0, 3.0], "b": [None, None, None]}, "messages", 5.0),
+        plots.lines("flat", [0, 10, 20], {"a": [1.0, 1.0, 1.0]}, "requests"),
+    ],
+)
+def test_plots_are_svg_with_nothing_outside(svg: str) -> None:
+    root = ElementTree.fromstring(svg)
+    wide, tall = (float(x) for x in root.attrib["viewBox"].split()[2:])
+    for part in root.iter():
+        for name, most in (("x", wide), ("cx", wide), ("x2", wide), ("y", tall), ("cy", tall), ("y2", tall)):
+            assert 0 <= float(part.attrib.get(name, 0)) <= most
+
+
+@pytest.mark.parametrize(("messages", "low", "high"), [(1, 200, 600), (2, 400, 900), (50, 8_000, 14_000)])
+def test_a_talk_has_as_many_messages_as_it_says(messages: int, low: int, high: int) -> None:
+    body = bodies.talk(messages)
+    assert len(_call(body.request(0))["messages"]) == messages
+    assert low <= body.size() <= high
+
+
+def test_each_of_many_agents_has_a_key_that_its_requests_carry() -> None:
+    fleet, body = cases.many_agents(900), bodies.of_agents(900)
+    known = {entry["sha256"] for entry in json.loads(fleet.files["keys.yaml"])["keys"]}
+    sent = {hashlib.sha256(re.findall(rb"Bearer (\S+)", body.request(n))[0]).hexdigest() for n in range(900)}
+    assert sent == known
+    assert sum(text.count("- {name: ") for text in fleet.files.values()) == 900
+    assert max(len(text) for name, text in fleet.files.items() if name.startswith("agents/")) < 65_536
+
+
+def test_events_are_as_far_apart_as_a_request_asks() -> None:
+    assert b"X-Every-Ms: 4\r\n" in bodies.small(stream=True, every_ms=4).request(0)
+    clock = stub.Clock(asyncio.new_event_loop(), 20)
+    clock.loop.close()
+    assert len(clock.ring) == 10
+    assert [cases.every_ms(n) for n in cases.STREAM_COUNTS] == [20, 20, 20, 50, 100, 200]
 
 
 def test_telemetry_is_measured_until_all_of_it_is_written_and_sent(capsys: pytest.CaptureFixture[str]) -> None:
