@@ -1,7 +1,7 @@
 """The ledger: every record, appended and never changed, in the store's SQLite file or in memory.
 
 The event loop only appends to a bounded queue. One thread with its own connection takes what has gathered within a twentieth of a
-second, or in a quarter of one where they come by the hundred, and writes it in statements of up to 256 rows; a statement is one
+second, or in a third of one where they come by the hundred, and writes it in statements of up to 256 rows; a statement is one
 transaction and one call into SQLite, so that neither the lock on the file nor the interpreter is held while the other is waited for.
 
 How it fails: a file that cannot be opened, or was written by a newer release, stops the start (`StoreError`). A write that fails is
@@ -32,10 +32,12 @@ from proxy.telemetry.copy import Copy
 from proxy.telemetry.query import ALL, By, Filter, Group
 
 log = logging.getLogger("fleetgate.ledger")
-_GATHER_S, _LONGER_S = 0.05, 0.2
+_GATHER_S, _LONGER_S = 0.05, 0.3
 _MANY = 32
 """Records that came within `_GATHER_S` when it pays to let more come; fewer than these are left for the next round."""
 _MOST = 256
+_SIZES = tuple(sorted((s for n in range(9) for s in (1 << n, 3 << n) if s <= _MOST), reverse=True))
+"""Rows of a statement: few enough to keep them all prepared."""
 _RETRY_S = 0.5
 _BUSY_S = 5.0
 # What is wrong is in a record, not in the file: trying again would block all records behind it.
@@ -192,7 +194,7 @@ class Ledger(charges.ChargesFile):
     def _drain(self, connection: sqlite3.Connection) -> None:
         size = 0
         while (waiting := len(self._queue)) and (waiting >= _MANY or size < _MANY or self._closing.is_set()):
-            size = min(_MOST, 1 << waiting.bit_length() - 1)
+            size = next(s for s in _SIZES if s <= waiting)
             batch = [self._queue[i] for i in range(size)]  # by number: the loop appends meanwhile
             try:
                 connection.execute(*self._appending.of(batch))

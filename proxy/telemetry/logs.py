@@ -199,25 +199,30 @@ def text_line(record: Record, mark: str = "") -> str:
     r = record
     total, _, overhead, _ = times(r)
     ms = int(r.time * 1000) + total // 1_000_000
+    kind = (r.model_asked, r.model, r.provider, r.route, r.status, r.outcome, r.reason)
+    short = len(r.agent) <= MAX_VALUE_CHARS >= len(r.model_asked) and len(r.model) <= MAX_VALUE_CHARS
+    agent, middle = (_agent_again(r.agent), _middle_again(kind)) if short else (_words(agent=r.agent), _middle(kind))
     return (
-        f"{_second(ms // 1000)}.{ms % 1000:03d}Z INFO {ACCESS} {mark}exchange{_word('id', r.id)}{_known('agent', r.agent)}"
-        f"{_known('session', r.session)}{_known('asked', r.model_asked)}{_known('model', r.model)}{_known('provider', r.provider)}"
-        f"{_known('route', r.route)} status={r.status}{_known('outcome', r.outcome)}{_known('reason', r.reason)}"
+        f"{_second(ms // 1000)}.{ms % 1000:03d}Z INFO {ACCESS} {mark}exchange id={quoted(r.id)}{agent}"
+        f"{f' session={quoted(r.session)}' if r.session else ''}{middle}"
         f" in={r.input_tokens + r.cache_read_tokens + r.cache_write_tokens + r.cache_write_1h_tokens} out={r.output_tokens}"
         f" usd={dollars(r.cost)} ms={total // 1000 / 1000} overhead_ms={overhead // 1000 / 1000}\n"
     )
 
 
-def _word(name: str, value: str) -> str:
-    return f" {name}={quoted(value)}" if value else ""
+def _words(**fields: str) -> str:
+    return "".join([f" {name}={quoted(value)}" for name, value in fields.items() if value])
 
 
-_again = lru_cache(maxsize=4096)(_word)
+def _middle(kind: tuple[str, str, str, str, int, str, str]) -> str:
+    asked, model, provider, route, status, outcome, reason = kind
+    said = _words(asked=asked, model=model, provider=provider, route=route)
+    return f"{said} status={status}{_words(outcome=outcome, reason=reason)}"
 
 
-def _known(name: str, value: str) -> str:
-    """Return `_word`, remembered where that costs no more than a little memory."""
-    return _again(name, value) if len(value) <= MAX_VALUE_CHARS else _word(name, value)
+_middle_again = lru_cache(maxsize=1024)(_middle)
+_agent_again = lru_cache(maxsize=4096)(lambda agent: _words(agent=agent))
+"""What many lines have in common, made once; of long names, which anybody may send, each line makes its own."""
 
 
 def json_line(record: Record, mark: Mapping[str, Any] = MappingProxyType({})) -> str:
@@ -228,7 +233,7 @@ def json_line(record: Record, mark: Mapping[str, Any] = MappingProxyType({})) ->
     told = "".join([f'"{name}":{_json(value)},' for name, value in mark.items()]) if mark else ""
     return (
         f'{{"time":"{_second(ms // 1000)}.{ms % 1000:03d}Z","level":"INFO","logger":"{ACCESS}",{told}"message":"exchange"'
-        f',"id":{_json(r.id[:MAX_VALUE_CHARS])},"agent":{_text(r.agent)},"session":{_text(r.session)},"asked":{_text(r.model_asked)}'
+        f',"id":{_json(r.id[:MAX_VALUE_CHARS])},"agent":{_text(r.agent)},"session":{_json(r.session[:MAX_VALUE_CHARS])},"asked":{_text(r.model_asked)}'
         f',"model":{_text(r.model)},"provider":{_text(r.provider)},"route":{_text(r.route)},"status":{r.status}'
         f',"outcome":{_text(r.outcome)},"reason":{_text(r.reason)}'
         f',"in":{r.input_tokens + r.cache_read_tokens + r.cache_write_tokens + r.cache_write_1h_tokens},"out":{r.output_tokens}'

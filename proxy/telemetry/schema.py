@@ -9,7 +9,6 @@ added to an older file when it is opened; a file whose ledger is newer than this
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import json
 import operator
 import sqlite3
@@ -130,22 +129,42 @@ class Appending:
     """
 
     def __init__(self, always: frozenset[str] = frozenset()) -> None:
-        self._named = [i for i, name in enumerate(COLUMNS) if name in ALWAYS | always]
-        self._left = [i for i in range(len(COLUMNS)) if i not in self._named]
+        self._name(ALWAYS | always)
+
+    def _name(self, named: frozenset[str]) -> None:
+        """Have the statements name these columns, in the table's order."""
+        self.named = [name for name in COLUMNS if name in named]
+        self._values = operator.attrgetter(*self.named)
+        self._json_at = [i for i, name in enumerate(self.named) if name in JSON_COLUMNS]
+        left = [name for name in COLUMNS if name not in named]
+        self._rest = operator.attrgetter(*left) if left else _nothing
+        self._empty = self._rest(Record("", 0.0))
         self._sql: dict[int, str] = {}
 
     def of(self, records: Sequence[Record]) -> tuple[str, list[Any]]:
-        """Return the statement for `records` and its values."""
-        columns, count = list(zip(*map(_values, records), strict=True)), len(records)
-        new = [i for i in self._left if columns[i].count(_DEFAULTS[i]) != count]
-        if new:
-            self._named, self._left = sorted(self._named + new), [i for i in self._left if i not in new]
-            self._sql.clear()
-        sql = self._sql.get(count)
+        """Return the statement for `records` and its values. Record by record, while what it is made of is in the cache."""
+        values, get, rest, empty, json_at = list[Any](), self._values, self._rest, self._empty, self._json_at
+        for record in records:
+            if rest(record) != empty:
+                self._name(frozenset(self.named).union(*map(_used, records)))
+                return self.of(records)
+            row = list(get(record))
+            for i in json_at:
+                row[i] = _text(row[i])
+            values += row
+        sql = self._sql.get(len(records))
         if sql is None:
-            sql = self._sql[count] = _insert([COLUMNS[i] for i in self._named], count)
-        picked = [list(map(_text, columns[i])) if i in _json_at else columns[i] for i in self._named]
-        return sql, list(itertools.chain.from_iterable(zip(*picked, strict=True)))
+            sql = self._sql[len(records)] = _insert(self.named, len(records))
+        return sql, values
+
+
+def _nothing(record: Record) -> None:
+    """What is left of a record where all of its columns are named."""
+
+
+def _used(record: Record) -> list[str]:
+    """Return the columns that `record` has something in."""
+    return [name for name, value, default in zip(COLUMNS, _values(record), _DEFAULTS, strict=True) if value != default]
 
 
 def to_row(record: Record) -> list[Any]:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -67,3 +68,16 @@ def test_a_file_with_other_defaults_has_those_columns_always_written(db: sqlite3
     assert schema.odd(db) == {"rule"}
     db.execute(*Appending(schema.odd(db)).of([Record("i", 0.0)]))
     assert db.execute("SELECT rule FROM records").fetchone() == ("",)
+
+
+def test_all_columns_may_be_used(db: sqlite3.Connection) -> None:
+    changes: dict[str, Any] = {name: 1 for name in COLUMNS if name not in schema.JSON_COLUMNS}
+    changes |= dict.fromkeys(("findings", "decisions", "tools"), (("a", "b"),)) | {"id": "i", "usage_exact": False}
+    full = replace(SERVED, **changes, charges=(("c", "usd", 1),), fallbacks=(("p", "m", "slow", 1, 2, 3, 4),))
+    appending = Appending()
+    for record in (full, replace(REFUSED, id="other"), full):
+        sql, values = appending.of([record])
+    assert appending.named == list(COLUMNS)
+    db.execute(sql, values)
+    assert list(db.execute(ALL).fetchone())[:3] == ["i", 1.0, "1"]
+    assert schema.to_record(db.execute(ALL).fetchone()).fallbacks == full.fallbacks
