@@ -59,6 +59,10 @@ class Nowhere:
     async def write(self, data: bytes) -> None:
         """Drop a piece of a reply."""
 
+    def push(self, data: bytes) -> bool:
+        """Take nothing at once."""
+        return False
+
     async def end(self) -> None:
         """Know that it has ended."""
 

@@ -93,6 +93,10 @@ class _Asker:
     async def write(self, data: bytes) -> None:
         """Nobody hears it."""
 
+    def push(self, data: bytes) -> bool:
+        """Nobody hears it."""
+        return False
+
     async def end(self) -> None:
         """Nobody hears it."""
 

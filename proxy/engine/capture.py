@@ -86,6 +86,13 @@ class Heard:
         await self._client.write(data)
         self._hear(data)
 
+    def push(self, data: bytes) -> bool:
+        """See `Client.push`."""
+        sent = self._client.push(data)
+        if sent:
+            self._hear(data)
+        return sent
+
     async def end(self) -> None:
         """See `Client.end`."""
         await self._client.end()

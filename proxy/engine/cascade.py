@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 from proxy.engine.ask import requested, uncarried, unreachable
 from proxy.engine.exchange import Exchange, Left
-from proxy.engine.ports import UpstreamError, UpstreamReply, UpstreamRequest
+from proxy.engine.ports import Take, UpstreamError, UpstreamReply, UpstreamRequest
 from proxy.engine.sound import Cause, Flaw, flaw, heard, overheard, wanted
 from proxy.model import FREE, Deny, Nanos, Reason, Route, Target, Usage
 from proxy.wire.base import Framing, Meter
@@ -58,7 +58,7 @@ class Held:
         """See `ports.UpstreamReply`; what is read whole was held whole."""
         return b"".join(self._held)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self, take: Take | None = None) -> AsyncIterator[bytes]:
         """See `ports.UpstreamReply`."""
         for chunk in self._held:
             yield chunk

@@ -89,6 +89,20 @@ class Gate:
         self._turns: int | None = None
         self._soonest = (inspector.reach or 1) - 1 + self._stride
 
+    @property
+    def open(self) -> bool:
+        """Whether more of the words that passed last may pass as they come: nobody looks at them, and nothing is held or was changed."""
+        meter = self._meter
+        if self._texts or self._held or self._changed or self._window or self._deny is not None or meter.odd:
+            return False
+        return meter.turns == self._turns and not (self._calls and (meter.calling or len(meter.tool_calls) > self._judged))
+
+    def passed(self, raw: bytes) -> None:
+        """Take note of an event that passed by, `open` as the gate was."""
+        if self._turns is None:
+            self.shown.event(raw)
+            self.shown.texts.clear()
+
     def take(self, event: Event) -> bool:
         """Take one event in; tell whether calls are complete and wait for `judge`."""
         meter, raw, complete = self._meter, event.raw, False

@@ -80,6 +80,10 @@ class UpstreamRequest:
     report: Callable[[bool], None] = lambda answered: None
 
 
+Take = Callable[[bytes], bool]
+"""Takes a piece of a body and returns True, or leaves it alone. Never waits, never raises."""
+
+
 class UpstreamReply(Protocol):
     """A reply whose head has arrived.
 
@@ -98,8 +102,11 @@ class UpstreamReply(Protocol):
         """
         ...
 
-    def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives, decoded from any content encoding; raises UpstreamError as `read` does."""
+    def chunks(self, take: Take | None = None) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives, decoded from any content encoding; raises UpstreamError as `read` does.
+
+        A piece that `take` takes, asked where it comes in while the next is awaited, is not yielded.
+        """
         ...
 
     def close(self) -> None:
@@ -146,6 +153,11 @@ class Client(Protocol):
 
     async def write(self, data: bytes) -> None:
         """Send a piece of the body, waiting while the client is slow. Raises ClientGone."""
+        ...
+
+    def push(self, data: bytes) -> bool:
+        """Send a piece of the body if the client takes it at once; False, and nothing is sent, where it is slow or gone or nothing was sent
+        yet."""
         ...
 
     async def end(self) -> None:

@@ -7,6 +7,8 @@ TRANSLATE  as either, and what leaves is said in the client's dialect.
 
 Where the hold covers only a part of the reply it grows as the stream goes (see `engine.pace`).
 
+Events that say more of the same words need none of that, and do not come here at all (see `engine.express`).
+
 In all modes only whole events leave, so that a cut can always end the stream well-formed. A stream is cut when a tap says
 so, when the model says more than the hold covers, or when the upstream breaks off: the client gets the protocol's own ending.
 """
@@ -21,6 +23,7 @@ from dataclasses import dataclass, field
 
 from proxy.engine.ask import failed, store_down
 from proxy.engine.exchange import Exchange
+from proxy.engine.express import Express, Left, watched
 from proxy.engine.gate import Gate
 from proxy.engine.pace import Pace, count_behind, judge_paced, read_out, write_paced
 from proxy.engine.ports import ClientGone, StoreError, UpstreamError, UpstreamReply
@@ -74,26 +77,23 @@ async def pump(ex: Exchange, reply: UpstreamReply, flow: Flow) -> Deny | None:
         ClientGone: the client went away.
     """
     framing, raw = flow.framing, flow.mode is Mode.RAW
-    first, carried, chunks = True, 0, reply.chunks()
+    express = Express(ex, flow.meter, flow.taps, flow.gate)
+    first, carried, chunks = True, 0, reply.chunks(express)
     todo: Iterator[bytes] = iter(())
     try:
         async for chunk in chunks:
+            express.open = False
             if first:
                 ex.mark("first_byte")
                 first = False
-            events = framing.feed(chunk)
-            before, carried = carried, carried + len(chunk) - sum(map(len, events))
-            if not events:
-                continue
-            todo = iter(events)
-            if ex.pace is not None:
-                ex.pace.came(len(events))
-                out, cut = await _paced(ex, todo, flow, ex.pace)
-            elif flow.gate is None:
-                out, cut = _pass(ex, todo, flow)
+            if (left := express.left) is not None:
+                express.left, before = None, carried
+                out, cut = await _left(ex, left, flow)
             else:
-                out = []
-                cut = await _gated(ex, todo, flow, flow.gate, out)
+                events = framing.feed(chunk)
+                before, carried = carried, carried + len(chunk) - sum(map(len, events))
+                todo = iter(events)
+                out, cut = await _let_through(ex, todo, len(events), flow)
             if out:
                 untouched = raw and cut is None and before == carried == 0
                 data = chunk if untouched else b"".join(out)
@@ -103,14 +103,39 @@ async def pump(ex: Exchange, reply: UpstreamReply, flow: Flow) -> Deny | None:
                 await count_behind(ex, flow.meter, todo, chunks, framing)
                 reply.close()
                 return cut
+            express.open = not carried and flow.back is None and (flow.gate is None or flow.gate.open)
+        express.open = False
         return await _tail(ex, flow)
     except (ClientGone, asyncio.CancelledError):
+        express.open = False
         await read_out(ex, flow.meter, todo, chunks, framing)
         raise
     except UpstreamError as e:
         return _broken(e.kind == "timeout", str(e))
     except WireError as e:
         return _broken(False, e.message)
+
+
+async def _let_through(ex: Exchange, events: Iterator[bytes], count: int, flow: Flow) -> tuple[list[bytes], Deny | None]:
+    """Return what to send for `count` events, and why the stream stops after it."""
+    if ex.pace is not None:
+        ex.pace.came(count)
+        return await _paced(ex, events, flow, ex.pace)
+    if flow.gate is None:
+        return _pass(ex, events, flow)
+    out: list[bytes] = []
+    return out, await _gated(ex, events, flow, flow.gate, out)
+
+
+async def _left(ex: Exchange, left: Left, flow: Flow) -> tuple[list[bytes], Deny | None]:
+    """Return the same for an event that came by the short way and was read there."""
+    if left.fault is not None:
+        raise left.fault
+    if left.cut is not None:
+        return [], left.cut
+    flow.unsent.append(left.raw)
+    due = ex.pace is not None and ex.pace.due(flow.meter)
+    return flow.unsent, await ex.pace.more(ex) if ex.pace is not None and due else None
 
 
 async def _paced(ex: Exchange, events: Iterator[bytes], flow: Flow, pace: Pace) -> tuple[list[bytes], Deny | None]:
@@ -137,7 +162,7 @@ def _pass(ex: Exchange, events: Iterable[bytes], flow: Flow) -> tuple[list[bytes
         event = meter.event(raw)
         if flow.drop_usage and event.kind == "usage" and back is None:
             continue
-        deny = _watched(ex, event, flow)
+        deny = watched(ex, event, meter, flow.taps)
         if deny is not None:
             return out, deny
         if back is None:
@@ -154,7 +179,7 @@ async def _gated(ex: Exchange, events: Iterable[bytes], flow: Flow, gate: Gate, 
         event = meter.event(raw)
         if flow.drop_usage and event.kind == "usage" and back is None:
             continue
-        deny = _watched(ex, event, flow) or await _through(ex, event, flow, gate, out)
+        deny = watched(ex, event, meter, flow.taps) or await _through(ex, event, flow, gate, out)
         if deny is not None:
             return deny
     return None
@@ -203,41 +228,6 @@ async def _write(ex: Exchange, data: bytes) -> Deny | None:
         return await write_paced(ex, ex.pace, data)
     await ex.client.write(data)
     return None
-
-
-def _watched(ex: Exchange, event: Event, flow: Flow) -> Deny | None:
-    """Return why the stream stops before `event`."""
-    meter, ceiling = flow.meter, ex.held_output
-    for tap in flow.taps:
-        deny = tap(event)
-        if deny is None:
-            continue
-        if not deny.shadow:
-            meter.withheld = True
-            return deny
-        ex.find(f"shadow/{deny.reason}", deny.rule)
-    if ceiling and meter.pieces > ceiling and _over(ex, meter):
-        meter.withheld = True
-        return Deny(
-            Reason.BUDGET_EXCEEDED,
-            f"The provider went on past the output ceiling of {ceiling} tokens that this call has paid for.",
-            rule="output ceiling",
-            remedy="Ask for a larger max_tokens if the budget allows it.",
-        )
-    return None
-
-
-def _over(ex: Exchange, meter: Meter) -> bool:
-    """Return whether the model said more tokens than the hold covers.
-
-    A piece is mostly one token, but some servers send single characters: so once pieces outnumber the hold the text itself is counted,
-    and again when it could have come to the end of the hold.
-    """
-    if meter.pieces < ex.look_at:
-        return False
-    left = ex.held_output - ex.rt.count(ex)
-    ex.look_at = meter.pieces + max(left, 1)
-    return left < 0
 
 
 async def _tail(ex: Exchange, flow: Flow) -> Deny | None:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, cast
 
-from proxy.engine.ports import UpstreamError
+from proxy.engine.ports import Take, UpstreamError
 from proxy.http1 import Malformed
 from proxy.upstream.http1 import Head, ResponseParser
 
@@ -58,6 +58,7 @@ class Connection(asyncio.Protocol):
         self._since = self._began = 0.0
         self._unread = 0
         self._paused = self._in_body = False
+        self._take: Take | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._tick_s = min(waits.head_s, waits.piece_s, waits.pooled_s, waits.whole_s)
         self.closed = self.closing = False
@@ -87,8 +88,11 @@ class Connection(asyncio.Protocol):
         self._in_body = True
         return parser.head
 
-    async def piece(self) -> bytes:
-        """Return all of the body that has arrived since the last call, or nothing at its end. Raises UpstreamError as `ask` does."""
+    async def piece(self, take: Take | None = None) -> bytes:
+        """Return all of the body that has arrived since the last call, or nothing at its end. Raises UpstreamError as `ask` does.
+
+        While this waits, `take` is offered each piece that comes; what it takes wakes nobody.
+        """
         parser = self._parser
         if parser is None:
             raise UpstreamError("cut", "the exchange is over")
@@ -98,7 +102,11 @@ class Connection(asyncio.Protocol):
             if self._failure is not None:
                 raise UpstreamError(*self._failure)
             self._since = self._loop.time()
-            await self._wait()
+            self._take = take
+            try:
+                await self._wait()
+            finally:
+                self._take = None
         pieces, parser.pieces = parser.pieces, []
         self._unread = 0
         if self._paused:
@@ -153,6 +161,12 @@ class Connection(asyncio.Protocol):
         except Malformed as e:
             self._fail("protocol", f"the answer is not HTTP as it should be ({e})")
             return
+        take = self._take
+        if take is not None and len(parser.pieces) == 1 and take(parser.pieces[0]):
+            parser.pieces.clear()
+            self._since = self._loop.time()
+            if not parser.done:
+                return
         self._unread += len(data)
         if self._unread > READ_HIGH and not self._paused and not parser.done:
             self._paused = True

@@ -15,7 +15,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
 from proxy.decoding import Decoder, Undecodable
-from proxy.engine.ports import UpstreamError, UpstreamRequest
+from proxy.engine.ports import Take, UpstreamError, UpstreamRequest
 from proxy.upstream.base import Deadlines, Provider, refused
 from proxy.upstream.coded import decoded, decoder_of, undecodable
 from proxy.upstream.connection import Connection, Waits
@@ -133,9 +133,9 @@ class LeanReply:
             parts.append(piece)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self, take: Take | None = None) -> AsyncIterator[bytes]:
         """Yield the body as it arrives: each time all that came since. Raises UpstreamError when it is cut or late."""
-        while piece := await self._piece():
+        while piece := await self._piece(take):
             yield piece
 
     def close(self) -> None:
@@ -145,14 +145,14 @@ class LeanReply:
             self._pool.give(connection)
             self._done()
 
-    async def _piece(self) -> bytes:
+    async def _piece(self, take: Take | None = None) -> bytes:
         connection = self._connection
         if self._ended:
             return b""
         if connection is None:
             raise UpstreamError("cut", "the answer was closed", self.status)
         try:
-            piece = await connection.piece() if self._decoder is None else await self._decoded(self._decoder, connection)
+            piece = await connection.piece(take) if self._decoder is None else await self._decoded(self._decoder, connection)
         except UpstreamError as e:
             e.status = self.status
             raise

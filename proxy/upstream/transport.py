@@ -17,7 +17,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from proxy.decoding import Decoder, Undecodable
-from proxy.engine.ports import UpstreamError, UpstreamRequest
+from proxy.engine.ports import Take, UpstreamError, UpstreamRequest
 from proxy.upstream.base import Deadlines, Provider, busy, located, refused
 from proxy.upstream.coded import decoded, decoder_of, undecodable
 from proxy.upstream.proxies import DIRECT, ForwardProxy, Proxies
@@ -212,12 +212,13 @@ class AioReply:
             parts.append(chunk)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self, take: Take | None = None) -> AsyncIterator[bytes]:
         """Yield the body as it arrives. Raises UpstreamError when it is cut or late."""
         decoder = self._decoder
         try:
             while chunk := await (self._more() if decoder is None else decoded(decoder, self._more)):
-                yield chunk
+                if take is None or not take(chunk):
+                    yield chunk
         except Undecodable as e:
             self._response.close()
             raise undecodable(e, self.status) from None

@@ -19,7 +19,9 @@ from proxy.wire import jsonio, refusals
 from proxy.wire.base import Meter
 from proxy.wire.call import Event, ToolCall
 from proxy.wire.openai_reply import BROKEN, CUT_SHORT, MAX_CALLS, MAX_COUNT, MAX_MODEL
+from proxy.wire.repeating import RepeatingMeter
 from proxy.wire.sse import data_of
+from proxy.wire.stencil import PROBE, Stencil, stencil_of
 
 _NOTHING = msgspec.Raw(b"")
 CALL_KINDS = frozenset({"tool_use", "server_tool_use", "mcp_tool_use"})
@@ -134,7 +136,7 @@ class _Open:
     pieces: list[str] = field(default_factory=list)
 
 
-class MessagesMeter(Meter):
+class MessagesMeter(RepeatingMeter):
     """Reads one reply."""
 
     turns: int = 0
@@ -163,8 +165,7 @@ class MessagesMeter(Meter):
             if block.type in CALL_KINDS:
                 self._call(_Open(block), place)
 
-    def event(self, raw: bytes) -> Event:
-        """See `Meter.event`."""
+    def _read(self, raw: bytes) -> Event:
         data = data_of(raw)
         try:
             event = jsonio.decoded(_event_decoder, data)
@@ -175,7 +176,7 @@ class MessagesMeter(Meter):
             return self._unread(raw, data)
         delta = event.delta
         if event.type == "content_block_delta" and delta is not None:
-            return self._delta(raw, data, event.index or 0, delta)
+            return self._delta(raw, data, event, delta)
         if event.type == "content_block_start" and event.content_block is not None:
             return self._start(raw, event.index or 0, event.content_block)
         if event.type == "content_block_stop":
@@ -199,10 +200,11 @@ class MessagesMeter(Meter):
             return Event(raw, "error")
         return Event(raw, "other")
 
-    def _delta(self, raw: bytes, data: bytes, index: int, delta: _Delta) -> Event:
+    def _delta(self, raw: bytes, data: bytes, event: _Event, delta: _Delta) -> Event:
         if delta.type in _NOT_OUTPUT:
             return Event(raw, "other")
         if delta.partial_json is not None:
+            index = event.index or 0
             if index in self._blocks:
                 self._blocks[index].pieces.append(delta.partial_json)
             else:
@@ -213,6 +215,8 @@ class MessagesMeter(Meter):
         if text is None:
             return self._unread(raw, data)
         self._text(text)
+        if text and self._worth():
+            self._like = _stencil(raw, text, event, delta)
         return Event(raw, "text", text)
 
     def _start(self, raw: bytes, index: int, block: _Block) -> Event:
@@ -274,6 +278,18 @@ class MessagesMeter(Meter):
             )
             + sse("message_stop", {})
         )
+
+
+def _stencil(raw: bytes, text: str, event: _Event, delta: _Delta) -> Stencil | None:
+    """Return the stencil of a delta that says `text`; `event` and its `delta` are used up."""
+    found = stencil_of(raw, text, (b'"thinking":',) if delta.text is None else (b'"text":',))
+    if found is None:
+        return None
+    if delta.text is None:
+        delta.thinking = PROBE
+    else:
+        delta.text = PROBE
+    return found if jsonio.decoded(_event_decoder, data_of(found.probe())) == event else None
 
 
 def _is_call(found: _Open) -> bool:

@@ -99,6 +99,13 @@ class Meter(ABC):
         self.withheld = False
         self.odd = False
 
+    def again(self, raw: bytes) -> str | None:
+        """Read an event that is as the newest one but for its words, and return those; None for any other, which `event` must read.
+
+        What it says is taken in exactly as `event` would.
+        """
+        return None
+
     @property
     def calling(self) -> bool:
         """Whether a tool call has begun that is not complete yet."""

@@ -17,11 +17,12 @@ import msgspec
 
 from proxy.model import Deny, Usage
 from proxy.wire import jsonio, refusals
-from proxy.wire.base import Meter
 from proxy.wire.call import Event, ToolCall
+from proxy.wire.gemini_chunk import Blob, Function, Loose, Part, Reply, looses, parts, replies, stencil
 from proxy.wire.gemini_frame import SSE, Frame
 from proxy.wire.modalities import media_of
 from proxy.wire.openai_reply import BROKEN, CUT_SHORT, MAX_CALLS, MAX_CHOICES, MAX_COUNT, MAX_MODEL
+from proxy.wire.repeating import RepeatingMeter
 
 _NOTHING = msgspec.Raw(b"")
 _LONG = 16
@@ -42,66 +43,7 @@ class _Usage(msgspec.Struct, rename="camel"):
     candidates_tokens_details: Any = None
 
 
-class _Function(msgspec.Struct, rename="camel"):
-    id: str | None = None
-    name: str | None = None
-    tool_type: str | None = None
-    args: msgspec.Raw = _NOTHING
-    partial_args: msgspec.Raw = _NOTHING
-
-
-class _Blob(msgspec.Struct, rename="camel"):
-    mime_type: str = ""
-    data: str = ""
-
-
-class _Words(msgspec.Struct):
-    code: str | None = None
-    output: str | None = None
-
-
-class _Part(msgspec.Struct, rename="camel"):
-    text: str | None = None
-    function_call: _Function | None = None
-    tool_call: _Function | None = None
-    inline_data: _Blob | None = None
-    executable_code: _Words | None = None
-    code_execution_result: _Words | None = None
-    thought_signature: str | None = None
-
-
-class _Content(msgspec.Struct):
-    parts: list[msgspec.Raw] | None = None
-
-
-class _Candidate(msgspec.Struct, rename="camel"):
-    index: int | None = None
-    content: _Content | None = None
-    finish_reason: str | int | None = None
-
-
-class _Feedback(msgspec.Struct, rename="camel"):
-    block_reason: str | int | None = None
-
-
-class _Reply(msgspec.Struct, rename="camel"):
-    candidates: list[_Candidate] | None = None
-    prompt_feedback: _Feedback | None = None
-    usage_metadata: msgspec.Raw = _NOTHING
-    model_version: Any = None
-    response_id: Any = None
-    error: msgspec.Raw = _NOTHING
-
-
-class _Loose(msgspec.Struct, rename="camel"):
-    model_version: Any = None
-    usage_metadata: msgspec.Raw = _NOTHING
-
-
-_reply_decoder = msgspec.json.Decoder(_Reply)
-_part_decoder = msgspec.json.Decoder(_Part)
 _usage_decoder = msgspec.json.Decoder(_Usage)
-_loose_decoder = msgspec.json.Decoder(_Loose)
 
 
 # --- usage -------------------------------------------------------------------------------------------------------------------------
@@ -165,7 +107,7 @@ class _Said:
     more: int = 0
 
 
-class GenerateMeter(Meter):
+class GenerateMeter(RepeatingMeter):
     """Reads one reply, or the replies of one stream.
 
     `finish` is set only while every candidate seen has finished and nothing else has to follow, so that it says that the stream may end.
@@ -185,7 +127,7 @@ class GenerateMeter(Meter):
         """See `Meter.buffered`."""
         self.ended = True
         try:
-            reply = jsonio.decoded(_reply_decoder, body)
+            reply = jsonio.decoded(replies, body)
         except BROKEN:
             self.odd = True
             self._odd(body)
@@ -195,12 +137,11 @@ class GenerateMeter(Meter):
         self._report(reply.usage_metadata)
         self.finish = self._reason
 
-    def event(self, raw: bytes) -> Event:
-        """See `Meter.event`."""
+    def _read(self, raw: bytes) -> Event:
         data = self._frame.data(raw)
         self._before = self._after
         try:
-            reply = jsonio.decoded(_reply_decoder, data)
+            reply = jsonio.decoded(replies, data)
         except BROKEN:
             return self._unread(raw, data)
         self._after += 1
@@ -214,8 +155,34 @@ class GenerateMeter(Meter):
         text, tools = "".join(said.texts), "\n".join(said.tools)
         if text or tools or said.more:
             self.pieces += 1 + said.more + len(text) // _LONG
+            if text and not done and self._worth():
+                self._like = stencil(raw, text, reply, self._frame.data)
             return Event(raw, "text" if said.speaks else "tool", text, tools)
         return Event(raw, "end" if done else "usage" if reported else "other")
+
+    def _repeat(self, raw: bytes, text: str) -> None:
+        self._before = self._after
+        self._after += 1
+        self._latest = raw
+        self.texts.append(text)
+        self.pieces += 1 + len(text) // _LONG
+
+    def _catch_up(self) -> None:
+        """See `RepeatingMeter`: the usage."""
+        newest, self._latest = self._latest, b""
+        if newest:
+            self._report(jsonio.decoded(replies, self._frame.data(newest)).usage_metadata)
+
+    @property
+    def usage(self) -> Usage | None:
+        """See `Meter`."""
+        if self._latest:
+            self._catch_up()
+        return self._usage
+
+    @usage.setter
+    def usage(self, found: Usage | None) -> None:
+        self._usage = found
 
     def _unread(self, raw: bytes, data: bytes) -> Event:
         if self._frame.closes and data == b"]":
@@ -233,18 +200,18 @@ class GenerateMeter(Meter):
         text = data.decode("utf-8", "replace")
         self.texts.append(text)
         try:
-            found = _loose_decoder.decode(data)
+            found = looses.decode(data)
         except BROKEN:
             return text
         self._head(found)
         self._report(found.usage_metadata)
         return text
 
-    def _head(self, reply: _Reply | _Loose) -> None:
+    def _head(self, reply: Reply | Loose) -> None:
         if isinstance(reply.model_version, str):
             self.model = reply.model_version[:MAX_MODEL]
 
-    def _take(self, reply: _Reply) -> _Said:
+    def _take(self, reply: Reply) -> _Said:
         """Keep what one reply says."""
         self._head(reply)
         if isinstance(reply.response_id, str):
@@ -276,11 +243,11 @@ class GenerateMeter(Meter):
 
     def _part(self, raw: msgspec.Raw, said: _Said, index: int) -> None:
         try:
-            part = _part_decoder.decode(raw)
+            part = parts.decode(raw)
         except BROKEN:
-            part, self.odd = _Part(), True
+            part, self.odd = Part(), True
         if part == _EMPTY and len(raw) > 2:
-            part = _Part(text=bytes(raw).decode("utf-8", "replace"))
+            part = Part(text=bytes(raw).decode("utf-8", "replace"))
         for words in (part.executable_code, part.code_execution_result):
             if words is not None:
                 said.texts.append((words.code or "") + (words.output or ""))
@@ -295,7 +262,7 @@ class GenerateMeter(Meter):
             if call is not None:
                 self._call(call, said, index)
 
-    def _call(self, call: _Function, said: _Said, index: int) -> None:
+    def _call(self, call: Function, said: _Said, index: int) -> None:
         name = call.name or call.tool_type or ""
         # Pieces of arguments are kept as they stand: rules then see everything, though not as one object, so that nobody can judge it.
         arguments = _text(call.partial_args) if call.partial_args else _text(call.args) or "{}"
@@ -323,19 +290,20 @@ class GenerateMeter(Meter):
             "responseId": self._id,
             "fleetgate": refusals.decision(deny),
         }
+        self._catch_up()
         if self._reported:
             chunk["usageMetadata"] = jsonio.loads(self._reported)
         return self._frame.ending(jsonio.dumps(chunk), before)
 
 
-_EMPTY = _Part()
+_EMPTY = Part()
 
 
 def _stopped(index: int) -> dict[str, Any]:
     return {"content": {"parts": [{"text": ""}], "role": "model"}, "finishReason": "MAX_TOKENS", "index": index}
 
 
-def _weight(blob: _Blob) -> int:
+def _weight(blob: Blob) -> int:
     """Return the tokens that a file in the output is at least."""
     return _IMAGE if blob.mime_type.startswith("image/") else len(blob.data) // _BLOB
 

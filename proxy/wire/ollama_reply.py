@@ -17,14 +17,16 @@ import msgspec
 
 from proxy.model import Deny, Usage
 from proxy.wire import jsonio, refusals
-from proxy.wire.base import Meter
 from proxy.wire.call import Event, ToolCall
 from proxy.wire.openai_reply import BROKEN, CUT_SHORT, MAX_CALLS, MAX_COUNT, MAX_MODEL
+from proxy.wire.repeating import RepeatingMeter
+from proxy.wire.stencil import PROBE, Stencil, stencil_of
 
 _NOTHING = msgspec.Raw(b"")
 EPOCH = "1970-01-01T00:00:00Z"
 """The time of the lines that we write ourselves when the server gave none: nothing here reads a clock."""
 MAX_TIME = 64
+_WORDS = ("content", "response", "thinking")
 
 
 class _Function(msgspec.Struct):
@@ -91,7 +93,7 @@ def _bounded(value: object) -> int:
     return max(0, min(value, MAX_COUNT)) if type(value) is int else 0
 
 
-class OllamaMeter(Meter):
+class OllamaMeter(RepeatingMeter):
     """Reads one reply.
 
     Args:
@@ -111,8 +113,7 @@ class OllamaMeter(Meter):
         self.event(body)
         self.ended = True
 
-    def event(self, raw: bytes) -> Event:
-        """See `Meter.event`."""
+    def _read(self, raw: bytes) -> Event:
         try:
             line = jsonio.decoded(_reply_decoder, raw)
         except BROKEN:
@@ -127,11 +128,24 @@ class OllamaMeter(Meter):
             self._end(line)
         if text or tools:
             self.pieces += 1
+            if text and not tools and not done and self._worth():
+                self._like = _stencil(raw, text, line)
             return Event(raw, "text" if text and not tools else "tool", text, tools)
         if len(line.error) > 4:
             self.failed = True
             return Event(raw, "error")
         return Event(raw, "end" if done else "other")
+
+    def _repeat(self, raw: bytes, text: str) -> None:
+        super()._repeat(raw, text)
+        self._latest = raw
+
+    def _catch_up(self) -> None:
+        """See `RepeatingMeter`: the time."""
+        newest, self._latest = self._latest, b""
+        time = jsonio.decoded(_reply_decoder, newest).created_at if newest else None
+        if isinstance(time, str):
+            self._time = time[:MAX_TIME]
 
     def _said(self, line: _Reply) -> tuple[str, str]:
         """Keep what a line says; return its text, arguments included, and the names of the tools that it calls, one a line."""
@@ -181,12 +195,27 @@ class OllamaMeter(Meter):
         """See `Meter.cut`."""
         if self.ended:
             return b""
+        self._catch_up()
         if deny is None or deny.reason not in CUT_SHORT:
             deny = deny or refusals.LOST
             return jsonio.dumps({"error": refusals.sentence(deny), "fleetgate": refusals.decision(deny)}) + b"\n"
         last = line_of(self.model or self._asked, self._time, "", self._generate)
         last |= {"done": True, "done_reason": "length", "eval_count": self.pieces, "fleetgate": refusals.decision(deny)}
         return jsonio.dumps(last) + b"\n"
+
+
+def _stencil(raw: bytes, text: str, line: _Reply) -> Stencil | None:
+    """Return the stencil of a line that says `text` and nothing else; its time may change. `line` is used up."""
+    said = [(part, name) for part in (line, line.message) for name in _WORDS if getattr(part, name, None)]
+    if len(said) != 1 or line.tool_calls or (line.message is not None and line.message.tool_calls):
+        return None
+    found = stencil_of(raw, text, (b'"%b":' % said[0][1].encode(),), letters=(b'"created_at":',))
+    if found is None:
+        return None
+    other = jsonio.decoded(_reply_decoder, found.probe())
+    setattr(*said[0], PROBE)
+    line.created_at = other.created_at
+    return found if other == line else None
 
 
 def line_of(model: str, time: str, text: str, generate: bool) -> dict[str, Any]:

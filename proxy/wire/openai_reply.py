@@ -15,9 +15,10 @@ import msgspec
 
 from proxy.model import Deny, Reason, Usage
 from proxy.wire import jsonio, refusals
-from proxy.wire.base import Meter
 from proxy.wire.call import Event, ToolCall
+from proxy.wire.openai_chunk import Chunk, Function, Output, chunks, stencil
 from proxy.wire.reading import thoughts
+from proxy.wire.repeating import RepeatingMeter
 from proxy.wire.sse import data_of
 
 _NOTHING = msgspec.Raw(b"")
@@ -46,50 +47,6 @@ class _Usage(msgspec.Struct):
     completion_tokens_details: _OutDetails | None = None
 
 
-class _Function(msgspec.Struct):
-    name: str | None = None
-    arguments: str | None = None
-    input: str | None = None
-
-
-class _Call(msgspec.Struct):
-    index: int | None = None
-    id: str | None = None
-    function: _Function | None = None
-    custom: _Function | None = None
-
-
-class _Audio(msgspec.Struct):
-    transcript: str | None = None
-
-
-class _Output(msgspec.Struct):
-    content: str | list[Any] | None = None
-    refusal: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    reasoning_details: Any = None
-    tool_calls: list[_Call] | None = None
-    function_call: _Function | None = None
-    audio: _Audio | None = None
-
-
-class _Choice(msgspec.Struct):
-    index: int | None = None
-    delta: _Output | None = None
-    message: _Output | None = None
-    finish_reason: str | None = None
-
-
-class _Reply(msgspec.Struct):
-    id: Any = None
-    created: Any = None
-    model: Any = None
-    choices: list[_Choice] | None = None
-    usage: msgspec.Raw = _NOTHING
-    error: msgspec.Raw = _NOTHING
-
-
 class Loose(msgspec.Struct):
     """What is read of a reply whose other parts are of no interest, or are not as expected."""
 
@@ -97,7 +54,6 @@ class Loose(msgspec.Struct):
     usage: msgspec.Raw = _NOTHING
 
 
-_reply_decoder = msgspec.json.Decoder(_Reply)
 _usage_decoder = msgspec.json.Decoder(_Usage)
 _loose_decoder = msgspec.json.Decoder(Loose)
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -157,7 +113,7 @@ def _bounded(value: int | None) -> int:
     return max(0, min(value or 0, MAX_COUNT))
 
 
-class ChatMeter(Meter):
+class ChatMeter(RepeatingMeter):
     """Reads one reply. Usage of an unfinished stream is not exact until its last chunk or `[DONE]` came.
 
     `finish` is set only while every choice seen has finished, so that it says that the stream may end here.
@@ -177,7 +133,7 @@ class ChatMeter(Meter):
         """See `Meter.buffered`."""
         self.ended = True
         try:
-            reply = jsonio.decoded(_reply_decoder, body)
+            reply = jsonio.decoded(chunks, body)
         except BROKEN:
             self.odd = True
             self.texts.append(body.decode("utf-8", "replace"))
@@ -192,16 +148,15 @@ class ChatMeter(Meter):
             self._close(answer)
             self.finish = choice.finish_reason or self.finish
 
-    def _head(self, reply: _Reply | Loose) -> None:
+    def _head(self, reply: Chunk | Loose) -> None:
         if isinstance(reply.model, str):
             self.model = reply.model[:MAX_MODEL]
         self.usage = usage_of(reply.usage)
 
-    def event(self, raw: bytes) -> Event:
-        """See `Meter.event`."""
+    def _read(self, raw: bytes) -> Event:
         data = data_of(raw)
         try:
-            chunk = jsonio.decoded(_reply_decoder, data)
+            chunk = jsonio.decoded(chunks, data)
         except BROKEN:
             return self._odd(raw, data)
         if len(chunk.error) > 4:
@@ -229,6 +184,8 @@ class ChatMeter(Meter):
         reported = len(chunk.usage) > 4 and self._report(usage_of(chunk.usage), not choices)
         if text or tools:
             self.pieces += 1
+            if speaks and not tools and self._worth():
+                self._like = stencil(raw, text, chunk)
             return Event(raw, "text" if speaks else "tool", text, tools)
         return Event(raw, "usage" if reported and not choices else "other")
 
@@ -275,7 +232,7 @@ class ChatMeter(Meter):
         self.usage = usage if done else replace(usage, exact=False)
         return True
 
-    def _output(self, answer: _Answer, output: _Output) -> tuple[str, str]:
+    def _output(self, answer: _Answer, output: Output) -> tuple[str, str]:
         """Keep one choice's output; return its text and the names of the tools whose calls start in it."""
         content = output.content
         pieces = [
@@ -286,7 +243,7 @@ class ChatMeter(Meter):
         ]
         names = []
         for call in output.tool_calls or ():
-            function = call.function or call.custom or _Function()
+            function = call.function or call.custom or Function()
             self.odd = self.odd or len(answer.calls) >= MAX_CALLS
             names.append(_gather(answer, call.index, call.id or "", function))
             pieces.append(function.arguments or function.input or "")
@@ -327,7 +284,7 @@ class ChatMeter(Meter):
         return b"data: %b\n\n" % jsonio.dumps(chunk) + DONE
 
 
-def _gather(answer: _Answer, index: int | None, id: str, function: _Function) -> str:
+def _gather(answer: _Answer, index: int | None, id: str, function: Function) -> str:
     """Add one piece of a tool call; return the tool's name as far as it comes with this piece.
 
     Some servers give no index, and some number every call 0: then a new id starts a new call.

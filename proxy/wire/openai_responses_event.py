@@ -13,6 +13,8 @@ import msgspec
 
 from proxy.wire import jsonio
 from proxy.wire.openai_reply import BROKEN
+from proxy.wire.sse import data_of
+from proxy.wire.stencil import PROBE, Stencil, stencil_of
 
 _NOTHING = msgspec.Raw(b"")
 
@@ -69,3 +71,13 @@ def event_of(data: bytes) -> ReplyEvent | None:
     except BROKEN:
         return None
     return event if isinstance(event.type, str) else None
+
+
+def stencil(raw: bytes, text: str, event: ReplyEvent) -> Stencil | None:
+    """Return the stencil of a delta that was read as `event` and says `text`; its number and padding may change. `event` is used up."""
+    found = stencil_of(raw, text, (b'"delta":',), (b'"sequence_number":',), (b'"obfuscation":',))
+    other = None if found is None else event_of(data_of(found.probe()))
+    if other is None:
+        return None
+    event.delta, event.sequence_number = PROBE, other.sequence_number
+    return found if other == event else None

@@ -15,13 +15,13 @@ from typing import Any
 
 from proxy.model import Deny, Reason
 from proxy.wire import jsonio, refusals
-from proxy.wire.base import Meter
 from proxy.wire.call import Event, EventKind, ToolCall
 from proxy.wire.openai_reply import CUT_SHORT, MAX_CALLS, MAX_MODEL
-from proxy.wire.openai_responses_event import ReplyEvent, Response, event_of, response_of
+from proxy.wire.openai_responses_event import ReplyEvent, Response, event_of, response_of, stencil
 from proxy.wire.openai_responses_items import GIVEN, called
 from proxy.wire.openai_responses_output import leaves, listed, usage_of, words
 from proxy.wire.openai_responses_write import NO_USAGE, Writer, message, response
+from proxy.wire.repeating import RepeatingMeter
 from proxy.wire.sse import data_of
 
 SPOKEN = ("response.output_text", "response.content_part", "response.refusal", "response.reasoning", "response.audio")
@@ -52,7 +52,7 @@ class _Item:
         self.done = b""
 
 
-class ResponsesMeter(Meter):
+class ResponsesMeter(RepeatingMeter):
     """Reads one reply.
 
     Args:
@@ -70,6 +70,7 @@ class ResponsesMeter(Meter):
         self._number = -1
         self._take_back: Callable[[], object] | None = None
         self._open: set[int] = set()
+        self._part: list[str] = []
 
     def buffered(self, body: bytes) -> None:
         """See `Meter.buffered`."""
@@ -83,8 +84,7 @@ class ResponsesMeter(Meter):
         self._tools(0)
         self.failed = len(found.error) > 4 and not listed(found.output)
 
-    def event(self, raw: bytes) -> Event:
-        """See `Meter.event`."""
+    def _read(self, raw: bytes) -> Event:
         data, self._take_back = data_of(raw), None
         event = event_of(data)
         if event is None:
@@ -112,6 +112,19 @@ class ResponsesMeter(Meter):
             self._created = bytes(event.response)
             self._head(response_of(self._created) or Response())
         return Event(raw, "other")
+
+    def _repeat(self, raw: bytes, text: str) -> None:
+        self._part.append(text)
+        self._take_back, self._latest = self._part.pop, raw
+        self.texts.append(text)
+        self.pieces += 1
+
+    def _catch_up(self) -> None:
+        """See `RepeatingMeter`: the number."""
+        newest, self._latest = self._latest, b""
+        event = event_of(data_of(newest)) if newest else None
+        if event is not None and isinstance(event.sequence_number, int):
+            self._number = event.sequence_number
 
     def _odd(self, raw: bytes, data: bytes) -> Event:
         if data.strip() == b"[DONE]":
@@ -184,9 +197,13 @@ class ResponsesMeter(Meter):
             parts, place = self._item(event.output_index).parts, _place(event)
             pieces = parts.setdefault(place if place in parts or len(parts) < MAX_PARTS else _REST, [])
             pieces.append(text)
-            self._take_back = pieces.pop
+            self._take_back, self._part = pieces.pop, pieces
             self._text(text)
-        return Event(raw, "text" if self._says(event) else "tool", text)
+        if not self._says(event):
+            return Event(raw, "tool", text)
+        if text and self._worth():
+            self._like = stencil(raw, text, event)
+        return Event(raw, "text", text)
 
     def _says(self, event: ReplyEvent) -> bool:
         """Tell whether an event's words are not those of a call."""
@@ -288,6 +305,7 @@ class ResponsesMeter(Meter):
         """See `Meter.cut`. Calls that are not whole are left out, not closed: a client would run what it takes for finished; and what
         was withheld is not said again in the events that close its item."""
         deny = deny or refusals.LOST
+        self._catch_up()
         if self.withheld and self._take_back is not None:
             self._take_back()
         begun, writer = jsonio.loads(self._created), Writer(self._number + 1)

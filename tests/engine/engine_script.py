@@ -18,7 +18,7 @@ from proxy.engine.capture import Capturing
 from proxy.engine.cascade import Settle
 from proxy.engine.decode import DecodeStage
 from proxy.engine.exchange import Count, Exchange, Limits, Patience, Runtime
-from proxy.engine.ports import Approver, ClientGone, Sink, UpstreamError, UpstreamReply, UpstreamRequest
+from proxy.engine.ports import Approver, ClientGone, Sink, Take, UpstreamError, UpstreamReply, UpstreamRequest
 from proxy.engine.record import Record
 from proxy.engine.run import Engine
 from proxy.engine.stage import Stage, compile_plan
@@ -56,12 +56,13 @@ class Reply:
             raise UpstreamError("too_large", "too large", self.status)
         return body
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self, take: Take | None = None) -> AsyncIterator[bytes]:
         for piece in self.says.pieces:
             await asyncio.sleep(0)
             if isinstance(piece, Exception):
                 raise piece
-            yield piece
+            if take is None or not take(piece):
+                yield piece
         if self.says.hang:
             await self.over.wait()
             raise UpstreamError("cut", "closed", self.status)
@@ -116,6 +117,15 @@ class Caller:
         self.writes += 1
         self.got += data
         self.heard.set()
+
+    def push(self, data: bytes) -> bool:
+        """As `write`, where that is this one: a test that watches `write` sees everything there."""
+        if type(self).write is not Caller.write or not self.writes or self.writes == self.leaves_after:
+            return False
+        self.writes += 1
+        self.got += data
+        self.heard.set()
+        return True
 
     async def end(self) -> None:
         self.ended = True

@@ -35,6 +35,11 @@ class Listener:
     async def write(self, data: bytes) -> None:
         self._take(data)
 
+    def push(self, data: bytes) -> bool:
+        if not self._gone:
+            self.got.append(data)
+        return not self._gone
+
     async def end(self) -> None:
         self.got.append("end")
 
@@ -59,7 +64,7 @@ def test_a_stream_is_heard_as_it_left() -> None:
         assert await ears.read(3) == b"xxx"
         await ears.start(200, HEADERS)
         await ears.write(b"abc")
-        await ears.write(b"def")
+        assert ears.push(b"def")
         await ears.end()
         assert client.got == [(200, HEADERS), b"abc", b"def", "end"]
         assert (ears.said, ears.size, ears.status, ears.kind, ears.cut) == ([b"abc", b"def"], 6, 200, "text/event-stream", False)
@@ -76,6 +81,13 @@ def test_no_more_is_held_on_to_than_the_bound() -> None:
         assert (b"".join(ears.said), ears.size, ears.cut, ears.kind) == (b"123456789a", 10, True, "")
 
     asyncio.run(main())
+
+
+def test_what_was_not_taken_at_once_is_not_heard() -> None:
+    ears = heard(Listener(gone=True))
+    ears._begin(200, HEADERS)
+    assert not ears.push(b"abc")
+    assert ears.said == []
 
 
 def test_nothing_is_held_where_nothing_is_kept() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from edge_wire import Wire, turns
@@ -323,6 +323,35 @@ def test_a_reply_waits_while_its_client_is_slow() -> None:
         assert statuses(wire) == [200, 200]
 
     run(work())
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_piece_is_pushed_where_it_need_not_be_waited_for(old: bool) -> None:
+    pushed: list[bool] = []
+    made, wire = cast(Connection, None), Wire()
+
+    async def handle(client: EdgeClient) -> None:
+        await client.start(200, [])
+        pushed.append(client.push(b"before the head"))
+        await client.write(b"head")
+        pushed.append(client.push(b"piece"))
+        made.pause_writing()
+        pushed.append(client.push(b"slow"))
+        made.resume_writing()
+        wire.ended = True
+        pushed.append(client.push(b"gone"))
+        wire.ended = False
+        await client.end()
+
+    async def work() -> None:
+        nonlocal made, wire
+        made, wire, _ = opened(handle)
+        made.data_received(GET.replace(b"1.1", b"1.0") if old else GET)
+        await turns()
+
+    run(work())
+    assert pushed == [False, True, False, False]
+    assert wire.written.endswith(b"headpiece" if old else b"\r\n4\r\nhead\r\n5\r\npiece\r\n0\r\n\r\n")
 
 
 @pytest.mark.parametrize("leaves", [True, False])

@@ -100,6 +100,42 @@ def test_chunks_give_what_is_there(case: str) -> None:
 
 
 @every
+def test_what_is_taken_where_it_comes_is_not_yielded(case: str) -> None:
+    async def main() -> None:
+        more = asyncio.Event()
+        offered: list[bytes] = []
+
+        async def play(peer: Peer) -> None:
+            await peer.request()
+            await peer.send(TE)
+            for word in (b"leave", b"take one", b"take two"):
+                await peer.send(b"%x\r\n%b\r\n" % (len(word), word))
+                await more.wait()
+                more.clear()
+            await peer.send(b"a\r\ntake three\r\n0\r\n\r\n")
+            await peer.gone()
+
+        def take(piece: bytes) -> bool:
+            offered.append(piece)
+            if piece.startswith(b"take"):
+                more.set()
+                return True
+            return False
+
+        async with Upstream(play=play) as upstream, client(case, upstream.url) as transport:
+            reply = await transport.send(ask())
+            found = []
+            async for piece in reply.chunks(take):
+                found.append(piece)
+                more.set()
+            assert found == [b"leave"]
+            assert [piece for piece in offered if piece != b"leave"] == [b"take one", b"take two", b"take three"]
+            reply.close()
+
+    run(case, main())
+
+
+@every
 def test_large_both_ways(case: str) -> None:
     async def main() -> None:
         body = bytes(range(256)) * 20_000

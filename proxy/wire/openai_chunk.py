@@ -1,0 +1,90 @@
+"""What is read of the replies of OpenAI Chat Completions: a whole one, and a chunk of its stream, and which chunks are like one another.
+
+Source: OpenAI API reference, "The chat completion object" and "The chat completion chunk object"; types of the Python SDK 3.52 (2026-11).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from proxy.wire import jsonio
+from proxy.wire.sse import data_of
+from proxy.wire.stencil import PROBE, Stencil, stencil_of
+
+_NOTHING = msgspec.Raw(b"")
+
+
+class Function(msgspec.Struct):
+    """What is called, by a function or a tool of one's own."""
+
+    name: str | None = None
+    arguments: str | None = None
+    input: str | None = None
+
+
+class _Call(msgspec.Struct):
+    index: int | None = None
+    id: str | None = None
+    function: Function | None = None
+    custom: Function | None = None
+
+
+class _Audio(msgspec.Struct):
+    transcript: str | None = None
+
+
+class Output(msgspec.Struct):
+    """What one choice says, all of it or what is new."""
+
+    content: str | list[Any] | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    reasoning_details: Any = None
+    tool_calls: list[_Call] | None = None
+    function_call: Function | None = None
+    audio: _Audio | None = None
+
+
+class Choice(msgspec.Struct):
+    """One answer, whole or as it grows."""
+
+    index: int | None = None
+    delta: Output | None = None
+    message: Output | None = None
+    finish_reason: str | None = None
+
+
+class Chunk(msgspec.Struct):
+    """A reply, or what is new of one."""
+
+    id: Any = None
+    created: Any = None
+    model: Any = None
+    choices: list[Choice] | None = None
+    usage: msgspec.Raw = _NOTHING
+    error: msgspec.Raw = _NOTHING
+
+
+chunks = msgspec.json.Decoder(Chunk)
+_WORDS = {"content": (b'"content":',), "reasoning_content": (b'"reasoning_content":',), "reasoning": (b'"reasoning":',)}
+_PADDING = (b'"obfuscation":',)
+
+
+def stencil(raw: bytes, text: str, chunk: Chunk) -> Stencil | None:
+    """Return the stencil of the event `raw`, which was read as `chunk` and says `text`; None where it says more than words of one choice.
+
+    `chunk` is used up.
+    """
+    choices = chunk.choices or ()
+    delta = choices[0].delta if len(choices) == 1 and choices[0].finish_reason is None and len(chunk.usage) < 5 else None
+    said = [name for name in Output.__struct_fields__ if getattr(delta, name, None)]
+    if delta is None or len(said) != 1 or said[0] not in _WORDS:
+        return None
+    found = stencil_of(raw, text, _WORDS[said[0]], letters=_PADDING)
+    if found is None:
+        return None
+    setattr(delta, said[0], PROBE)
+    return found if jsonio.decoded(chunks, data_of(found.probe())) == chunk else None

@@ -1,0 +1,58 @@
+"""A meter of streams in which most events are the one before with other words: those it does not parse (see `wire.stencil`)."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+from proxy.wire.base import Meter
+from proxy.wire.call import Event
+from proxy.wire.stencil import Stencil
+
+MISSES = 4
+"""How many stencils of one reply may fit nothing, one after another: where events never repeat, cutting them is a loss."""
+
+
+class RepeatingMeter(Meter):
+    """Reads one reply. What stands in an event beside its words and may change from one to the next is read when it is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._like: Stencil | None = None
+        self._latest = b""
+        self._cut_at = self._missed = 0
+
+    def event(self, raw: bytes) -> Event:
+        """See `Meter.event`."""
+        text = None if self._like is None else self._like.text(raw)
+        if text is not None:
+            self._repeat(raw, text)
+            return Event(raw, "text", text)
+        if self._latest:
+            self._catch_up()
+        self._like = None
+        return self._read(raw)
+
+    def again(self, raw: bytes) -> str | None:
+        """See `Meter.again`."""
+        text = None if self._like is None else self._like.text(raw)
+        if text is not None:
+            self._repeat(raw, text)
+        return text
+
+    @abstractmethod
+    def _read(self, raw: bytes) -> Event:
+        """Read an event that is not as the one before; where it says words and nothing else, set `_like`."""
+
+    def _repeat(self, raw: bytes, text: str) -> None:
+        """Take in an event of which the words alone were read."""
+        self.texts.append(text)
+        self.pieces += 1
+
+    def _catch_up(self) -> None:
+        """Read the rest of `_latest`, the last event of which the words alone were read, where that is of interest."""
+
+    def _worth(self) -> bool:
+        """Tell whether to cut a stencil of the newest event: not where some were cut that fitted nothing, or that was odd."""
+        self._missed = self._missed + 1 if self.pieces <= self._cut_at + 1 else 0
+        self._cut_at = self.pieces
+        return self._missed <= MISSES and not self.odd
