@@ -20,8 +20,17 @@ HEADERS = {
 
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
     """Return `value` as JSON."""
-    text = json.dumps(value, indent=1)
-    return web.Response(text=text + "\n", status=status, content_type="application/json", headers={**HEADERS, **(headers or {})})
+    return answer_text(as_json(value), status, headers)
+
+
+def as_json(value: Any) -> str:
+    """Return the text of an answer: what may be long is written in a thread."""
+    return json.dumps(value, indent=1) + "\n"
+
+
+def answer_text(text: str, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
+    """Return an answer whose text is JSON."""
+    return web.Response(text=text, status=status, content_type="application/json", headers={**HEADERS, **(headers or {})})
 
 
 def error(status: int, message: str, headers: Mapping[str, str] | None = None) -> web.Response:

@@ -140,8 +140,8 @@ class Live:
         while True:
             began = time.monotonic()
             try:
-                for name, data in await self._readers.read(self._news):
-                    self._tell(name, data)
+                for name, text in await self._readers.read(self._written):
+                    self._tell(name, text)
                 self._problem = ""
             except (StoreError, web.HTTPException) as e:
                 problem = str(e.text) if isinstance(e, web.HTTPException) else str(e)
@@ -149,6 +149,10 @@ class Live:
                     log.warning("what is new cannot be read: %s", problem)
                 self._problem = problem
             await asyncio.sleep(max(EVERY_S, REST * (time.monotonic() - began)))
+
+    def _written(self) -> list[tuple[str, str]]:
+        """Return what is new, written already: that is no work for the loop."""
+        return [(name, json.dumps(data)) for name, data in self._news()]
 
     def _stopped(self, task: asyncio.Task[None]) -> None:
         """Let those who come later begin anew, should looking have failed for good."""
@@ -158,9 +162,9 @@ class Live:
             for listener in self._listeners:
                 listener.end("an error; the log says which")
 
-    def _tell(self, name: str, data: dict[str, Any]) -> None:
+    def _tell(self, name: str, text: str) -> None:
         self._count += 1
-        frame = self._frame(name, data)
+        frame = self._framed(name, text)
         self._past.append((self._count, frame))
         resync = self._frame("resync", {"why": "you were too slow"})
         for listener in self._listeners:
@@ -178,7 +182,10 @@ class Live:
         return seen, [frame for number_, frame in self._past if number_ > seen]
 
     def _frame(self, name: str, data: dict[str, Any], number: int | None = None) -> bytes:
-        return f"id: {self._boot}-{self._count if number is None else number}\nevent: {name}\ndata: {json.dumps(data)}\n\n".encode()
+        return self._framed(name, json.dumps(data), number)
+
+    def _framed(self, name: str, text: str, number: int | None = None) -> bytes:
+        return f"id: {self._boot}-{self._count if number is None else number}\nevent: {name}\ndata: {text}\n\n".encode()
 
 
 def _may_listen(caller: Caller, now: float) -> bool:

@@ -17,6 +17,7 @@ from proxy.app import roster
 from proxy.app.balances import agent_of, balance_json
 from proxy.app.changes import problems_json
 from proxy.app.contents import HouseContents
+from proxy.app.listing import Listing
 from proxy.app.roster import Asked, Entry
 from proxy.identity import show
 from proxy.model.footprints import decimal
@@ -34,11 +35,9 @@ if TYPE_CHECKING:
 FOLLOW_S, CATCH_UP_S = 0.05, 0.3
 """How long one request follows the ledger before it answers with what there is, and how long a look for what is new does."""
 DAY_S = 86_400
-MOST_CHANGED, MOST_ENDED = 200, 50
+MOST_CHANGED, MOST_ENDED = 100, 50
 RESYNC_S = 5.0
 """How often pages are told at most that they have missed something: each of them reads all anew."""
-AGES_S = 5.0
-"""How often states are looked at anew while nothing happens: who was active a while ago is idle now."""
 BUDGET_SORTS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "used": lambda b: b["used"],
     "name": lambda b: b["name"],
@@ -53,10 +52,7 @@ class HousePanels:
 
     def __init__(self, house: House) -> None:
         self._house, self._fleet = house, Fleet()
-        self._stopped: tuple[Any, dict[str, str]] = (None, {})
-        self._listed: tuple[Any, list[Entry], dict[str, Any]] = (None, [], {})
-        self._fullest: tuple[float, dict[str, Mapping[str, Any]]] = (-1.0, {})
-        self._states: dict[str, str] = {}
+        self._listing = Listing(house, self._fleet)
         self._seen: dict[str, Any] = {}
         self._watching = threading.Lock()
         self._lost, self._resynced = False, 0.0
@@ -68,9 +64,9 @@ class HousePanels:
         now, asked = self._house.clock.now(), Asked(part, frozenset(states), team, *order, *window)
         with self._fleet.lock:
             self._fleet.look(self._house.journal.file(), now, FOLLOW_S)
-            found, totals = self._entries(now)
-            page = roster.page(found, asked, now)
-            whole = {"totals": totals | {"inflight": self._house.inflight()}, "teams": sorted({e.team for e in found if e.team})}
+            self._listing.update(now)
+            page = roster.page(self._listing.entries, asked, now)
+            whole = {"totals": self._listing.totals() | {"inflight": self._house.inflight()}, "teams": self._listing.teams}
             return {"now": now} | self._reached(self._fleet.reach, self._gap(now)) | page | whole
 
     def _gap(self, now: float) -> str:
@@ -80,22 +76,6 @@ class HousePanels:
             return ""
         return f"calls before {datetime.fromtimestamp(gap, UTC):%H:%M:%S} UTC are missing from calls a minute and from who is stuck"
 
-    def _entries(self, now: float) -> tuple[list[Entry], dict[str, Any]]:
-        """Return all agents and their sums, made anew when something happened, and every few seconds."""
-        house, standings = self._house, self._fleet.agents
-        grants, board, gauges = house.files.directory.agents, house.kills.kills, house.gauges
-        key = ([kill.target for kill in board if kill.holds(now)], house.files.version, len(standings))
-        if self._stopped[0] != key:
-            others = [name for name in list(standings) if name not in grants]
-            self._stopped = key, roster.stopped(board, grants, others, now)
-        if self._fullest[0] != gauges.looked_at:
-            self._fullest = gauges.looked_at, roster.fullest(gauges.found)
-        at = (key, gauges.looked_at, self._fleet.upto, int(now / AGES_S))
-        if self._listed[0] != at:
-            listed = roster.entries(grants, standings, self._stopped[1], self._fullest[1], now)
-            self._listed = at, listed, roster.totals(listed)
-        return self._listed[1:]
-
     def agent(self, name: str) -> dict[str, Any]:
         """Return all about one agent. Raises LookupError for one that neither the files nor the ledger know."""
         house, now = self._house, self._house.clock.now()
@@ -103,7 +83,8 @@ class HousePanels:
         grant = files.directory.grant(name)
         with self._fleet.lock:
             self._fleet.look(house.journal.file(), now, FOLLOW_S)
-            entry = next((e for e in self._entries(now)[0] if e.agent == name), None)
+            self._listing.update(now)
+            entry = self._listing.of(name)
         with rollup.reading(house.journal.file()) as db:
             versions, used = sums.versions(db, name), sums.models(db, Part(_today(now), now, agent=name))
         if entry is None and not versions:
@@ -251,10 +232,8 @@ class HousePanels:
             with self._fleet.lock:
                 self._fleet.look(house.journal.file(), now, CATCH_UP_S)
                 lines, lost = self._fleet.fresh()
-                found, totals = self._entries(now)
-                news = self._moved(found, lines, now)
-                for _, data in news:
-                    data["totals"] = totals | {"inflight": house.inflight()}
+                self._listing.update(now)
+                news = self._told(now)
             self._lost = self._lost or lost
             if self._lost and not 0 <= now - self._resynced < RESYNC_S:
                 self._lost, self._resynced = False, now
@@ -276,15 +255,14 @@ class HousePanels:
             self._seen = state
             return news
 
-    def _moved(self, found: Sequence[Entry], lines: Sequence[Line], now: float) -> list[tuple[str, dict[str, Any]]]:
+    def _told(self, now: float) -> list[tuple[str, dict[str, Any]]]:
         """Return the event of the agents that called or whose state changed, nothing where none did."""
-        called = {line.agent for line in lines}
-        before, self._states = self._states, {e.agent: e.state for e in found}
-        moved = [e for e in found if e.agent in called or (before and before.get(e.agent) != e.state)]
+        moved = self._listing.moved()
         if not moved:
             return []
-        shown = [roster.row(e, now) for e in sorted(moved, key=lambda e: -e.standing.last)[:MOST_CHANGED]]
-        return [("fleet", {"now": now, "agents": shown, "more": len(moved) > MOST_CHANGED})]
+        shown = [roster.row(e, now) for e in moved[:MOST_CHANGED]]
+        totals = self._listing.totals() | {"inflight": self._house.inflight()}
+        return [("fleet", {"now": now, "agents": shown, "more": len(moved) > MOST_CHANGED, "totals": totals})]
 
 
 def _today(now: float) -> float:

@@ -80,20 +80,25 @@ def entries(
     """
     found = []
     for agent in (*grants, *(name for name in standings if name not in grants)):
-        grant, standing = grants.get(agent), standings.get(agent)
-        killed_by = stopped.get(agent)
-        state = "killed" if killed_by is not None else "idle"
-        if standing is None:
-            team = grant.team if grant is not None else ""
-            found.append(Entry(agent, team, grant, NOBODY, state, killed_by, fullest.get(agent), 0))
-            continue
-        if killed_by is None:
-            state = "stuck" if standing.stuck and standing.is_stuck(now) else "active" if standing.is_active(now) else "idle"
-        team = grant.team if grant is not None else standing.team
-        per_minute = standing.per_minute(now) if now - standing.last < RECENT_S else 0
-        found.append(Entry(agent, team, grant, standing, state, killed_by, fullest.get(agent), per_minute))
+        found.append(entry(agent, (grants.get(agent), standings.get(agent), stopped.get(agent), fullest.get(agent)), now))
     found.sort(key=_KEYS["agent"])
     return found
+
+
+Facts = tuple[Grant | None, Standing | None, str | None, Mapping[str, Any] | None]
+"""What there is of an agent: its grant, what it did today, which kill stops it, the fullest of its budgets."""
+
+
+def entry(agent: str, facts: Facts, now: float) -> Entry:
+    """Return the entry of one agent."""
+    grant, standing, killed_by, budget = facts
+    state = "killed" if killed_by is not None else "idle"
+    if standing is None:
+        return Entry(agent, grant.team if grant is not None else "", grant, NOBODY, state, killed_by, budget, 0)
+    if killed_by is None:
+        state = "stuck" if standing.stuck and standing.is_stuck(now) else "active" if standing.is_active(now) else "idle"
+    per_minute = standing.per_minute(now) if now - standing.last < RECENT_S else 0
+    return Entry(agent, grant.team if grant is not None else standing.team, grant, standing, state, killed_by, budget, per_minute)
 
 
 def page(found: Sequence[Entry], asked: Asked, now: float) -> dict[str, Any]:
@@ -110,21 +115,12 @@ def page(found: Sequence[Entry], asked: Asked, now: float) -> dict[str, Any]:
     return {"total": len(kept), "offset": asked.offset, "limit": asked.limit, "agents": shown}
 
 
-def totals(found: Sequence[Entry]) -> dict[str, Any]:
-    """Return the sums over all agents."""
+def counted(found: Sequence[Entry]) -> dict[str, int]:
+    """Return how many agents are in each state, and the calls a minute of all."""
     count = dict.fromkeys(STATES, 0)
     for e in found:
         count[e.state] += 1
-    return {
-        "agents": len(found),
-        **count,
-        "calls_per_min": sum([e.per_minute for e in found]),
-        "calls": sum([e.standing.calls for e in found]),
-        "refused": sum([e.standing.refused for e in found]),
-        "tokens": sum([e.standing.tokens for e in found]),
-        "usd": dollars(sum([e.standing.cost for e in found])),
-        "loops": sum([e.standing.loops for e in found]),
-    }
+    return {**count, "calls_per_min": sum([e.per_minute for e in found])}
 
 
 def row(e: Entry, now: float) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from proxy.money import dollars
 from proxy.telemetry import rollup
 from proxy.telemetry.rollup import Reach
 
@@ -154,6 +155,9 @@ class Fleet:
         self._file: Path | None = None
         self._fresh: deque[Line] = deque()
         self._passed = False
+        self.loads, self.touched = 0, set[str]()
+        """How often all was taken anew, and who called since `touched` was last cleared."""
+        self._sums = [0, 0, 0, 0, 0]
         self.gap = 0.0
         """Up to when the calls of the last minutes are not counted by minute, UTC seconds; 0 where all are."""
 
@@ -163,6 +167,11 @@ class Fleet:
         self._fresh.clear()
         self._passed = False
         return lines[-MOST_FRESH:], lost
+
+    def sums(self) -> dict[str, Any]:
+        """Return the sums over all agents today."""
+        calls, refused, tokens, cost, loops = self._sums
+        return {"calls": calls, "refused": refused, "tokens": tokens, "usd": dollars(cost), "loops": loops}
 
     def look(self, ledger: Path, now: float, most_s: float) -> None:
         """Bring everything up to date.
@@ -204,7 +213,10 @@ class Fleet:
             if line.agent in agents:
                 agents[line.agent].pass_by(line)
         agents.pop("", None)
-        self.agents = agents
+        self.agents, self.loads = agents, self.loads + 1
+        self.touched.clear()
+        each = [(s.calls, s.refused, s.tokens, s.cost, s.loops) for s in agents.values()]
+        self._sums = [sum(amounts) for amounts in zip(*each, strict=True)] or [0, 0, 0, 0, 0]
 
     def _follow(self, db: sqlite3.Connection, today: int) -> None:
         while True:
@@ -222,3 +234,10 @@ class Fleet:
         for line in lines:
             if line.agent and line.time >= today:
                 self.agents.setdefault(line.agent, Standing()).add(line)
+                self.touched.add(line.agent)
+                whole = self._sums
+                whole[0] += 1
+                whole[1] += line.outcome == "denied"
+                whole[2] += line.tokens
+                whole[3] += line.cost
+                whole[4] += bool(line.loop)

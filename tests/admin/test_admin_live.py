@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -16,7 +18,7 @@ from proxy.admin import live as module
 from proxy.admin.guard import CALLER, Caller
 from proxy.admin.live import QUEUE, Listener, Live
 from proxy.admin.logins import Login
-from proxy.admin.panels import Readers
+from proxy.admin.panels import Readers, Turns
 from proxy.engine.ports import StoreError
 
 NOW = 1_800_000_000.0
@@ -175,14 +177,14 @@ def test_what_was_missed_comes_again_and_what_is_forgotten_is_said(monkeypatch: 
     async def script(stage: Stage, get: Callable[..., Any]) -> None:
         live = stage.live
         for i in range(5):
-            live._tell("kill", {"kills": i})
+            live._tell("kill", json.dumps({"kills": i}))
         boot = live._boot
         assert [part if isinstance(part, int) else len(part) for part in live._missed(f"{boot}-3")] == [3, 2]
         assert live._missed(f"{boot}-5") == live._missed("") == (5, [])
         for last in ("x", "other-3", f"{boot}-9", f"{boot}-", f"{boot}-{'9' * 30}", f"{boot}--1", f"{boot}-\u0663"):
             assert [b"resync" in frame for frame in live._missed(last)[1]] == [True], last
         for i in range(module.REMEMBERED):
-            live._tell("kill", {"kills": i})
+            live._tell("kill", json.dumps({"kills": i}))
         assert b"resync" in live._missed(f"{boot}-3")[1][0]
         async with get(**{"Last-Event-ID": f"{boot}-304"}) as reply:
             assert f"id: {boot}-304\n" in await upto(reply, "event: hello\n")
@@ -232,3 +234,30 @@ def test_questions_wait_for_a_thread_but_not_for_ever(monkeypatch: pytest.Monkey
             readers.close()
 
     asyncio.run(main())
+
+
+def test_turns_are_short_while_somebody_reads_and_as_before_after_it() -> None:
+    usual = sys.getswitchinterval()
+
+    async def script() -> None:
+        readers, go, seen = Readers(), threading.Event(), list[float]()
+
+        def ask() -> None:
+            seen.append(sys.getswitchinterval())
+            go.wait(30)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(2):
+                group.create_task(readers.read(ask))
+            while len(seen) < 2:  # noqa: ASYNC110 - their threads have nothing to tell this loop by
+                await asyncio.sleep(0.001)
+            go.set()
+        assert seen == [pytest.approx(Turns.SHORT_S)] * 2
+        readers.close()
+
+    asyncio.run(script())
+    assert sys.getswitchinterval() == usual
+    turns = Turns()
+    with pytest.raises(LookupError), turns.short():
+        raise LookupError
+    assert sys.getswitchinterval() == usual

@@ -16,9 +16,29 @@ import pytest
 import redis
 from redis_server import needs_redis, shared_url
 
-from benchmarks import bodies, cases, dialects, load, measure, plots, replies, report, scaling, sections, stores, stub, telemetry
+from benchmarks import (
+    bodies,
+    cases,
+    dashboard,
+    dialects,
+    ledger,
+    load,
+    measure,
+    plots,
+    replies,
+    report,
+    scaling,
+    sections,
+    stores,
+    stub,
+    telemetry,
+)
 from benchmarks.process import ROOT
+from proxy.engine.record import Record
 from proxy.model import Usage
+from proxy.telemetry import grouping, rolled
+from proxy.telemetry.ledger import Ledger
+from proxy.telemetry.query import Filter
 from proxy.wire import registry
 from proxy.wire.base import Codec, Memos
 from proxy.wire.call import Call
@@ -290,3 +310,26 @@ def test_what_the_store_did_is_read_from_the_store() -> None:
     assert done.bytes_in > 0
     assert scaling.Setting(2, 2).processes == 6
     assert done.since(scaling.NOTHING, done, 1.0) == scaling.NOTHING
+
+
+def test_a_ledger_that_is_made_is_one_that_servers_write_and_its_sums_agree(tmp_path: Path) -> None:
+    path = tmp_path / "l.db"
+    ledger.make(path, 3000, 2, 50)
+    found = ledger.measured(path)
+    assert (found["records"], found["added_up"]) == (3000, 3000)
+    assert [name for name, value in found.items() if isinstance(value, str)] == []
+    said, told = rolled.asking(path, 0.0)(("agent",), Filter(), None), grouping.grouped(path, ("agent",))
+    assert said == told
+    assert len(said) == 50
+    appending = Ledger(path)
+    appending.record(Record("one", 1.0))
+    appending.stop()
+    assert appending.lost == 0
+
+
+def test_viewers_ask_what_pages_ask() -> None:
+    web = Path(__file__).parents[2] / "proxy" / "admin" / "web" / "js" / "pages"
+    asked = " ".join(path.read_text() for path in web.glob("*.js"))
+    for page in dashboard.PAGES.values():
+        for question, _ in page:
+            assert re.search(rf"useApi\((?:[^,]*\? )?[\"`]{question.partition('?')[0].partition('/')[0]}\b", asked), question
