@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from proxy.budget.port import Balance, Claim
 from proxy.model import Price
@@ -15,20 +14,20 @@ from proxy.wire.call import Call
 _MOST_PRICES = 10_000
 
 
-@dataclass(slots=True)
 class Cost:
-    """What bounds a call: the most prompt tokens and the price, for each target."""
+    """What bounds a call.
 
-    parts: tuple[tuple[int, Price], ...]
-    footprints: tuple[Footprint, ...] = ()
-    """What bounds the answer's carbon, for each target; empty where it is not known of all of them."""
+    Attributes:
+        parts: the most prompt tokens and the price, for each target.
+        footprints: what bounds the answer's carbon, for each target; empty where it is not known of all of them.
+        input_tokens: the most prompt tokens, whoever serves.
+    """
 
-    @property
-    def input_tokens(self) -> int:
-        """The most prompt tokens, whoever serves."""
-        if len(self.parts) == 1:
-            return self.parts[0][0]
-        return max((tokens for tokens, _ in self.parts), default=0)
+    __slots__ = ("footprints", "input_tokens", "parts")
+
+    def __init__(self, parts: tuple[tuple[int, Price], ...], footprints: tuple[Footprint, ...] = ()) -> None:
+        self.parts, self.footprints = parts, footprints
+        self.input_tokens = parts[0][0] if len(parts) == 1 else max([tokens for tokens, _ in parts], default=0)
 
     def usd(self, output_tokens: int) -> int:
         """Return the most nanos that the call can cost with `output_tokens` of output, whoever serves."""

@@ -54,10 +54,10 @@ def meterable(ex: Exchange, bursts: Collection[tuple[str, str]] = ()) -> bool:
 
 
 def amounts(cost: Cost, output: int) -> dict[str, int]:
-    """Return what a call with `output` tokens uses at most, by unit."""
-    parts = cost.parts
-    total = parts[0][0] if len(parts) == 1 else cost.input_tokens
+    """Return what a call with `output` tokens uses at most, by unit: its request and its place among those that run too."""
+    total = cost.input_tokens
     found = {"usd": cost.usd(output), "tokens": total + output, "input_tokens": total, "output_tokens": output}
+    found["requests"] = found["concurrency"] = 1
     if cost.footprints:
         found["gco2e"] = cost.gco2e(output)
     return found

@@ -78,15 +78,14 @@ class Hold:
 def about(ex: Exchange) -> str:
     """Return what a hold is about, as JSON, for whoever finds it after its process died. Names only: no key, no prompt text."""
     targets = ex.route.targets
-    first = targets[0] if targets else None
-    where = "" if first is None else _where(first.provider, first.model)
+    where = _where(targets[0].provider, targets[0].model) if targets else ""
     run = f',"run":{_encode(ex.run).decode()}' if ex.run else ""
-    return f'{{"agent":{_name(ex.grant.agent)},"key":{_name(ex.principal.key_id)},"session":{_encode(ex.session).decode()}{run}{where}}}'
+    return f'{_who(ex.grant.agent, ex.principal.key_id)},"session":{_encode(ex.session).decode()}{run}{where}}}'
 
 
 @functools.lru_cache(maxsize=4096)
-def _name(value: str) -> str:
-    return _encode(value).decode()
+def _who(agent: str, key: str) -> str:
+    return f'{{"agent":{_encode(agent).decode()},"key":{_encode(key).decode()}'
 
 
 @functools.lru_cache(maxsize=1024)

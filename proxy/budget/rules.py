@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from proxy import globs
-from proxy.budget.port import Claim
+from proxy.budget.port import Claim, Unit
 from proxy.budget.windows import CALENDAR, calendar, span_of
 from proxy.model import BudgetRule
 
@@ -115,9 +115,9 @@ class _Rule:
 Matching = tuple[tuple[_Rule, str], ...]
 _FIXED, _SESSION, _OPEN = range(3)
 """What a call adds to a rule's counter key: nothing, its session, or whatever its rule asks for."""
-_Row = tuple[int, _Rule, int | None, str, str, float, float, float | None, float]
-"""Kind, rule, limit, what the counter's key begins and ends with, when the counter expires, or how long after the call (then the
-former is 0), when the window ends, and its span if it rolls."""
+_Row = tuple[int, _Rule, BudgetRule, Unit, int | None, str, str, float, float, float | None, float]
+"""Kind, rule as it is compiled and as it was read, unit, limit, what the counter's key begins and ends with, when the counter expires, or
+how long after the call (then the former is 0), when the window ends, and its span if it rolls."""
 _claim = tuple.__new__
 """Making a claim without its named-tuple wrapper takes half the time, and every call makes several."""
 
@@ -159,7 +159,7 @@ class Plan:
                 expires, stays = 0.0, span + GRACE_S if span else SESSION_S
             limit, kind = rule.limit if enforced(rule) else None, _kind(compiled)
             head, tail = (f"{prefix}|{name}", "") if kind == _FIXED else (prefix, f"|{name}")
-            self._rows.append((kind, compiled, limit, head, tail, expires, stays, resets_at, span))
+            self._rows.append((kind, compiled, rule, rule.unit, limit, head, tail, expires, stays, resets_at, span))
 
     def claims(self, facts: Facts, now: float, amounts: Amounts) -> list[Claim]:
         """Return what a call with `facts` that can use at most `amounts` (by unit) claims; units not in `amounts` are not claimed."""
@@ -167,20 +167,20 @@ class Plan:
             self._arrange(now)
         found: list[Claim] = []
         session = ""
-        for kind, compiled, limit, head, tail, expires, stays, resets_at, span in self._rows:
-            rule = compiled.rule
-            unit = rule.unit
+        for kind, compiled, rule, unit, limit, head, tail, expires, stays, resets_at, span in self._rows:
             amount = amounts.get(unit)
             if amount is None:
                 continue
             if stays:
                 expires = now + stays
-            if kind == _SESSION:
+            if kind == _FIXED:
+                pass
+            elif kind == _SESSION:
                 if not facts.session:
                     continue
                 session = session or f",session={safe(facts.session)}"
                 head = f"{head}{session}{tail}"
-            elif kind == _OPEN:
+            else:
                 made = _claim(Claim, (tail, unit, limit, amount, expires, rule, resets_at, None, span))
                 found += _open(compiled, facts, head, made)
                 continue

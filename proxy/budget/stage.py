@@ -161,9 +161,7 @@ class BudgetStage(Stage):
     def _claims(self, ex: Exchange, plan: Plan, need: Need, output: int) -> list[Claim]:
         if not plan and need.tighter is None:
             return []
-        wanted = {"requests": 1, "concurrency": 1}
-        if need.cost.parts:
-            wanted |= amounts(need.cost, output)
+        wanted = amounts(need.cost, output) if need.cost.parts else {"requests": 1, "concurrency": 1}
         grant, targets = ex.grant, () if plan.regular else tuple([(t.provider, t.model) for t in ex.route.targets])
         facts = Facts(grant.team, grant.agent, ex.principal.key_id, ex.session, ex.run, targets)
         found = plan.claims(facts, ex.wall, wanted)
@@ -249,7 +247,7 @@ class BudgetStage(Stage):
             watched = [i for i, claim in enumerate(claims) if claim.rule is not None and talks(claim.rule)]
             words = held_by([claim.rule for claim in claims])
         if money:
-            left = min([(claims[i].limit or 0) - sum(balances[i]) for i in money])
+            left = min([(claims[i][2] or 0) - balances[i][0] - balances[i][1] for i in money])
             ex.reply_headers.append(("x-fleetgate-budget-remaining-usd", dollars(left)))
         for i in watched:
             self._watch.look(ex, claims[i], balances[i])
@@ -279,13 +277,13 @@ def _bounded(claims: Sequence[Claim]) -> bool:
 
 def _input_bound(ex: Exchange, tokens: int) -> Deny | None:
     """Hold the call to its agent's bound on input; a dry-run bound leaves a finding."""
-    enforced = min((limit for limit in ex.grant.max_input if not limit.shadow), key=lambda limit: limit.value, default=None)
-    if enforced is not None and tokens > enforced.value:
+    over = [limit for limit in ex.grant.max_input if tokens > limit.value]
+    if not over:
+        return None
+    enforced = min((limit for limit in over if not limit.shadow), key=lambda limit: limit.value, default=None)
+    if enforced is not None:
         return too_much_input(tokens, enforced)
-    for limit in ex.grant.max_input:
-        if limit.shadow and tokens > limit.value:
-            deny = too_much_input(tokens, limit)
-            ex.find(f"shadow/{deny.reason}", deny.rule)
-            ex.note("budget", f"would refuse (shadow): {deny.message} [{deny.rule}]")
-            break
+    deny = too_much_input(tokens, over[0])
+    ex.find(f"shadow/{deny.reason}", deny.rule)
+    ex.note("budget", f"would refuse (shadow): {deny.message} [{deny.rule}]")
     return None

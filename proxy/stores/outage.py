@@ -52,7 +52,7 @@ class _Lent:
     claims: tuple[Claim, ...]
     usd: int
     whole: bool
-    counted: tuple[Claim, ...] = ()
+    counted: Sequence[Claim] = ()
     due: _Due | None = None
     about: str = ""
 
@@ -87,7 +87,7 @@ class Outage:
 
     def __init__(self, store: BudgetStore, lease: int = 0) -> None:
         self._store, self._lease = store, lease
-        self._holds: dict[str, tuple[tuple[Claim, ...], float, str]] = {}
+        self._holds: dict[str, tuple[Sequence[Claim], float, str]] = {}
         self._kept: dict[str, tuple[_Due, float]] = {}
         self._lent: dict[str, _Lent] = {}
         self._seen = _Seen()
@@ -106,7 +106,7 @@ class Outage:
             if lent.due is not None or [c[:4] for c in lent.claims] != [c[:4] for c in claims]:
                 raise StoreError("the hold was settled before, or one of this id stands with other claims")
             return self._held(lent.claims)
-        self._holds[hold_id] = (tuple(claims), hold_expires, about)
+        self._holds[hold_id] = (claims, hold_expires, about)
         try:
             answer = await self._store.reserve(hold_id, claims, now, hold_expires, about)
         except Unreachable as e:
@@ -129,7 +129,7 @@ class Outage:
         except Unreachable as e:
             if not self._lease or hold is None:
                 raise
-            return self._grow(hold_id, lent or _Lent(hold[0], 0, whole=False), amounts, e)
+            return self._grow(hold_id, lent or _Lent(tuple(hold[0]), 0, whole=False), amounts, e)
         if hold is not None and isinstance(answer, Held):
             self._holds[hold_id] = (_grown(hold[0], amounts), max(hold[1], hold_expires or 0.0), hold[2])
         return answer
@@ -239,7 +239,7 @@ class Outage:
             spent, held = self._seen.balance(claim.counter)
             if claim.limit is not None and spent + held + claim.amount > claim.limit:
                 return Exceeded(index, self._held(claims).balances)
-        lent = self._lent[hold_id] = _Lent(claims, 0, whole=True, about=about)
+        lent = self._lent[hold_id] = _Lent(tuple(claims), 0, whole=True, about=about)
         self._count(lent, max(money), claims)
         return self._held(claims)
 
@@ -266,7 +266,7 @@ class Outage:
             left = dollars(self._lease - self.lent)
             raise Unreachable(f"{why}; of the lease of {dollars(self._lease)} USD {left} are left, too little for this call")
 
-    def _count(self, lent: _Lent, usd: int, counted: tuple[Claim, ...]) -> None:
+    def _count(self, lent: _Lent, usd: int, counted: Sequence[Claim]) -> None:
         """Have `lent` count `usd` on the lease, and `counted` on the counters."""
         self.lent += usd - lent.usd
         self._seen.add(lent.counted, -1)
@@ -288,5 +288,5 @@ def _used(claims: tuple[Claim, ...], used: Mapping[str, int], refund: Collection
     return tuple([c._replace(amount=0 if c.unit == "concurrency" or c.counter in refund else used.get(c.unit, 0)) for c in claims])
 
 
-def _grown(claims: tuple[Claim, ...], amounts: Mapping[str, int]) -> tuple[Claim, ...]:
+def _grown(claims: Sequence[Claim], amounts: Mapping[str, int]) -> tuple[Claim, ...]:
     return tuple([claim._replace(amount=max(claim.amount, amounts.get(claim.unit, 0))) for claim in claims])

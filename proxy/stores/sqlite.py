@@ -56,6 +56,7 @@ class SqliteBudget:
         self._urgent = self._stuck = self._closed = False
         self._lazy: asyncio.TimerHandle | None = None
         self._watch: asyncio.TimerHandle | None = None
+        self._sent_at = 0.0
         self._thread = threading.Thread(target=self._write_loop, name="fleetgate-budget", daemon=True)
         self._thread.start()
 
@@ -104,8 +105,9 @@ class SqliteBudget:
             self._hand_over()
             self._batches.put(None)
             await asyncio.to_thread(self._thread.join, self._stuck_s)
-            if self._watch is not None:
-                self._watch.cancel()
+            for timer in (self._lazy, self._watch):
+                if timer is not None:
+                    timer.cancel()
 
     # --- on the loop ------------------------------------------------------------------------------------------------------------
 
@@ -140,7 +142,8 @@ class SqliteBudget:
 
     def _hurry_lazily(self) -> None:
         self._lazy = None
-        self._hurry()
+        if self._waiting:
+            self._hurry()
 
     def _hand_over(self) -> None:
         """Give the writer all that waits."""
@@ -149,11 +152,20 @@ class SqliteBudget:
             return
         self._sent, self._waiting = self._waiting, []
         if self._loop is not None and not self._closed:
-            if self._lazy is not None:
-                self._lazy.cancel()
-                self._lazy = None
-            self._watch = self._loop.call_later(self._stuck_s, self._give_up)
+            self._sent_at = self._loop.time()
+            if self._watch is None:
+                self._watch = self._loop.call_later(self._stuck_s, self._look)
         self._batches.put(self._sent)
+
+    def _look(self) -> None:
+        """See whether the writer has had its batch for too long. One timer goes on and on: one for each batch would cost more."""
+        self._watch = None
+        if self._sent and self._loop is not None:
+            left = self._sent_at + self._stuck_s - self._loop.time()
+            if left <= 0:
+                self._give_up()
+            else:
+                self._watch = self._loop.call_later(left, self._look)
 
     def _give_up(self) -> None:
         """Fail all who wait: the writer is stuck, and nobody may wait forever. It may still do what it was given."""
@@ -164,8 +176,6 @@ class SqliteBudget:
     def _answered(self, batch: Sequence[Waiting], results: Sequence[Any]) -> None:
         if batch is self._sent:
             self._sent, self._stuck = [], False
-            if self._watch is not None:
-                self._watch.cancel()
             if self._urgent:
                 self._hand_over()
         _resolve(batch, results)
@@ -215,6 +225,8 @@ class SqliteBudget:
 
 def _parts(batch: Sequence[Waiting]) -> list[Sequence[Waiting]]:
     """Return `batch` in pieces of one transaction each: what is no verb by itself, verbs up to `BATCH` together."""
+    if len(batch) <= BATCH and {type(item[0]) for item in batch} == {Verb}:
+        return [batch]
     parts: list[list[Waiting]] = []
     alone = True
     for item in batch:
