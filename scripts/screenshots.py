@@ -42,7 +42,7 @@ PICTURES = {
     "fleet": Picture("fleet", "document.querySelectorAll('[data-row]').length > 20", 900, ALL),
     "agent": Picture("fleet/invoice-triage", "document.querySelectorAll('.column').length > 3", 1000, ALL),
     "session": Picture("sessions/paper-scout/survey-41", "document.querySelectorAll('.node').length > 3", 1180, ALL),
-    "said": Picture("sessions/refund-checker/case-207", "document.querySelectorAll('.step-line').length > 1", 1250, ALL),
+    "said": Picture("sessions/refund-checker/case-207", "document.querySelectorAll('.step-line').length > 1", 960),
     "decisions": Picture("decisions", "document.querySelectorAll('[data-row]').length > 5"),
     "budgets": Picture("budgets", "document.querySelectorAll('[data-row]').length > 5"),
     "budget": Picture("", "document.querySelector('.plot .line')", 900, ("light", "dark", "phone")),
@@ -80,9 +80,9 @@ def show(page: Page, name: str, picture: Picture) -> None:
     page.wait("!document.querySelector('.bone, [aria-busy=true]')")
     if name == "said":
         for selector in (".step-line", ".said > summary"):
-            page.js(f"document.querySelectorAll('{selector}').forEach((e) => e.click())")
-            page.wait("document.querySelectorAll('.said').length > 1")
-        page.wait("document.querySelectorAll('.part-text').length > 4")
+            page.js(f"document.querySelector('{selector}').click()")
+            page.wait("document.querySelector('.said')")
+        page.wait("document.querySelectorAll('.part-text').length > 2")
 
 
 def main(names: list[str]) -> int:

@@ -34,6 +34,7 @@ _DDL = (
 _WIPES = "PRAGMA secure_delete=ON"
 _KEEP = "INSERT OR REPLACE INTO contents VALUES (?, ?, ?, ?, ?, ?, ?)"
 _USED = "SELECT (SELECT page_count FROM pragma_page_count) - (SELECT freelist_count FROM pragma_freelist_count)"
+_MARK = "SELECT mark FROM contents WHERE session = ? ORDER BY id DESC LIMIT 1"
 _OLDEST = "DELETE FROM contents WHERE id IN (SELECT id FROM contents ORDER BY id LIMIT ?)"
 _ENDED = "DELETE FROM contents WHERE id IN (SELECT id FROM contents WHERE until <= ? ORDER BY until LIMIT ?)"
 
@@ -71,8 +72,11 @@ class SqliteContents:
 
     def mark(self, session: str) -> Mark | None:
         """See `Contents.mark`."""
-        found = self._read("SELECT mark FROM contents WHERE session = ? ORDER BY id DESC LIMIT 1", _text(session))
-        return None if found is None else unpacked(found, Mark)
+        if not self._path.is_file():
+            return None
+        with self._lock, self._faults("read"):  # by whoever writes, for each turn: on the connection that is there
+            found = self._writing().execute(_MARK, (_text(session),)).fetchone()
+        return None if found is None else unpacked(found[0], Mark)
 
     def one(self, name: str) -> Content | None:
         """See `Contents.one`."""

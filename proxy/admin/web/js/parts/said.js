@@ -43,7 +43,7 @@ export function Said({ id }) {
 function Content({ content: c }) {
   return html`
     <p class="said-note">${LEVELS[c.level] ?? ""} Kept until ${exactly(c.until)}. That you read it is in the log.</p>
-    ${c.before ? html`<p class="said-note">${plural(c.before, "message")} of the conversation before this came along.</p>` : null}
+    ${c.before ? html`<p class="said-note">${plural(c.before, "message")} came along that had been said before.</p>` : null}
     ${c.request.length || c.reply.length ? null : html`<p class="said-note">There was nothing new in it.</p>`}
     <ol class="turns">
       ${c.request.map((turn) => html`<${Turn} turn=${turn} />`)}
@@ -64,7 +64,7 @@ function Part({ part: p }) {
   const name = p.kind === "media" ? `${words(p.name)}, ${short(p.size)} bytes` : plain(p.name, 80);
   return html`<div class="part">
     ${head ? html`<p class="part-head">${head}${name ? html` <code>${name}</code>` : null}</p>` : null}
-    ${p.text ? html`<pre class="part-text" tabindex="0">${plain(p.text, MOST, true)}</pre>` : null}
+    ${p.text ? html`<pre class=${p.kind === "text" ? "part-text prose" : "part-text"} tabindex="0">${plain(p.text, MOST, true)}</pre>` : null}
     ${p.cut ? html`<p class="said-note">${count(p.cut)} more characters were cut off.</p>` : null}
   </div>`;
 }
