@@ -28,7 +28,7 @@ from proxy.telemetry.metrics import Metrics
 
 log = logging.getLogger("fleetgate.content")
 MOST, MOST_BYTES = 2000, 64 << 20
-"""Exchanges, and bytes of their bodies, that may wait to be kept."""
+"""Exchanges that may wait to be kept, and bytes of replies that run and of bodies that wait."""
 BATCH = 50
 GATHER_S, CLOSE_S, TELL_S = 0.1, 5.0, 60.0
 DAY_S = 86_400.0
@@ -94,7 +94,14 @@ class Capture:
 
     def begin(self, ex: Exchange) -> None:
         """See `Capturing.begin`."""
-        ex.client = Heard(ex, wanted, RAW * self._bounds.most)
+        ex.client = Heard(ex, wanted, RAW * self._bounds.most, self._take)
+
+    def _take(self, size: int) -> bool:
+        """Take room for so many more bytes, of exchanges that run or wait; return whether there is any."""
+        if self._bytes - self._taken + size > MOST_BYTES:
+            return False
+        self._bytes += size
+        return True
 
     def end(self, ex: Exchange, record: Record) -> None:
         """See `Capturing.end`."""
@@ -105,18 +112,12 @@ class Capture:
         heard.leave()
         call = getattr(ex, "call", None)
         if call is None or call.operation not in OPERATIONS or not wanted(ex):
-            if heard.then is not None:
-                heard.then(None)
-            return
-        size = len(ex.body) + heard.size
-        waiting = self._bytes - self._taken
-        if len(self._queue) >= MOST or waiting + size > MOST_BYTES or self._closing.is_set():
+            return self._leave(heard)
+        if len(self._queue) >= MOST or self._closing.is_set() or not self._take(len(ex.body)):
             self._counts.dropped += 1
             self._tell("there are more than can be written")
-            if heard.then is not None:
-                heard.then(None)
-            return
-        self._bytes += size
+            return self._leave(heard)
+        size = len(ex.body) + heard.size
         said = Said(
             record.id,
             record.time,
@@ -131,6 +132,12 @@ class Capture:
         )
         self._queue.append((said, size))
         self._wake.set()
+
+    def _leave(self, heard: Heard) -> None:
+        """Keep nothing of an exchange."""
+        self._bytes -= heard.size
+        if heard.then is not None:
+            heard.then(None)
 
     def _until(self, ex: Exchange, since: float) -> float:
         days = ex.grant.data.get("retention_days")

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from proxy.control.port import ControlStore, Entry
 from proxy.control.rules import clean
 from proxy.guards.logged import LOGS
+from proxy.routing.pairs import Pairs
 from proxy.telemetry.content import Content, Contents, Whose
+from proxy.telemetry.query import MAX_ROWS, Filter, Journal
 
 if TYPE_CHECKING:
     from proxy.app.house import House
@@ -33,10 +36,29 @@ async def read(contents: Contents, control: ControlStore, name: str, by: str, no
     return found
 
 
-async def erase(contents: Contents, control: ControlStore, whose: Whose, who: tuple[str, str], now: float) -> int:
-    """Erase what is kept of `whose`, once it is logged; return of how many exchanges. `who` is by whom and why. Raises StoreError."""
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where texts of exchanges are: what was said, and sampled pairs; and the ledger, which knows the exchanges of a session."""
+
+    contents: Contents
+    pairs: Pairs
+    journal: Journal
+
+    def erase(self, whose: Whose) -> int:
+        """Erase; return of how many exchanges what was said is gone. Raises StoreError."""
+        ids = {record.id for record in self.journal.rows(Filter(session=whose.session, limit=MAX_ROWS))} if whose.session else ()
+        self.pairs.erase(whose.agent, ids)
+        return self.contents.erase(whose)
+
+
+async def erase(places: Places, control: ControlStore, whose: Whose, who: tuple[str, str], now: float) -> int:
+    """Erase all texts that are kept of `whose`, once it is logged; return of how many exchanges. `who` is by whom and why.
+
+    Raises:
+        StoreError: it cannot be done, or not all of it.
+    """
     await control.note(Entry(now, clean(who[0], 120), "erase", clean(str(whose), 300), clean(who[1])))
-    return await asyncio.to_thread(contents.erase, whose)
+    return await asyncio.to_thread(places.erase, whose)
 
 
 class HouseContents:
@@ -62,4 +84,10 @@ class HouseContents:
     async def erase(self, session: str, agent: str, by: str, reason: str) -> int:
         """See `Reading`."""
         house = self._house
-        return await erase(house.contents, house.stores.control, Whose(session, agent), (by, reason), house.clock.now())
+        return await erase(
+            Places(house.contents, house.sampler.pairs, house.journal),
+            house.stores.control,
+            Whose(session, agent),
+            (by, reason),
+            house.clock.now(),
+        )

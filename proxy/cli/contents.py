@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from proxy.app.contents import NOTHING, erase, read
-from proxy.app.storage import contents_of, open_control
+from proxy.app.contents import NOTHING, Places, erase, read
+from proxy.app.storage import contents_of, open_control, open_pairs, reading
 from proxy.cli.control import person
 from proxy.control.rules import clean
 from proxy.settings import Settings
@@ -46,8 +46,9 @@ def erase_of(args: argparse.Namespace, settings: Settings) -> int:
 
     async def do() -> int:
         async with open_control(settings.store) as control:
-            with contents_of(settings.store, settings.telemetry.capture_mb) as contents:
-                return await erase(contents, control, whose, (f"{person()} ({_BY})", args.why), time.time())
+            with contents_of(settings.store, settings.telemetry.capture_mb) as contents, reading(settings.store) as journal:
+                places = Places(contents, open_pairs(settings.store), journal)
+                return await erase(places, control, whose, (f"{person()} ({_BY})", args.why), time.time())
 
     gone = asyncio.run(do())
     sys.stdout.write(f"erased what was said in {count(gone)} exchanges of {printable(str(whose))}; their records stay\n")

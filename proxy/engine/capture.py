@@ -35,18 +35,19 @@ class Heard:
         ex: the exchange.
         wanted: whether anything of it is kept; asked when the reply begins.
         most: bytes that are held on to.
+        room: whether there is room for so many more bytes among all that are held on to; takes it where there is.
 
     Attributes:
         status, kind: of the reply; 0 and empty before there is one.
         said: its body, as it left.
-        cut: more than `most` came.
+        cut: more came than there was room for.
         then: takes what is kept of the exchange once that is known, None where nothing is; called in another thread.
     """
 
-    __slots__ = ("_client", "_ex", "_most", "_on", "_size", "_wanted", "cut", "kind", "said", "status", "then")
+    __slots__ = ("_client", "_ex", "_most", "_on", "_room", "_size", "_wanted", "cut", "kind", "said", "status", "then")
 
-    def __init__(self, ex: Exchange, wanted: Callable[[Exchange], bool], most: int) -> None:
-        self._ex, self._client, self._wanted, self._most = ex, ex.client, wanted, most
+    def __init__(self, ex: Exchange, wanted: Callable[[Exchange], bool], most: int, room: Callable[[int], bool]) -> None:
+        self._ex, self._client, self._wanted, self._most, self._room = ex, ex.client, wanted, most, room
         self._on, self._size = False, 0
         self.status, self.kind, self.cut = 0, "", False
         self.said: list[bytes] = []
@@ -107,5 +108,8 @@ class Heard:
         if self._size + len(data) > self._most:
             self.cut, self._on = True, False
             data = data[: self._most - self._size]
+        if not self._room(len(data)):
+            self.cut, self._on = True, False
+            return
         self.said.append(data)
         self._size += len(data)

@@ -172,6 +172,7 @@ class Gate:
             return spliced(text, spans)
 
         if not (self._texts or self._editor.refused or self._editor.arguments):
+            self.shown = self._meter  # it leaves as it came
             return body, None
         changed = self._editor.whole(body, change)
         self.shown.buffered(changed)

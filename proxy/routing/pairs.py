@@ -6,7 +6,7 @@ secrets hidden, or with secrets hidden, cut to `MOST_CHARS`. Pure data; decides 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -55,6 +55,11 @@ class Pair:
         return {"time": self.time, "agent": self.agent, "local": self.local.as_json(), "asked": self.asked.as_json()}
 
 
+def about(pair: Pair, agent: str, ids: Container[str]) -> bool:
+    """Return whether a pair is of that agent, or one of its exchanges among `ids`."""
+    return (bool(agent) and pair.agent == agent) or pair.local.id in ids or pair.asked.id in ids
+
+
 class Pairs(Protocol):
     """Keeps the last `MOST_PAIRS` pairs. May block: called in threads."""
 
@@ -64,6 +69,10 @@ class Pairs(Protocol):
 
     def forget(self, now: float) -> int:
         """Delete those that may be kept no longer; return how many. Raises StoreError."""
+        ...
+
+    def erase(self, agent: str, ids: Container[str]) -> int:
+        """Delete those of an agent, and those whose exchanges are among `ids`; return how many. Raises StoreError."""
         ...
 
     def all(self) -> Sequence[Pair]:

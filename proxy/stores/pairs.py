@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from contextlib import closing
 from pathlib import Path
 
 import msgspec
 
 from proxy.engine.ports import StoreError
-from proxy.routing.pairs import MOST_PAIRS, Pair
+from proxy.routing.pairs import MOST_PAIRS, Pair, about
 from proxy.stores.schema import connect
 
 BUSY_S = 5.0
@@ -37,6 +37,14 @@ class MemoryPairs:
     def forget(self, now: float) -> int:
         """See `Pairs.forget`."""
         kept = [pair for pair in self._kept.copy() if pair.until is None or pair.until > now]
+        gone = len(self._kept) - len(kept)
+        if gone:
+            self._kept = deque(kept, maxlen=MOST_PAIRS)
+        return gone
+
+    def erase(self, agent: str, ids: Container[str]) -> int:
+        """See `Pairs.erase`."""
+        kept = [pair for pair in self._kept.copy() if not about(pair, agent, ids)]
         gone = len(self._kept) - len(kept)
         if gone:
             self._kept = deque(kept, maxlen=MOST_PAIRS)
@@ -74,6 +82,22 @@ class SqlitePairs:
                 return db.execute(_FORGET, (now,)).rowcount
         except (sqlite3.Error, ValueError) as e:
             raise StoreError(f"old pairs cannot be deleted: {e}") from None
+
+    def erase(self, agent: str, ids: Container[str]) -> int:
+        """See `Pairs.erase`; what is deleted is overwritten."""
+        try:
+            with closing(connect(self._path, BUSY_S)) as db:
+                if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'routing_pairs'").fetchone():
+                    return 0
+                db.execute("PRAGMA secure_delete=ON")
+                db.execute("BEGIN IMMEDIATE")
+                rows = db.execute("SELECT id, data FROM routing_pairs").fetchall()
+                gone = [(row,) for row, data in rows if about(msgspec.json.decode(data, type=Pair), agent, ids)]
+                db.executemany("DELETE FROM routing_pairs WHERE id = ?", gone)
+                db.execute("COMMIT")
+                return len(gone)
+        except (sqlite3.Error, ValueError) as e:
+            raise StoreError(f"pairs cannot be deleted: {e}") from None
 
     def all(self) -> Sequence[Pair]:
         """See `Pairs.all`; none where nobody has kept one yet."""

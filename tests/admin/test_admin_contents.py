@@ -17,6 +17,7 @@ from proxy.app import contents as house
 from proxy.control.port import Entry
 from proxy.engine.ports import StoreError
 from proxy.stores.control import MemoryControl
+from proxy.stores.pairs import MemoryPairs
 from proxy.telemetry.content import Content, MemoryContents, Part, Turn, Whose
 from proxy.telemetry.ledger import MemoryLedger
 
@@ -55,7 +56,8 @@ class House:
         return found.as_json()
 
     async def erase(self, session: str, agent: str, by: str, reason: str) -> int:
-        return await house.erase(self.contents, self.control, Whose(session, agent), (by, reason), NOW)
+        places = house.Places(self.contents, MemoryPairs(), MemoryLedger())
+        return await house.erase(places, self.control, Whose(session, agent), (by, reason), NOW)
 
     @property
     def log(self) -> list[tuple[str, str, str]]:

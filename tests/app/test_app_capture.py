@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import threading
@@ -14,6 +15,7 @@ import pytest
 
 from proxy.app import capture as module
 from proxy.app.capture import Bounds, Capture, open_capture
+from proxy.app.sampler import Nowhere
 from proxy.engine.capture import Heard
 from proxy.engine.exchange import Exchange, new_id
 from proxy.engine.ports import StoreError
@@ -225,3 +227,26 @@ def test_it_is_there_only_where_it_is_asked_for() -> None:
     assert capture is not None
     capture.stop()
     assert b'fleetgate_contents_total{outcome="kept"} 0.0' in metrics.render("")[0]
+
+
+def test_all_that_is_held_on_to_is_bounded_and_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_BYTES", 100)
+
+    async def main() -> None:
+        capture = made(MemoryContents())
+        first, second, third = (exchange(client=Nowhere(b"")) for _ in range(3))
+        cut: list[bool] = []
+        for ex in (first, second, third):
+            capture.begin(ex)
+            heard = ex.client
+            assert isinstance(heard, Heard)
+            await heard.start(200, [])
+            await heard.write(b"x" * 80)
+            cut.append(heard.cut)
+            if ex is second:
+                first.sample_of = "nothing is kept of this one"
+                capture.end(first, SERVED)
+        assert cut == [False, True, False]
+        capture.stop()
+
+    asyncio.run(main())

@@ -28,7 +28,7 @@ Messages = Sequence[Mapping[str, Any]]
 
 
 def heard(body: bytes = b"", kind: str = JSON, status: int = 200, cut: bool = False) -> Heard:
-    made = Heard(cast(Exchange, SimpleNamespace(client=None)), lambda _: True, 1 << 20)
+    made = Heard(cast(Exchange, SimpleNamespace(client=None)), lambda _: True, 1 << 20, lambda size: True)
     made.status, made.kind, made.said, made.cut = status, kind, [body] if body else [], cut
     return made
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 from cli_cases import CONFIG, Folder, folder
 
 from proxy.engine.record import Record
+from proxy.routing.pairs import Half, Pair
+from proxy.stores.pairs import SqlitePairs
 from proxy.telemetry.content import Content, Part, Turn
 from proxy.telemetry.content_sqlite import SqliteContents
 from proxy.telemetry.ledger import Ledger
@@ -29,12 +32,16 @@ def there(tmp_path: Path) -> Folder:
     made = folder(tmp_path)
     path = made.path / "fleetgate.db"
     ledger = Ledger(path)
-    for name in ("e1", "e2", "e3"):
-        ledger.record(Record(name, 1_800_000_000.0, agent="clerk", session="clerk/s", outcome="ok", status=200))
+    for name, agent in (("e1", "clerk"), ("e2", "scout"), ("e3", "clerk")):
+        ledger.record(Record(name, 1_800_000_000.0, agent=agent, session=f"{agent}/s", outcome="ok", status=200))
     ledger.stop()
     contents = SqliteContents(path, 10)
     contents.keep([content("e1", before=3, left_out=2, reply=REPLY, finish="stop", reply_cut=True), content("e2", "scout/s")])
     contents.close()
+    pairs = SqlitePairs(path)
+    for name, agent in (("e1", "clerk"), ("e2", "scout")):
+        half = Half(name, "here", "small", 0, 5, "stop", 3, "yes")
+        pairs.keep(Pair(1_800_000_000.0, agent, half, replace(half, id=f"{name}-second")))
     return made
 
 
@@ -74,6 +81,7 @@ def test_a_session_or_an_agent_is_erased_and_that_is_logged(there: Folder, whose
     assert done.out.startswith("erased what was said in 1 exchanges of ")
     contents = SqliteContents(there.path / "fleetgate.db", 10)
     assert [name for name in ("e1", "e2") if contents.one(name)] == [left]
+    assert [pair.local.id for pair in SqlitePairs(there.path / "fleetgate.db").all()] == [left], "sampled pairs have texts too"
     assert [e["reason"] for e in there.run("kill", "--log", "--json").json] == ["asked for"]
     assert "erase" in there.run("kill", "--log").out
 

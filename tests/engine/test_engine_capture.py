@@ -49,9 +49,9 @@ class Listener:
         self.got.append(what)
 
 
-def heard(client: Listener, wanted: bool = True, most: int = 10) -> Heard:
+def heard(client: Listener, wanted: bool = True, most: int = 10, room: bool = True) -> Heard:
     ex = cast(Exchange, SimpleNamespace(client=client))
-    return Heard(ex, lambda _: wanted, most)
+    return Heard(ex, lambda _: wanted, most, lambda size: room)
 
 
 HEADERS: Any = [("a", "b"), ("Content-Type", "Text/Event-Stream; charset=utf-8")]
@@ -88,6 +88,18 @@ def test_what_was_not_taken_at_once_is_not_heard() -> None:
     ears._begin(200, HEADERS)
     assert not ears.push(b"abc")
     assert ears.said == []
+
+
+def test_where_there_is_no_room_among_all_nothing_more_is_held() -> None:
+    async def main() -> None:
+        client = Listener()
+        ears = heard(client, room=False)
+        await ears.start(200, [])
+        await ears.write(b"abc")
+        await ears.write(b"def")
+        assert (ears.said, ears.size, ears.cut, client.got[1:]) == ([], 0, True, [b"abc", b"def"])
+
+    asyncio.run(main())
 
 
 def test_nothing_is_held_where_nothing_is_kept() -> None:
@@ -133,7 +145,7 @@ class Ears:
         self.fails = fails
 
     def begin(self, ex: Exchange) -> None:
-        ex.client = Heard(ex, lambda _: True, 1 << 20)
+        ex.client = Heard(ex, lambda _: True, 1 << 20, lambda size: True)
 
     def end(self, ex: Exchange, record: Record) -> None:
         assert isinstance(ex.client, Heard)

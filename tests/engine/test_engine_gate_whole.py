@@ -86,6 +86,7 @@ def test_a_clean_reply_is_byte_identical(name: str) -> None:
         out = ask(name, body, look)
         assert out.caller.got == body
         assert [call.name for call in look.judged] == ["a", "b"]
+        assert out.record.tools == (("a", "passed"), ("b", "passed"))
         assert (out.record.outcome, out.exchange.usage) == ("ok", Usage(input=10, output=7))
 
 
@@ -102,6 +103,7 @@ def test_a_refused_call_leaves_words(name: str, tools: Sequence[str]) -> None:
     finish = {"chat": ("tool_calls", "stop"), "messages": ("tool_use", "end_turn")}.get(name)
     assert finish is None or f'"{finish["good" not in tools]}"' in text
     assert ("hoho" in text) == ("good" in tools)
+    assert out.record.tools == tuple((tool, "passed" if tool == "good" else "withheld") for tool in tools)
     assert (out.record.outcome, out.exchange.usage) == ("ok", Usage(input=10, output=7))
 
 

@@ -32,10 +32,24 @@ def test_the_newest_come_first_and_the_oldest_go(kind: str, tmp_path: Path) -> N
         assert SqlitePairs(tmp_path / "f.db").all() == found, "another process sees them"
 
 
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_those_of_an_agent_or_of_some_exchanges_are_erased(kind: str, tmp_path: Path) -> None:
+    pairs = MemoryPairs() if kind == "memory" else SqlitePairs(tmp_path / "f.db")
+    assert pairs.erase("a", ()) == 0
+    for number in range(4):
+        pairs.keep(replace(pair(number), agent="b" if number == 3 else "a"))
+    assert pairs.erase("", ()) == 0
+    assert pairs.erase("", {"l1", "b2", "x"}) == 2
+    assert pairs.erase("b", ()) == 1
+    assert [one.local.id for one in pairs.all()] == ["l0"]
+
+
 def test_a_file_that_is_none_is_told(tmp_path: Path) -> None:
     (tmp_path / "f.db").write_text("no database at all, whatever its name" * 100)
     with pytest.raises(StoreError, match="cannot be kept"):
         SqlitePairs(tmp_path / "f.db").keep(pair(1))
+    with pytest.raises(StoreError, match="cannot be deleted"):
+        SqlitePairs(tmp_path / "f.db").erase("a", ())
     with pytest.raises(StoreError, match="cannot be read"):
         SqlitePairs(tmp_path / "f.db").all()
 

@@ -162,7 +162,7 @@ def test_spans_wait_for_what_may_be_kept_of_what_was_said(content: Content | Non
     outlet = Outlet()
     tracer = made(outlet)
     ex = exchange()
-    ex.client = heard = Heard(ex, lambda _: True, 10)
+    ex.client = heard = Heard(ex, lambda _: True, 10, lambda size: True)
     ex.trace = tracer.begin(ex)
     tracer.end(ex, replace(SERVED, id=ex.id))
     assert outlet.kept == []
