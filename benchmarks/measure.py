@@ -7,6 +7,7 @@ only then put together. The value is the median, the spread is half the distance
 from __future__ import annotations
 
 import itertools
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -20,7 +21,9 @@ _numbers = itertools.count(1)
 
 WARM_STREAMS = 128
 LATE_S = 0.002
-"""A load generator whose requests are later than this in the middle does not hold its rate: the machine is too busy to tell latencies."""
+"""A load generator whose requests are later than this in the middle does not hold its rate."""
+DIRECT_P99_S = 0.005
+"""Where the upstream itself, asked directly, takes longer than this at p99, the machine is too busy to tell what a proxy adds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +78,14 @@ class Row:
 
 @dataclass(slots=True)
 class Latency:
-    """What one target adds at a fixed rate, a value a repeat, in µs; and by how much the load generator was late, in the middle."""
+    """What one target adds at a fixed rate, a value a repeat, in µs; by how much the load generator was late, in the middle; and what the
+    upstream itself took at p99."""
 
     target: str
     p50_us: list[float] = field(default_factory=list)
     p99_us: list[float] = field(default_factory=list)
     late_us: list[float] = field(default_factory=list)
+    direct_p99_us: list[float] = field(default_factory=list)
     requests: int = 0
     errors: int = 0
     first_error: str = ""
@@ -88,7 +93,8 @@ class Latency:
     @property
     def held(self) -> bool:
         """Whether the rate was held, so that the figures say something."""
-        return bool(self.late_us) and statistics.median(self.late_us) < LATE_S * 1e6
+        late, direct = (statistics.median(values or [math.inf]) for values in (self.late_us, self.direct_p99_us))
+        return late < LATE_S * 1e6 and direct < DIRECT_P99_S * 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +163,7 @@ async def latency(direct: Target, proxies: Sequence[Target], case: Case, rate: f
             row.errors += through.errors
             row.first_error = row.first_error or through.first_error
             row.late_us.append(quantile(through.late_s, 0.5) * 1e6)
+            row.direct_p99_us.append(quantile(base.times_s, 0.99) * 1e6)
             row.p50_us.append((quantile(through.times_s, 0.5) - quantile(base.times_s, 0.5)) * 1e6)
             row.p99_us.append((quantile(through.times_s, 0.99) - quantile(base.times_s, 0.99)) * 1e6)
     return list(found.values())

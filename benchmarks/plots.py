@@ -9,7 +9,7 @@ import html
 import math
 from collections.abc import Mapping, Sequence
 
-WIDTH, LINE, TOP, LABEL, RIGHT = 860, 20, 44, 190, 84
+WIDTH, LINE, TOP, LABEL, RIGHT = 860, 20, 50, 190, 84
 TALL, LEFT, BOTTOM = 300, 64, 46
 COLOURS = ("#3b82c4", "#d9822b", "#4a9d6f", "#a368b5", "#c2555f", "#7d8590")
 STYLE = (
@@ -43,7 +43,8 @@ def bars(title: str, names: Sequence[str], series: Mapping[str, Sequence[float |
 
 def lines(title: str, xs: Sequence[float], series: Mapping[str, Sequence[float | None]], axis: str, limit: float | None = None) -> str:
     """Return a line for each of `series` over `xs`, which is logarithmic where it spans a factor of 20 or more."""
-    high = max([value for values in series.values() for value in values if value is not None] + [limit or 0.0, 1e-9]) * 1.08
+    ticks = _ticks(max([value for values in series.values() for value in values if value is not None] + [limit or 0.0, 1e-9]))
+    high = ticks[-1]
     log = min(xs) > 0 and max(xs) / min(xs) >= 20
     room, plot = WIDTH - LEFT - RIGHT, TALL - TOP - BOTTOM
 
@@ -55,10 +56,10 @@ def lines(title: str, xs: Sequence[float], series: Mapping[str, Sequence[float |
         return TOP + plot * (1 - y / high)
 
     parts = [_legend(list(series), [limit])]
-    for share in (0, 0.25, 0.5, 0.75, 1):
-        y = down(high * share)
+    for tick in ticks:
+        y = down(tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{_number(high * share)}</text>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{tick:,g}</text>')
     for x in xs:
         parts.append(f'<text x="{across(x):.1f}" y="{TALL - BOTTOM + 18}" text-anchor="middle">{x:,.0f}</text>')
     parts.append(f'<text x="{LEFT + room / 2:.1f}" y="{TALL - 8}" text-anchor="middle">{_text(axis)}</text>')
@@ -71,6 +72,14 @@ def lines(title: str, xs: Sequence[float], series: Mapping[str, Sequence[float |
         parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{colour}"/>' for x, y in points]
     return _svg(title, TALL, parts)
+
+
+def _ticks(highest: float) -> list[float]:
+    """Return round numbers from 0 to the first that is not below `highest`: four to six of them."""
+    rough = highest / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(step for step in (power, 2 * power, 2.5 * power, 5 * power, 10 * power) if step >= rough)
+    return [step * i for i in range(math.ceil(highest / step) + 1)]
 
 
 def _legend(names: Sequence[str], limits: Sequence[float | None]) -> str:

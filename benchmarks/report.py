@@ -76,8 +76,9 @@ def latency_cells(case: str, row: Latency, limits: tuple[float, float] | None) -
     if row.errors or not row.p50_us:
         return case, row.target, "FAILED", "", "", "", str(row.requests), f"{row.errors}: {row.first_error[:120]}"
     if not row.held:
-        late = f"not held: sent {middle(row.late_us)[0] / 1000:.1f} ms late"
-        return case, row.target, late, "", "", "", str(row.requests), "0"
+        late, direct = middle(row.late_us)[0] / 1000, middle(row.direct_p99_us)[0] / 1000
+        busy = f"machine too busy: {late:.1f} ms late, {direct:.1f} ms without a proxy at p99"
+        return case, row.target, busy, "", "", "", str(row.requests), "0"
     p50, p99 = middle(row.p50_us)[0], middle(row.p99_us)[0]
     told = (verdict(p50, limits[0]), verdict(p99, limits[1])) if limits is not None else ("", "")
     return case, row.target, plus_minus(row.p50_us, 0), told[0], plus_minus(row.p99_us, 0), told[1], str(row.requests), "0"

@@ -39,7 +39,7 @@ async def _speed(lab: Lab, name: str, of: Sequence[Case], title: str) -> Section
             say(f"  {case.name}")
             rows += await measure.compare(targets, case, lab.effort)
     found = Section(name, [Table(report.HEAD, [report.cells(row) for row in rows])], errors=_errors(rows))
-    shown = {row.target: None for row in rows if row.target != "bare"}
+    shown = {row.target: None for row in rows}
     series = {target: [_ratio(rows, case.name, target) for case in of] for target in shown}
     found.plots[name] = (title, plots.bars(title, [case.name for case in of], series, [case.limit for case in of], "x"))
     return found

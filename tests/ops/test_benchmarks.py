@@ -218,12 +218,15 @@ def test_machines_get_every_cell() -> None:
 
 
 def test_a_latency_is_shown_where_the_rate_was_held() -> None:
-    row = measure.Latency("fleetgate", [400.0, 600.0, 450.0], [1900.0, 2100.0, 2500.0], [100.0, 90.0, 80.0], requests=900)
+    row = measure.Latency("fleetgate", [400.0, 600.0, 450.0], [1900.0, 2100.0, 2500.0], [100.0, 90.0, 80.0], [700.0], requests=900)
     assert report.latency_cells("60 KB", row, (500, 2000)) == (
         "60 KB", "fleetgate", "450 ±100", "≤ 500 met", "2,100 ±300", "≤ 2,000 MISSED", "900", "0"
     )  # fmt: skip
     late = dataclasses.replace(row, late_us=[100.0, 5000.0, 4000.0])
-    assert report.latency_cells("60 KB", late, (500, 2000))[2:6] == ("not held: sent 4.0 ms late", "", "", "")
+    told = "machine too busy: 4.0 ms late, 0.7 ms without a proxy at p99"
+    assert report.latency_cells("60 KB", late, (500, 2000))[2:6] == (told, "", "", "")
+    busy = dataclasses.replace(row, direct_p99_us=[900.0, 30_000.0, 20_000.0])
+    assert "20.0 ms without a proxy" in report.latency_cells("60 KB", busy, (500, 2000))[2]
     wrong = dataclasses.replace(row, errors=1, first_error="HTTP/1.1 402")
     assert report.latency_cells("60 KB", wrong, None)[2:] == ("FAILED", "", "", "", "900", "1: HTTP/1.1 402")
 
