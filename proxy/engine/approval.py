@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 from proxy.engine.exchange import Exchange, Nobody
 from proxy.engine.ports import Answer, Beat, Question, QuestionKind
-from proxy.engine.stage import Hook
 from proxy.model import Deny, Reason
 
 ALIVE_S = 5.0
@@ -101,11 +100,8 @@ async def lifted(ex: Exchange, deny: Deny, held: Held) -> Deny | None:
     return await approved(ex, question)
 
 
-async def heard(ex: Exchange, hook: Hook) -> Deny | None:
-    """Return what a stage says, once a person was asked where one may lift it: the same request is the same question."""
-    deny = await hook(ex)
-    if deny is None or deny.approval is None:
-        return deny
+async def asked(ex: Exchange, deny: Deny) -> Deny | None:
+    """Return what becomes of a stage's refusal that a person may lift, once one was asked: the same request is the same question."""
     digest = await asyncio.to_thread(digest_of, ex) if len(ex.call.body) > DIGEST_INLINE else digest_of(ex)
     return await lifted(ex, deny, Held("request", deny.rule[:200], digest))
 

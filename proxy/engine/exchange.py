@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from proxy.engine.capture import Capturing
 from proxy.engine.notice import Tell, nobody
@@ -26,7 +26,7 @@ from proxy.wire.translate.bridge import Bridge
 if TYPE_CHECKING:
     from proxy.engine.pace import Pace
 
-Release = Callable[["Exchange"], Awaitable[None]]
+Release = Callable[["Exchange"], Coroutine[Any, Any, None]]
 Count = Callable[["Exchange"], int]
 Charges = tuple[tuple[str, str, int], ...]
 """What an exchange was charged: counter, unit, amount (nanos for `usd`); counters that it was charged nothing are left out."""

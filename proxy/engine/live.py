@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Any, cast
 
 from proxy.engine.exchange import Exchange
 from proxy.model import Deny
@@ -22,14 +22,14 @@ class Live:
     """See the module."""
 
     def __init__(self) -> None:
-        self._tasks: dict[Exchange, asyncio.Task[object]] = {}
+        self._tasks: dict[Exchange, asyncio.Task[Any]] = {}
         self._quiet = asyncio.Event()
         self.inflight = 0
 
-    def enter(self, ex: Exchange) -> None:
-        """Count an exchange in. It runs in the current task."""
+    def enter(self, ex: Exchange, task: asyncio.Task[None] | None = None) -> None:
+        """Count an exchange in. It runs in the current task, which is `task` where the caller knows it."""
         self.inflight += 1
-        self._tasks[ex] = _current()
+        self._tasks[ex] = task or _current()
 
     def settled(self, ex: Exchange) -> None:
         """Let an exchange say its last words undisturbed."""
@@ -65,8 +65,8 @@ class Live:
         return True
 
 
-def _current() -> asyncio.Task[object]:
-    return cast("asyncio.Task[object]", asyncio.current_task())
+def _current() -> asyncio.Task[Any]:
+    return cast("asyncio.Task[Any]", asyncio.current_task())
 
 
 def stopped(ex: Exchange) -> Deny | None:

@@ -15,15 +15,16 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from proxy.engine.approval import heard
+from proxy.engine.approval import asked
 from proxy.engine.ask import asked_by, failed, foreign, keyless, outcome_of, said, store_down, unreachable
 from proxy.engine.cascade import Cascade, Settle
-from proxy.engine.exchange import Exchange, Release
+from proxy.engine.exchange import Exchange
 from proxy.engine.gate import gate_for
 from proxy.engine.live import Live, stopped
 from proxy.engine.ports import ClientGone, StoreError, UpstreamError, UpstreamReply
 from proxy.engine.pump import Flow, pump
 from proxy.engine.record import record_of
+from proxy.engine.releases import Releases
 from proxy.engine.reply import forwarded, ours, passed_on
 from proxy.engine.stage import Hook, Tap
 from proxy.model import Deny, Nanos, Reason, Target
@@ -43,14 +44,14 @@ class Engine:
     """
 
     def __init__(self, settle: Settle, on_lost: Callable[[], None] = lambda: None) -> None:
-        self._settle, self._on_lost = settle, on_lost
+        self._settle, self._releases = settle, Releases(self.spawn, on_lost)
         self._tasks: set[asyncio.Task[None]] = set()
         self.live, self._replies = Live(), set[UpstreamReply]()
         self._cascade = Cascade(settle, self._replies)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> None:
         """Run `work` on its own, tracked: `drain` waits for it."""
-        task = asyncio.ensure_future(work)
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -68,9 +69,9 @@ class Engine:
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=seconds)
 
-    async def handle(self, ex: Exchange) -> None:
-        """Run `ex` to its end. Raises nothing but the cancellation of its own task; leaves one record."""
-        self.live.enter(ex)
+    async def handle(self, ex: Exchange, task: asyncio.Task[None] | None = None) -> None:
+        """Run `ex` to its end. Raises nothing but the cancellation of its own task (`task`, where known); leaves one record."""
+        self.live.enter(ex, task)
         try:
             if ex.rt.tracing is not None:
                 ex.trace = ex.rt.tracing.begin(ex)
@@ -141,7 +142,9 @@ class Engine:
     async def _hooks(self, ex: Exchange, hooks: tuple[tuple[str, Hook], ...]) -> Deny | None:
         for name, hook in hooks:
             try:
-                deny = await heard(ex, hook)
+                deny = await hook(ex)
+                if deny is not None and deny.approval is not None:
+                    deny = await asked(ex, deny)
             except StoreError as e:
                 log.error("exchange %s: stage %s: %s", ex.id, name, e)
                 deny = store_down(name)
@@ -220,9 +223,9 @@ class Engine:
                 ex.reply_body = bridge.reply(ex.reply_body)
             except Untranslatable:
                 return foreign(target.provider, reply.status, kind)
+        ex.outcome = "ok"
         self._settled(ex)
         await self._send(ex, reply.status, passed_on(ex, reply.headers), ex.reply_body)
-        ex.outcome = "ok"
         return None
 
     async def _stream(self, ex: Exchange, reply: UpstreamReply, framing: Framing) -> Deny | None:
@@ -296,15 +299,7 @@ class Engine:
                 log.exception("exchange %s: its usage cannot be told; its holds are charged in full", ex.id)
         if ex.defers:
             defers, ex.defers = ex.defers, []
-            self.spawn(self._release(ex, defers))
-
-    async def _release(self, ex: Exchange, defers: list[tuple[str, Release]]) -> None:
-        for name, release in reversed(defers):
-            try:
-                await release(ex)
-            except Exception:
-                self._on_lost()
-                log.exception("exchange %s: the %s hold could not be released; it expires and is charged in full", ex.id, name)
+            self._releases.run(ex, defers)
 
     def _close(self, ex: Exchange) -> None:
         ex.mark("closed")

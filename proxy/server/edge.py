@@ -96,7 +96,7 @@ class Server:
             await self._engine.turn_away(ex, _unmetered(ex))
         else:
             ex.codec = codec
-            await self._engine.handle(ex)
+            await self._engine.handle(ex, client.task)
 
     async def _answer(self, ex: Exchange, client: EdgeClient) -> None:
         found = await self._local(ex)

@@ -93,7 +93,7 @@ class Held(Engine):
             self.more.clear()
             await self.more.wait()
 
-    async def handle(self, ex: Exchange) -> None:
+    async def handle(self, ex: Exchange, task: asyncio.Task[None] | None = None) -> None:
         self.seen.append(ex)
         self.more.set()
         await self.go.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from store_cases import LATE, SCHEMES, run, url_of, usd
 
 from proxy.budget.port import TOMBSTONE_S, BudgetStore, Claim, Exceeded, Held
 from proxy.engine.ports import StoreError
+from proxy.engine.releases import begin
 
 
 @pytest.fixture(params=SCHEMES)
@@ -22,6 +24,31 @@ def test_reserve_holds_and_settle_spends_what_was_used(url: str) -> None:
         assert await store.reserve("h", [usd("a", 100, 60), Claim("t", "tokens", None, 9, LATE)], 1, 50) == Held(((0, 60), (0, 9)))
         assert await store.settle("h", {"usd": 25, "tokens": 4}, 2)
         assert await store.balances(["a", "t", "never"], 0) == {"a": (25, 0), "t": (4, 0), "never": (0, 0)}
+
+    run(url, body)
+
+
+def test_a_settle_begins_where_no_task_of_its_own_is(url: str) -> None:
+    """As `engine.releases` runs it: its first steps may not ask which task they are in."""
+
+    async def body(store: BudgetStore) -> None:
+        await store.reserve("h", [usd("a", 100, 50)], 0, LATE)
+        rests: list[Awaitable[None] | None] = []
+        done = asyncio.Event()
+
+        async def settle() -> None:
+            await store.settle("h", {"usd": 20}, 0)
+
+        def outside() -> None:
+            assert asyncio.current_task() is None
+            rests.append(begin(settle()))
+            done.set()
+
+        asyncio.get_running_loop().call_soon(outside)
+        await done.wait()
+        if rests[0] is not None:
+            await rests[0]
+        assert (await store.balances(["a"], 0))["a"] == (20, 0)
 
     run(url, body)
 
