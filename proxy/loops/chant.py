@@ -143,5 +143,6 @@ class Watch:
 
 def whole(ex: Exchange) -> None:
     """Leave a finding where a buffered reply ends in a chant."""
-    if ex.meter is not None and chants("".join(ex.meter.texts)[-2 * KEPT :]):
+    meter = ex.meter
+    if meter is not None and sum(map(len, meter.texts)) >= PLAIN and chants("".join(meter.texts)[-2 * KEPT :]):
         ex.find(f"loops/{RULE}", "the reply repeats one piece again and again")

@@ -209,18 +209,19 @@ def facts(message: Message) -> Facts:
 
 def read(message: Message) -> Facts:
     """Return the facts of `message`."""
-    calls = message.tool_calls[:MAX_CALLS]
-    results = message.tool_results
-    texts = message.texts
-    if calls:
+    texts, results, role = message.texts, message.tool_results, message.role
+    calls: tuple[Made, ...] = ()
+    if message.tool_calls:
         own = {text for call in message.tool_calls for text in (call.name, call.arguments)}
         texts = tuple([text for text in texts if text not in own])
-    said = text_of(texts, any(result.error for result in results))
-    role = message.role
-    if role == "user" and not (results or message.media or message.refers) and not any(map(_says, texts)):
-        role = NOBODY
-    human = role == "user" and not results and not (texts and _OBSERVED.match(texts[0]))
-    return Facts(message, tuple([made(call) for call in calls]), said, role, human)
+        calls = tuple([made(call) for call in message.tool_calls[:MAX_CALLS]])
+    said = text_of(texts, results != () and any(result.error for result in results))
+    human = role == "user" and not results
+    if human and not (message.media or message.refers) and not any(map(_says, texts)):
+        role, human = NOBODY, False
+    if human and texts and _OBSERVED.match(texts[0]):
+        human = False
+    return Facts(message, calls, said, role, human)
 
 
 def _says(text: str) -> bool:
@@ -242,7 +243,8 @@ def text_of(texts: tuple[str, ...], failed: bool = False) -> Text:
     """Return the facts of texts that stand together; `failed`: they are known to tell of an error."""
     if not texts:
         return NO_TEXT
-    return Text(texts[:MAX_TEXTS], sum(map(len, texts)), ERROR if failed else None)
+    size = len(texts[0]) if len(texts) == 1 else sum(map(len, texts))
+    return Text(texts[:MAX_TEXTS], size, ERROR if failed else None)
 
 
 def kind_of(raw: bytes) -> int:

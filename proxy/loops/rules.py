@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from proxy.loops.detection import LEVELS, NOTHING, Detection, Level, capped
 from proxy.loops.facts import DONE, ERROR
 from proxy.loops.score import EXACT, WEIGHTS, Again, Weights, again, total
-from proxy.loops.steps import ANSWERED, Step, Steps
+from proxy.loops.steps import ANSWERED, Step, Steps, human_turn
 from proxy.loops.trail import NO_TRAIL, Trail
 from proxy.model import LoopLimits
 from proxy.wire.call import Message
@@ -33,6 +33,8 @@ STANDARD = LoopLimits()
 
 def detect(messages: Sequence[Message], limits: LoopLimits, before: Trail = NO_TRAIL) -> Detection:
     """Return what the detector makes of a conversation: `messages` as sent, `before` what is known from earlier and not in them."""
+    if human_turn(messages):
+        return NOTHING
     return judge(Steps(messages, before.steps()), limits)
 
 

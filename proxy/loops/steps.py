@@ -110,6 +110,14 @@ class Steps:
         yield from before
 
 
+def human_turn(messages: Sequence[Message]) -> bool:
+    """Return whether a human spoke last, so that there is no step yet."""
+    if not messages:
+        return False
+    fact = facts(messages[-1])
+    return fact.human and not fact.calls and not _automatic(messages, len(messages) - 1, fact, set())
+
+
 def answered(step: Step, results: tuple[Facts, ...]) -> Step:
     """Return `step` with the results that came for it."""
     if not results:

@@ -96,7 +96,7 @@ class Fields:
         before = () if cut is None else cut.messages
         if not 0 < len(before) + len(items) <= MAX_MESSAGES or (cut is not None and cut.more and not items):
             raise self.error(key, f"must be an array of 1 to {MAX_MESSAGES} items")
-        history = History(key, memo, guarded(parse, self.protocol, key), dialect, self._kind)
+        history = History(key, memo, parse, dialect, self.protocol)
         found = history.read(items, before)
         if key == self._history:
             self.read = history

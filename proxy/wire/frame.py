@@ -42,20 +42,29 @@ class History:
     Attributes:
         key: the member that holds it.
         memo: what is known of messages.
-        parse: reads one that is not known, from the memo's key; raises nothing but WireError.
+        parse: reads one that is not known, from the memo's key.
         dialect: stands before the raw bytes in that key.
+        protocol: for errors.
         kind: which bodies share beginnings.
     """
 
-    __slots__ = ("dialect", "key", "kind", "memo", "parse")
+    __slots__ = ("dialect", "key", "kind", "memo", "parse", "protocol")
 
-    def __init__(self, key: str, memo: Memo[Message], parse: Callable[[bytes], Message], dialect: bytes, kind: str) -> None:
-        self.key, self.memo, self.parse, self.dialect, self.kind = key, memo, parse, dialect, kind
+    def __init__(self, key: str, memo: Memo[Message], parse: Callable[[bytes], Message], dialect: bytes, protocol: str) -> None:
+        self.key, self.memo, self.parse, self.dialect, self.protocol = key, memo, parse, dialect, protocol
+        self.kind = f"{protocol} {key}"
 
     def read(self, items: list[bytes], before: tuple[Message, ...]) -> tuple[Message, ...]:
-        """Return `before` and the messages that `items` are. Raises WireError."""
+        """Return `before` and the messages that `items` are.
+
+        Raises:
+            WireError: of `parse`, and for what is nested deeper than Python goes.
+        """
         keys = [self.dialect + item for item in items] if self.dialect else items
-        return before + self.memo.get_all(keys, self.parse)
+        try:
+            return before + self.memo.get_all(keys, self.parse)
+        except RecursionError:
+            raise WireError(self.protocol, f"/{self.key}", "nested too deep") from None
 
 
 class Frame:

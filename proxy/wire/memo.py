@@ -41,8 +41,10 @@ class Memo(Generic[T]):
     def get(self, raw: bytes, parse: Callable[[bytes], T]) -> T:
         """Return what `raw` means, parsing it if it was never seen (or forgotten). Errors of `parse` pass through and are not kept."""
         found = self._young.get(raw)
-        if found is not None:
-            return found
+        return self._missed(raw, parse) if found is None else found
+
+    def _missed(self, raw: bytes, parse: Callable[[bytes], T]) -> T:
+        """Return what `raw` means, which is not among the young."""
         found = self._old.get(raw)
         if found is None:
             self.misses += 1
@@ -57,7 +59,7 @@ class Memo(Generic[T]):
         for raw in raws:
             value = known(raw)
             if value is None:
-                value = self.get(raw, parse)
+                value = self._missed(raw, parse)
                 known = self._young.get
             found.append(value)
         return tuple(found)

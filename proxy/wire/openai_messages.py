@@ -12,7 +12,7 @@ from typing import Any
 
 from proxy.wire import jsonio, media
 from proxy.wire.call import Media, Message, Tools, ToolSpec, WireError
-from proxy.wire.reading import Reading, plain
+from proxy.wire.reading import Reading, plain, plain_result
 
 PROTOCOL = "openai"
 ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
@@ -35,7 +35,7 @@ def parse_message(raw: bytes) -> Message:
     Raises:
         WireError: not a JSON object, or ambiguous.
     """
-    return plain(raw) or _read(raw)
+    return plain(raw) or plain_result(raw) or _read(raw)
 
 
 def _read(raw: bytes) -> Message:

@@ -87,6 +87,27 @@ def plain(raw: bytes) -> Message | None:
     return Message(jsonio.fingerprint(raw), role, (jsonio.clean(content),) if content else ())
 
 
+def plain_result(raw: bytes) -> Message | None:
+    """Return the message that `raw` is if it is a tool's answer in OpenAI's chat as clients write it, an id and a text, else None."""
+    if not raw.startswith(_RESULT):
+        return None
+    try:
+        text = raw.decode()
+        id, at = scanstring(text, len(_RESULT), True)
+        if not text.startswith(_CONTENT, at):
+            return None
+        content, end = scanstring(text, at + len(_CONTENT), True)
+    except ValueError:
+        return None
+    if end != len(text) - 1 or text[-1] != "}":
+        return None
+    reading = Reading()
+    reading.text(content)
+    reading.result(id, reading.digest(0, 0))
+    return reading.message(raw, "tool")
+
+
+_RESULT, _CONTENT = b'{"role":"tool","tool_call_id":"', ',"content":"'
 _PLAIN = {role[:4].encode(): (b'{"role":"%b","content":"' % role.encode(), role) for role in ("user", "assistant", "system")}
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.wire import anthropic_messages, openai_messages
 from proxy.wire.call import WireError
-from proxy.wire.reading import plain
+from proxy.wire.reading import plain, plain_result
 
 ROLES = ["user", "assistant", "system", "tool", "developer", "odd"]
 
@@ -57,3 +57,37 @@ def test_half_surrogates_and_any_bytes_agree_or_are_left_to_the_long_way(rest: b
         found = plain(raw)
         if found is not None:
             assert found == openai_messages._read(raw)
+
+
+@given(st.text(), st.text(), st.booleans(), st.sampled_from([(",", ":"), (", ", ": ")]))
+def test_a_tools_answer_reads_the_same_both_ways(id: str, content: str, ascii_only: bool, separators: tuple[str, str]) -> None:
+    value = {"role": "tool", "tool_call_id": id, "content": content}
+    raw = json.dumps(value, ensure_ascii=ascii_only, separators=separators).encode("utf-8", "replace")
+    found = plain_result(raw)
+    assert (found is not None) is (separators == (",", ":"))
+    assert openai_messages.parse_message(raw) == openai_messages._read(raw)
+    assert found in (None, openai_messages._read(raw))
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b'c","content":[]}',
+        b'c","content":"a","name":"n"}',
+        b'c","name":"n","content":"a"}',
+        b'c","content":"a"} ',
+        b'c","content":"a"]',
+        b'c","content":"a',
+        b"c",
+        b'\\x","content":"a"}',
+        b'\xff","content":"a"}',
+    ],
+)
+def test_any_other_answer_goes_the_long_way(rest: bytes) -> None:
+    assert plain_result(b'{"role":"tool","tool_call_id":"' + rest) is None
+    assert plain_result(b'{"role":"user","content":"a"}') is None
+
+
+def test_half_surrogates_in_a_tools_answer_agree() -> None:
+    raw = b'{"role":"tool","tool_call_id":"\\ud800","content":"\\udfff"}'
+    assert plain_result(raw) == openai_messages._read(raw)
