@@ -52,12 +52,13 @@ def hidden(text: str, guards: Sequence[TextGuard], most: int) -> str:
         parts, position, kept = list[str](), 0, most
         for hit in guard.scan(text, "reply"):
             label = f"[{hit.label or guard.name}]"
-            end = len(text) if hit.open else hit.end
+            unseen = hit.open or (guard.reach is not None and hit.end - hit.start >= guard.reach)  # it may go on
+            end = len(text) if unseen else hit.end
             if hit.start < most:
                 kept += len(label) - (min(end, most) - hit.start)
             parts += [text[position : hit.start], label]
             position = end
-            if hit.open:
+            if unseen:
                 break
         text, most = "".join([*parts, text[position:]]), kept
     return text[:most]

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(500)
 AGENTS = """---
 agents:
   - name: triage
-    policy: {models: {allow: ["*"]}, tools: {allow: ["*"]}, data: {secrets: warn}}
+    policy: {models: {allow: ["*"]}, tools: {allow: ["*"]}, data: {secrets: warn, log_content: full}}
   - name: writer
     policy: {models: {allow: ["*"], deny: [gpt-4o-mini]}}
 ---
@@ -41,7 +41,7 @@ def phoenix() -> Iterator[Phoenix]:
 @pytest.fixture(scope="module")
 def records(phoenix: Phoenix) -> list[dict[str, Any]]:
     """Some traffic, and what the ledger says of it, once Phoenix has it too."""
-    telemetry = {"otlp_endpoint": phoenix.url, "resource": {"openinference.project.name": PROJECT}}
+    telemetry = {"otlp_endpoint": phoenix.url, "resource": {"openinference.project.name": PROJECT}, "capture": True}
     with Simulator() as sim, Proxy(sim, agents=AGENTS, settings={"telemetry": telemetry}, keys=("triage", "writer")) as proxy:
 
         def ask(agent: str, session: str, content: str, **more: Any) -> int:
@@ -103,4 +103,9 @@ def test_models_tools_and_guards_are_what_they_are(phoenix: Phoenix, records: li
     assert kinds["TOOL"] == ["execute_tool get_weather"]
     assert "run_guardrail secrets" in kinds["GUARDRAIL"]
     models = [span["attributes"] for span in spans if span["span_kind"] == "LLM"]
+    assert all(said["output.value"] for said in models)
+    heard = " ".join(said["input.value"] for said in models)
+    assert "What is 2 + 3?" in heard
+    assert "[AWS_KEY]" in heard
+    assert "AKIAIOSFODNN7EXAMPLF" not in heard
     assert {(said["llm.model_name"], said["llm.provider"]) for said in models} == {("gpt-4o", "openai")}

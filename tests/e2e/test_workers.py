@@ -25,6 +25,7 @@ from proxy.identity.keys import KeyEntry, new_key
 from proxy.settings.sections import Listen
 from proxy.stores.keys import SqliteKeys
 from proxy.telemetry import query
+from proxy.telemetry.content_sqlite import SqliteContents
 
 pytestmark = pytest.mark.timeout(300)
 TOKEN = "canary-admin-token"
@@ -35,7 +36,7 @@ agents:
   - name: tester
     policy: {models: {allow: ["*"]}, tools: {allow: ["*"]}}
   - name: capped
-    policy: {models: {allow: ["*"]}}
+    policy: {models: {allow: ["*"]}, data: {log_content: hash}}
 ---
 """
 
@@ -48,7 +49,7 @@ def sim() -> Iterator[Simulator]:
 
 @pytest.fixture(scope="module")
 def shared(sim: Simulator) -> Iterator[Proxy]:
-    env = {"FLEETGATE_ADMIN_TOKEN": TOKEN, "FLEETGATE_LISTEN_WORKERS": "2"}
+    env = {"FLEETGATE_ADMIN_TOKEN": TOKEN, "FLEETGATE_LISTEN_WORKERS": "2", "FLEETGATE_TELEMETRY_CAPTURE": "true"}
     with Proxy(sim, agents=AGENTS, budgets=BUDGETS, keys=("tester", "capped"), env=env) as proxy:
         yield proxy
 
@@ -124,6 +125,9 @@ def test_one_budget_one_ledger_and_one_set_of_metrics_for_all(sim: Simulator, sh
     until(lambda: served_by(shared) == {"worker=1", "worker=2"})
     assert metric(shared, "fleetgate_requests_total") == CAP + 8
     assert metric(shared, "fleetgate_overhead_seconds_count") == CAP + 8
+    until(lambda: metric(shared, "fleetgate_contents_total") == CAP + 8)
+    contents = SqliteContents(shared.folder / "fleetgate.db", 100)
+    assert all(contents.one(record.id) for record in query.rows(shared.folder / "fleetgate.db")), "each worker writes into one file"
     assert (metric(shared, "fleetgate_workers"), metric(shared, "fleetgate_worker_restarts_total")) == (2, 0)
     until(lambda: metric(shared, "fleetgate_budget_used_ratio") >= 1)
     me = post(f"{shared.url}/fleetgate/v1/me", b"", {"authorization": f"Bearer {shared.key('capped')}"}, "GET")

@@ -56,6 +56,25 @@ def test_what_moves_up_from_behind_was_looked_at_whole() -> None:
         assert "MIIE" not in found
 
 
+@pytest.mark.parametrize("most", [100, 50_000, 200_000])
+def test_what_may_go_on_beyond_what_was_found_takes_the_rest_with_it(most: int) -> None:
+    key = "a -----BEGIN RSA PRIVATE KEY-----\n" + "MIIEpAIBAAKCAQEAx7q9\n" * 5000
+    assert logged(f"{key} and more", "full", most) == "a [PRIVATE_KEY]"
+    assert KEY[:8] not in str(logged((KEY + " ") * 5000 + "tail", "full", most))
+
+
+def test_arguments_that_are_cut_keep_nothing_that_was_not_seen_whole() -> None:
+    for gap in range(AHEAD - 60, AHEAD + 60, 7):
+        inner = PEM[: AHEAD - 200]
+        text = json.dumps(
+            {"pem": f"{inner}-----END RSA PRIVATE KEY-----", "fill": "y" * max(0, gap - AHEAD + 100), "key": KEY, "more": "z" * 20_000}
+        )
+        found = logged_json(text, "full", 60)
+        assert found is not None
+        assert "AKIA" not in found
+        assert "MIIE" not in found
+
+
 def test_arguments_are_read_as_what_they_say() -> None:
     escaped = json.dumps({"to": MAIL, "key": KEY}).replace("@", "\\u0040").replace("AKIA", "\\u0041KIA")
     found = logged_json(escaped, "redacted", 1000)
