@@ -198,6 +198,7 @@ def providers(settings: Settings, simulator: str | None = None) -> tuple[Provide
                 connections,
                 p.retries,
                 (p.limits.queue or connections) if p.local else None,
+                p.limits.warm,
             )
         )
     return tuple(found)

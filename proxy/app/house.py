@@ -166,7 +166,7 @@ class House:
             retired, transport = transport, build.transport(files.settings, self.simulator)
             self._transport = transport
             if retired is not None:
-                self.engine.spawn(retired.retire())
+                self.engine.spawn(transport.follow(retired))
         # From here on nothing can fail.
         self.files, self.table, self.board = files, models, board
         self._rekey()

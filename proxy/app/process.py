@@ -23,6 +23,7 @@ from proxy.engine.ports import StoreError
 from proxy.settings import Settings
 from proxy.settings.sections import Listen
 from proxy.sim import provider as simulator
+from proxy.upstream.steady import SteadyTransport
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,13 @@ async def warm() -> None:
         await asyncio.to_thread(vocabulary, "o200k_base")
     except VocabularyError as e:
         raise ValueError(str(e)) from None
+
+
+def connect_ahead(house: House) -> None:
+    """Begin to open the connections that providers want ahead; nobody waits for them."""
+    transport = house.runtime.transport
+    if isinstance(transport, SteadyTransport):
+        house.engine.spawn(transport.warm())
 
 
 async def read_kills(house: House) -> None:

@@ -26,6 +26,7 @@ from proxy.app.me import Me
 from proxy.app.process import (
     Asked,
     bound,
+    connect_ahead,
     in_url,
     listen_to_signals,
     on_loop,
@@ -119,6 +120,7 @@ async def _alone(start: Start, stack: AsyncExitStack) -> None:
     stack.push_async_callback(server.stop, 0)
     port = await bound("listen", listen.host, listen.port, server.start(listen.host, listen.port, tls_of(settings)))
     admin_port = await start_admin(stack, admin_views(house), listen, env)
+    connect_ahead(house)
     await asyncio.gather(warming, house.opas.look())
     tuning.when_ready()
     house.warming = False

@@ -30,7 +30,7 @@ from proxy.app.channel import Channel, open_channel
 from proxy.app.chores import Options
 from proxy.app.house import House
 from proxy.app.me import Me
-from proxy.app.process import on_loop, read_kills, tls_of, until_stopped, warm
+from proxy.app.process import connect_ahead, on_loop, read_kills, tls_of, until_stopped, warm
 from proxy.app.retention import Retention
 from proxy.app.views import admin_views
 from proxy.config import ConfigErrors
@@ -143,6 +143,7 @@ async def _serve(job: Job, channel: Channel, stop: asyncio.Event, stack: AsyncEx
     await read_kills(house)
     server = Server(house.engine, lambda: house.runtime, Me(house).answer, house.clock, settings.limits.body_s)
     stack.push_async_callback(server.stop, 0)
+    connect_ahead(house)
     await asyncio.gather(warming, house.opas.look())
     tuning.when_ready()
     if not stop.is_set():

@@ -30,6 +30,12 @@ class ProviderLimits:
         "for instead. Default: `connections`.",
         None,
     )
+    warm: int = setting(
+        Whole(0, 100),
+        "Connections to it that are opened ahead, at the start and when its settings change; unused ones are closed after 55 seconds, 4 "
+        "for a local server. With `upstream.transport: lean` alone.",
+        0,
+    )
     connect_s: float | None = deadline("Default: `limits.connect_s`.", None)
     first_byte_s: float | None = deadline("Default: `limits.first_byte_s`.", None)
     idle_s: float | None = deadline("Default: `limits.idle_s`.", None)

@@ -38,6 +38,7 @@ class Provider:
         deadlines, connections: its own bounds, None for the transport's.
         retries: how often what did no work is sent again.
         queue: calls in flight from which on a call that another target can take does not wait here; None for no such bound.
+        warm: connections that are opened ahead.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Provider:
     connections: int | None = None
     retries: int = 0
     queue: int | None = None
+    warm: int = 0
 
     def credentials(self, protocol: str) -> tuple[tuple[str, str], ...]:
         """Return the headers that prove who pays, in the manner of `protocol` or in the provider's own."""

@@ -89,6 +89,12 @@ class LeanTransport:
             self._tls.set_alpn_protocols(["http/1.1"])
         return self._tls
 
+    async def warm(self) -> None:
+        """Open the connections that providers want ahead. What cannot be opened is left to the request that needs it."""
+        wanted = [p for p in self._providers.values() if p.warm]
+        pools = {self._way(p.name, protocol)[1]: p.warm for p in wanted for protocol in p.base_urls}
+        await asyncio.gather(*[pool.warm(count) for pool, count in pools.items()])
+
     async def retire(self) -> None:
         """Close every connection once nobody uses one: for a transport that a reload has replaced."""
         self._idle = asyncio.Event()

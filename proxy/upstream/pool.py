@@ -93,6 +93,15 @@ class Pool:
         except (OSError, UnicodeError) as e:
             raise UpstreamError("connect", f"no connection to {name}{way} ({_cause(e)})") from None
 
+    async def warm(self, count: int) -> None:
+        """Open `count` connections, as far as there is room; what fails is left to the request that needs it."""
+        room = max(0, min(count, self._size - self._slots))
+        for found in await asyncio.gather(*[self.open() for _ in range(room)], return_exceptions=True):
+            if isinstance(found, Connection):
+                self._return(found)
+            elif not isinstance(found, UpstreamError):
+                raise found
+
     def give(self, connection: Connection) -> None:
         """Take `connection` back after its exchange; it goes to the first in line, or idles, or was closed."""
         if not connection.finish():

@@ -186,6 +186,15 @@ class SteadyTransport:
         """Return for each provider whether its circuit is open."""
         return {name: habits.breaker.open for name, habits in self._habits.items()}
 
+    async def warm(self) -> None:
+        """Open the connections that providers want ahead."""
+        await self.inner.warm()
+
+    async def follow(self, before: SteadyTransport) -> None:
+        """Take the place of `before`: open what is wanted ahead, and have that one close what it has once nobody uses it."""
+        await self.warm()
+        await before.retire()
+
     async def retire(self) -> None:
         """Close every connection once nobody uses one or waits to: for a transport that a reload has replaced."""
         while self._pausing:

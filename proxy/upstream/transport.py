@@ -166,6 +166,9 @@ class AioTransport:
             headers[name] = value
         return headers
 
+    async def warm(self) -> None:
+        """Open nothing: aiohttp's client has no connection without a request."""
+
     async def retire(self) -> None:
         """Close every connection once nobody uses one: for a transport that a reload has replaced."""
         self._idle = asyncio.Event()

@@ -12,6 +12,7 @@ from proxy.app import build
 from proxy.app.check import warnings
 from proxy.app.chores import Options, reload
 from proxy.app.house import House, table
+from proxy.app.process import connect_ahead
 from proxy.config import ConfigErrors
 from proxy.identity.keys import KeyEntry
 from proxy.settings import load_settings
@@ -125,6 +126,38 @@ def test_what_an_agents_own_budget_in_grams_will_refuse_is_said(path: Path) -> N
     assert any(f"nobody knows what cheap emits, so budgets in gco2e ({names}) refuse it" in line for line in asked)
     assert said("{budgets: {day: {gco2e: 5}, on_exceed: warn}}") == []
     assert said("{models: {deny: [cheap]}, budgets: {day: {gco2e: 5}}}") == []
+
+
+def test_connections_are_opened_ahead_at_the_start_and_by_a_reload(path: Path) -> None:
+    def want(port: int, count: int) -> None:
+        at = CONFIG.replace("https://api.openai.com", f"http://127.0.0.1:{port}")
+        path.write_text(at.replace("env:KEY}", f"env:KEY, limits: {{warm: {count}}}}}"))
+
+    async def main() -> None:
+        come = asyncio.Semaphore(0)
+
+        async def hear(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            come.release()
+            assert await reader.read() == b"", "nothing is asked"
+            writer.close()
+
+        async with asyncio.timeout(20), await asyncio.start_server(hear, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            want(port, 2)
+            house = House(build.read(path, ENV))
+            try:
+                connect_ahead(house)
+                for _ in range(2):
+                    await come.acquire()
+                want(port, 3)
+                await reload(house, Options(path), ENV)
+                for _ in range(3):
+                    await come.acquire()
+                await house.engine.drain(20)
+            finally:
+                await house.close()
+
+    asyncio.run(main())
 
 
 def test_a_baseline_that_goes_is_said_loudly(path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
-from upstream_script import CASES, OK, Peer, Upstream, ask, chunked, client, outcome, run, whole
+from upstream_script import CASES, LEAN, OK, Peer, Upstream, ask, chunked, client, outcome, run, whole
 
 from proxy.upstream.base import Deadlines
 
@@ -220,3 +220,39 @@ def test_a_reply_over_in_the_middle_of_the_request_spoils_the_connection(case: s
             assert upstream.connections == 2
 
     run(case, main())
+
+
+@pytest.mark.parametrize("case", LEAN)
+def test_connections_are_opened_ahead_as_far_as_there_is_room(case: str) -> None:
+    async def main() -> None:
+        come = asyncio.Semaphore(0)
+
+        async def play(peer: Peer) -> None:
+            come.release()
+            await peer.request()
+            await peer.send(OK)
+            await peer.gone()
+
+        async with Upstream(play=play) as upstream, client(case, upstream.url, connections=3, warm=5) as transport:
+            await transport.warm()
+            for _ in range(3):
+                await come.acquire()
+            assert upstream.connections == 3, "two protocols of one host share them"
+            assert await whole(transport) == (200, b"{}")
+            assert upstream.connections == 3
+            await transport.close()
+        async with client(case, upstream.url, warm=2) as transport:
+            await transport.warm()
+            assert await outcome(transport) == "connect"
+
+    run(case, main())
+
+
+def test_opening_ahead_is_nothing_for_aiohttps_client() -> None:
+    async def main() -> None:
+        async with Upstream([OK]) as upstream, client(CASES[0], upstream.url, warm=5) as transport:
+            await transport.warm()
+            assert await whole(transport) == (200, b"{}")
+            assert upstream.connections == 1
+
+    run(CASES[0], main())
