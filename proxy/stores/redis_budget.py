@@ -39,8 +39,11 @@ class RedisBudget:
 
     async def reserve(self, hold_id: str, claims: Sequence[Claim], now: float, hold_expires: float, about: str = "") -> Held | Exceeded:
         """See `BudgetStore.reserve`."""
-        parts = [(c.counter, c.unit, "" if c.limit is None else _text(c.limit), _text(c.amount), repr(c.span)) for c in claims]
-        expires = [repr(float(claim.expires)) for claim in claims]
+        parts = [
+            (counter, unit, "" if limit is None else _text(limit), _text(amount), repr(span) if span else "0.0")
+            for counter, unit, limit, amount, _, _, _, _, span in claims
+        ]
+        expires = [repr(float(claim[4])) for claim in claims]
         found = await self._run("reserve", now, hold_id, repr(float(hold_expires)), _encoded((about, parts, repr(float(now)))), *expires)
         if found[0] == -1:
             raise StoreError("the hold was settled before")

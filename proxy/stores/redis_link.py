@@ -26,6 +26,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
+import hiredis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AuthenticationError, BusyLoadingError, MovedError, NoScriptError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as Overdue
@@ -60,12 +61,12 @@ class Script:
 
 
 class _Command:
-    """One command, who waits for the answer, and the same with the whole script in case the server does not know it."""
+    """One command as it is sent, who waits for the answer, and the same with the whole script in case the server does not know it."""
 
-    __slots__ = ("future", "whole", "words")
+    __slots__ = ("future", "sent", "whole")
 
-    def __init__(self, words: Sequence[Word], whole: Sequence[Word] | None, future: asyncio.Future[Any]) -> None:
-        self.words, self.whole, self.future = words, whole, future
+    def __init__(self, sent: bytes, whole: Sequence[Word] | None, future: asyncio.Future[Any]) -> None:
+        self.sent, self.whole, self.future = sent, whole, future
 
     def answer(self, found: Any) -> None:
         """Hand the answer, or why there is none, to who waits."""
@@ -146,14 +147,12 @@ class RedisLink:
             self._loop, self._connection, self._sending, self._due, self._out = loop, None, None, False, []
         if len(self._out) >= MOST_WAITING:
             raise Unreachable("the Redis store is too far behind")
-        for word in words:
-            if isinstance(word, str) and not word.isascii():
-                try:
-                    word.encode()
-                except UnicodeEncodeError:
-                    raise StoreError("a name that is not text cannot be kept in the Redis store") from None
+        try:
+            sent = _packed(words)
+        except UnicodeEncodeError:
+            raise StoreError("a name that is not text cannot be kept in the Redis store") from None
         future = loop.create_future()
-        self._out.append(_Command(words, whole, future))
+        self._out.append(_Command(sent, whole, future))
         if not self._due and self._sending is None:
             self._due = True
             loop.call_soon(self._flush)
@@ -179,10 +178,10 @@ class RedisLink:
         """Have `batch` answered, whatever comes."""
         try:
             connection = await self._ready()
-            found = await self._talk(connection, [command.words for command in batch])
+            found = await self._talk(connection, [command.sent for command in batch])
             unknown = [i for i, one in enumerate(found) if isinstance(one, NoScriptError) and batch[i].whole is not None]
             if unknown:
-                wholes = [whole for i in unknown if (whole := batch[i].whole) is not None]
+                wholes = [_packed(whole) for i in unknown if (whole := batch[i].whole) is not None]
                 for i, one in zip(unknown, await self._talk(connection, wholes), strict=True):
                     found[i] = one
         except StoreError as e:
@@ -197,13 +196,13 @@ class RedisLink:
             command.answer(one)
         await self._heed([one for one in found if isinstance(one, ResponseError)])
 
-    async def _talk(self, connection: AbstractConnection, commands: Sequence[Sequence[Word]]) -> list[Any]:
+    async def _talk(self, connection: AbstractConnection, commands: Sequence[bytes]) -> list[Any]:
         """Return the answers to `commands`, refusals among them; raises Unreachable when they do not come."""
         found: list[Any] = []
         self.round_trips += 1
         try:
             async with asyncio.timeout(self.place.command_s):
-                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                await connection.send_packed_command(b"".join(commands), check_health=False)
                 for _ in commands:
                     try:
                         found.append(await connection.read_response())
@@ -248,6 +247,12 @@ class RedisLink:
         connection, self._connection = self._connection, None
         if connection is not None:
             await connection.disconnect(nowait=True)
+
+
+def _packed(words: Sequence[Word]) -> bytes:
+    """Return a command as it is sent. What redis-py does for it is written in Python and took half of a call."""
+    packed: bytes = hiredis.pack_command(tuple(words))  # type: ignore[arg-type]  # its stub means tuples of any length
+    return packed
 
 
 class BlockingLink:
