@@ -107,8 +107,11 @@ class Rows:
 
     def tidy(self) -> None:
         """Bring the tables up to date where much is not in them; nobody waits for that, and what fails is tried again."""
-        if self._log.rows > FOLD_ROWS or len(self._counters) + len(self._holds) + len(self._ended) > FOLD_ITEMS:
-            self.finish()
+        if self._much() and (self._wary or not self._fold()):
+            self._locked(lambda: self._much() and self._fold())  # another process may have done it
+
+    def _much(self) -> bool:
+        return self._log.rows > FOLD_ROWS or len(self._counters) + len(self._holds) + len(self._ended) > FOLD_ITEMS
 
     def finish(self) -> None:
         """Bring the tables up to date."""
