@@ -39,24 +39,29 @@ class _Kept:
         opening: the offset behind the array's bracket.
         ends: pairs of (offset behind a message, how many messages that makes), the last one first.
         cost: bytes of memory, by estimate: the messages stay alive with it, and short ones take far more than their JSON.
+        level, key: where it is kept: under a sample of its first 2^`level` bytes, all before the first of the ends.
     """
 
-    __slots__ = ("body", "cost", "ends", "messages", "opening")
+    __slots__ = ("body", "cost", "ends", "key", "level", "messages", "opening")
+
+    key: tuple[str, bytes]
 
     def __init__(self, body: bytes, opening: int, ends: Sequence[tuple[int, int]], messages: tuple[Message, ...]) -> None:
         self.body, self.opening, self.ends, self.messages = body, opening, ends, messages
         self.cost = _COST * len(body) + OVERHEAD * len(messages)
+        self.level = ends[-1][0].bit_length() - 1 if ends else 0
 
 
 class Cut(NamedTuple):
     """What of a body is known: bytes [opening, resume) hold `messages`. `more`: a comma followed. `source`: where it is known from,
-    which the new body replaces."""
+    which the new body mostly replaces; both begin with the same `end` bytes."""
 
     opening: int
     resume: int
     messages: tuple[Message, ...]
     more: bool
     source: _Kept
+    end: int
 
 
 class Prefixes:
@@ -78,20 +83,19 @@ class Prefixes:
         """Return the longest known beginning of `body` among bodies of its `kind`, None when there is none."""
         top = len(body).bit_length() - 1
         for level in range(top, top - _LEVELS, -1):
-            for kept in reversed(self._kept.get((kind, _sample(body, level)), ())):
-                for end, count in kept.ends:
-                    if _shares(body, kept.body, end):
-                        return self._cut(body, kept, end, count)
+            bucket = self._kept.get((kind, _sample(body, level)))
+            if bucket is not None and (found := _longest(body, bucket)) is not None:
+                return self._cut(body, *found)
         return None
 
     def _cut(self, body: bytes, kept: _Kept, end: int, count: int) -> Cut | None:
-        position = jsonio.skip(body, end)
+        position = end if body[end : end + 1] == b"," else jsonio.skip(body, end)
         follows = body[position : position + 1]
         if follows not in (b",", b"]"):
             return None
         self.hits += 1
         more = follows == b","
-        return Cut(kept.opening, position + more, kept.messages[:count], more, kept)
+        return Cut(kept.opening, position + more, kept.messages[:count], more, kept, end)
 
     def keep(
         self,
@@ -114,24 +118,32 @@ class Prefixes:
         """
         opening, closing = place
         ends = _ends(body, closing - 1, len(messages), tail)
-        if cut is not None and len(ends) < _ENDS:
-            known = len(cut.messages)
-            ends += [end for end in cut.source.ends if end[1] <= known and end[1] < ends[-1][1]][: _ENDS - len(ends)] if ends else []
+        if cut is not None and 0 < len(ends) < _ENDS:
+            known = min(len(cut.messages), ends[-1][1] - 1)
+            ends += [end for end in cut.source.ends if end[1] <= known][: _ENDS - len(ends)]
         new = _Kept(body, opening + 1, ends, messages)
         if not ends or new.cost > self._max // 4:
             return
-        level = ends[-1][0].bit_length() - 1
-        key = (kind, _sample(body, level))
-        bucket = self._kept.pop(key, [])
-        over = cut.source if cut is not None else None
-        others = [old for old in bucket if old is not over][1 - _BUCKET :]
-        self._size += new.cost - sum([old.cost for old in bucket]) + sum([old.cost for old in others])
-        self._kept[key] = [*others, new]
-        if self._size > self._max:
-            self._trim()
+        if cut is not None and cut.source.level == new.level and 1 << new.level <= cut.end:
+            new.key = cut.source.key  # its sample is of bytes that both have
+        else:
+            new.key = (kind, _sample(body, new.level))
+        goes_on = cut is not None and 2 * len(cut.messages) > len(cut.source.messages)
+        self._put(new, cut.source if cut is not None and goes_on else None)  # else it is another one with the same beginning
 
-    def _trim(self) -> None:
-        """Drop the oldest keys until a quarter is free."""
+    def _put(self, new: _Kept, over: _Kept | None) -> None:
+        """Keep `new` in the place of `over`; drop the oldest keys until a quarter is free where that takes too much memory."""
+        bucket = self._kept.pop(new.key, [])
+        if over is not None and over in bucket:
+            bucket.remove(over)
+            self._size -= over.cost
+        if len(bucket) >= _BUCKET:
+            self._size -= bucket.pop(0).cost
+        bucket.append(new)
+        self._kept[new.key] = bucket
+        self._size += new.cost
+        if self._size <= self._max:
+            return
         while self._size > self._max * 3 // 4:
             oldest = next(iter(self._kept))
             self._size -= sum([kept.cost for kept in self._kept.pop(oldest)])
@@ -140,6 +152,25 @@ class Prefixes:
         """Forget everything."""
         self._kept.clear()
         self._size = 0
+
+
+def _longest(body: bytes, bucket: Sequence[_Kept]) -> tuple[_Kept, int, int] | None:
+    """Return which of `bucket` has the longest beginning of `body`, where that ends and how many messages it makes.
+
+    One whose messages all come again is the conversation that goes on, and nobody looks further.
+    """
+    found: tuple[_Kept, int, int] | None = None
+    longest = 0
+    for kept in reversed(bucket):
+        for end, count in kept.ends:
+            if end <= longest:
+                break
+            if _shares(body, kept.body, end):
+                found, longest = (kept, end, count), end
+                break
+        if found is not None and found[0] is kept and longest == kept.ends[0][0]:
+            break
+    return found
 
 
 def _sample(body: bytes, level: int) -> bytes:

@@ -178,3 +178,46 @@ def test_many_conversations_with_one_beginning() -> None:
         body = body_of([{"role": "user", "content": f"question {i}"}, {"role": "user", "content": "more"}])
         assert codec.decode(body, memos) == codec.decode(body, Memos())
     assert memos.prefixes.hits > hits
+
+
+def test_a_conversation_with_the_same_beginning_takes_no_others_place() -> None:
+    memos, codec = Memos(), ChatCodec()
+    talks = [[{"role": "user", "content": f"question {n} " + "x" * 90}] for n in range(5)]
+    for talk in talks:
+        codec.decode(body_of(talk), memos)
+    for talk in talks:
+        misses = memos.messages.misses
+        codec.decode(body_of([*talk, {"role": "user", "content": f"more of {talk}"}]), memos)
+        assert memos.messages.misses == misses + 1
+        assert len(memos.prefixes._kept) == 1
+        assert len(next(iter(memos.prefixes._kept.values()))) == 5
+
+
+def size_of(prefixes: Prefixes) -> int:
+    return sum(kept.cost for bucket in prefixes._kept.values() for kept in bucket)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), max_size=40))
+def test_what_is_kept_is_known_to_the_byte_and_found_after_each_turn(turns: list[tuple[int, int]]) -> None:
+    memos, codec = Memos(300_000), ChatCodec()
+    talks: list[list[dict[str, Any]]] = [[{"role": "user", "content": f"talk {n}"}] for n in range(4)]
+    for talk, more in turns:
+        talks[talk] += [{"role": "user", "content": "x" * 300 * (n + 1)} for n in range(more)]
+        body = body_of(talks[talk])
+        call = codec.decode(body, memos)
+        assert call == codec.decode(body, Memos())
+        assert memos.prefixes._size == size_of(memos.prefixes) <= 300_000
+        hits = memos.prefixes.hits
+        codec.decode(body, memos)
+        assert memos.prefixes.hits > hits
+
+
+@pytest.mark.parametrize("back", range(5))
+def test_a_conversation_is_found_from_each_of_its_last_messages(back: int) -> None:
+    memos, codec = Memos(), ChatCodec()
+    talk = [{"role": "user", "content": f"turn {n} " + "x" * 90} for n in range(12)]
+    for length in range(7, 12):  # one new message each turn: where the others ended is known from the turn before
+        codec.decode(body_of(talk[:length]), memos)
+    known, misses = memos.prefixes.hits, memos.messages.misses
+    codec.decode(body_of([*talk[: 11 - back], {"role": "user", "content": "another end"}]), memos)
+    assert (memos.prefixes.hits, memos.messages.misses) == (known + 1, misses + 1)
