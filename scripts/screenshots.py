@@ -43,7 +43,7 @@ PICTURES = {
     "agent": Picture("fleet/invoice-triage", "document.querySelectorAll('.column').length > 3", 1000, ALL),
     "session": Picture("sessions/paper-scout/survey-41", "document.querySelectorAll('.node').length > 3", 1180, ALL),
     "said": Picture("sessions/refund-checker/case-207", "document.querySelectorAll('.step-line').length > 1", 960),
-    "decisions": Picture("decisions", "document.querySelectorAll('[data-row]').length > 5"),
+    "decisions": Picture("decisions", "document.querySelectorAll('[data-row]').length > 5", 700),
     "budgets": Picture("budgets", "document.querySelectorAll('[data-row]').length > 5"),
     "budget": Picture("", "document.querySelector('.plot .line')", 900, ("light", "dark", "phone")),
     "routing": Picture("routing", "document.querySelectorAll('.column').length > 3"),

@@ -86,7 +86,8 @@ class HousePanels:
             self._listing.update(now)
             entry = self._listing.of(name)
         with rollup.reading(house.journal.file()) as db:
-            versions, used = sums.versions(db, name), sums.models(db, Part(_today(now), now, agent=name))
+            today = Part(_today(now), now, agent=name)
+            versions, used, emitted = sums.versions(db, name), sums.models(db, today), sums.emitted(db, today)
         if entry is None and not versions:
             raise LookupError("Neither the files nor the ledger know this agent.")
         for version in versions:
@@ -100,6 +101,7 @@ class HousePanels:
             "versions": versions,
             "budgets": [balance_json(b) for b in own],
             "models": used,
+            "emitted": emitted,
             "log_content": "off" if grant is None else grant.data.get("log_content", "off"),
         }
 

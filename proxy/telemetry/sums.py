@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from proxy.model.footprints import MICRO
 from proxy.money import dollars
 from proxy.telemetry.rollup_schema import EDGES_MS, HOUR_S, SLOT_S, SUMS, TIMES
 
@@ -121,6 +122,15 @@ def models(db: sqlite3.Connection, part: Part) -> list[dict[str, Any]]:
         {"model": name, "calls": calls, "tokens": tokens, "usd": dollars(cost)}
         for name, calls, tokens, cost in db.execute(sql, (*values, MOST_LINES))
     ]
+
+
+def emitted(db: sqlite3.Connection, part: Part) -> dict[str, Any] | None:
+    """Return what was emitted and used, at least and at most as estimated; None where nobody estimates."""
+    where, values = _from(part)
+    row = db.execute(f"SELECT sum(carbon_low), sum(carbon), sum(energy_low), sum(energy) FROM {where}", values).fetchone()
+    if not row[1]:
+        return None
+    return {"carbon_g": [row[0] / MICRO, row[1] / MICRO], "energy_wh": [row[2] / MICRO, row[3] / MICRO]}
 
 
 def teams(db: sqlite3.Connection, part: Part) -> list[dict[str, Any]]:

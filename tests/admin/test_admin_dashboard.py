@@ -199,6 +199,7 @@ def test_an_agent_with_its_policy_and_where_each_value_is_written(config: Path) 
         assert found["models"] == [{"model": "claude-x", "calls": 4, "tokens": 630, "usd": "4.00"}]
         assert [b["name"] for b in found["budgets"]] == ["agent:triage/day/usd"]
         assert found["log_content"] == "hash"
+        assert found["emitted"] is None, "nobody estimates"
         nasty = await p.get(f"/api/v1/agents/{quote(NASTY, safe='')}")
         assert nasty["policy"] is None
         assert nasty["row"]["agent"] == NASTY

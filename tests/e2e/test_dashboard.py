@@ -419,6 +419,9 @@ def test_the_keyboard_is_enough(page: Page) -> None:
     page.wait("document.querySelector('dialog[open]')")
     page.press("Escape")
     page.wait("!document.querySelector('dialog')")
+    for dark, offered in ((True, "Light"), (False, "Dark")):  # who has chosen nothing goes with the system
+        page.colours(dark=dark)
+        page.wait(f"[...document.querySelectorAll('button.quiet')].some((b) => b.innerText === '{offered}')")
     page.press("t")
     assert page.js("document.documentElement.dataset.theme") == "dark"
     page.press("t")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,7 @@ from proxy.telemetry.query import Filter
 from proxy.telemetry.rollup import beside, follow, reach, reading
 
 NOW = 1_800_000_000.0
-DAY_S = 86_400
+DAY_S, HOUR_S = 86_400, 3600
 BASE = Record(
     "",
     NOW,
@@ -234,3 +235,17 @@ def test_a_counter_of_many_slots_is_shown_in_longer_steps(tmp_path: Path) -> Non
 )
 def test_quantiles_of_a_histogram(took: list[int], share: float, expected: float | None) -> None:
     assert sums.quantile_ms(took, share) == expected
+
+
+def test_what_was_emitted_is_added_up_between_its_bounds(tmp_path: Path) -> None:
+    path = tmp_path / "fg.db"
+    ledger = Ledger(path)
+    took: dict[str, Any] = {"carbon_ug_low": 500_000, "carbon_ug": 1_500_000, "energy_uwh_low": 2_000_000, "energy_uwh": 3_000_000}
+    for i in range(2):
+        ledger.record(replace(BASE, id=f"{i}", time=NOW - 60, **took))
+    ledger.record(replace(BASE, id="quiet", time=NOW - 60, agent="quiet"))
+    ledger.stop()
+    follow(path, NOW, 60)
+    with reading(path) as db:
+        found = [sums.emitted(db, sums.Part(NOW - HOUR_S, NOW, agent=agent)) for agent in ("a", "quiet", None)]
+    assert found == [{"carbon_g": [1.0, 3.0], "energy_wh": [4.0, 6.0]}, None, {"carbon_g": [1.0, 3.0], "energy_wh": [4.0, 6.0]}]

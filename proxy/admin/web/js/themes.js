@@ -17,6 +17,9 @@ export function flipTheme() {
   watchers.forEach((watch) => watch(next === "dark"));
 }
 
+// Whoever has chosen nothing goes with the system, also when that changes.
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => watchers.forEach((watch) => watch(isDark())));
+
 export function useDark() {
   const [dark, setDark] = useState(isDark);
   useEffect(() => {

@@ -3,7 +3,7 @@ import { html, useState } from "../ui.js";
 import { useApi, num } from "../api.js";
 import { useNow } from "../live.js";
 import { href } from "../route.js";
-import { count, short, usd, plain, millis, exactly, plural, shortId } from "../format.js";
+import { count, grams, short, usd, plain, millis, exactly, plural, shortId } from "../format.js";
 import { Table } from "../parts/table.js";
 import { Plot, Legend } from "../parts/plot.js";
 import { Policy } from "../parts/policy.js";
@@ -24,7 +24,7 @@ export function Agent({ path }) {
     <//>
     <${Failed} error=${error} retry=${reload} kept=${data} />
     ${error && !data ? null : html`
-      <${Figures} row=${row} policy=${data?.policy} />
+      <${Figures} row=${row} policy=${data?.policy} emitted=${data?.emitted} />
       <${Plots} agent=${name} />
       ${data ? html`<${Rest} data=${data} name=${name} />` : html`<p aria-busy="true"><${Bone} width="40%" /></p>`}`}`;
 }
@@ -41,9 +41,12 @@ function Acts({ row }) {
   </div>`;
 }
 
-function Figures({ row, policy }) {
+// Estimates between two bounds, nothing where nobody makes any.
+const emits = (found) => (found ? html`<br />${grams(found.carbon_g[0])} to ${grams(found.carbon_g[1])} g CO₂e, estimated` : "");
+
+function Figures({ row, policy, emitted }) {
   return html`<dl class="figures">
-    <${Figure} name="Spent today" value=${row && usd(num(row.usd))} note=${row && `${short(row.tokens)} tokens`} />
+    <${Figure} name="Spent today" value=${row && usd(num(row.usd))} note=${row && html`${short(row.tokens)} tokens${emits(emitted)}`} />
     <${Figure} name="Calls today" value=${row && count(row.calls)} note=${row && `${row.calls_per_min} a minute now`} />
     <${Figure} name="Refused today" value=${row && count(row.refused)} note=${row && (row.last_refusal ? html`last <${Ago} t=${row.last_refusal.time} />` : "none")} />
     <${Figure} name="Loops today" value=${row && count(row.loops)} note=${row?.loop ? `${plain(row.loop.rule, 30)}, ${row.loop.count} times` : ""} />

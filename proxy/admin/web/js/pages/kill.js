@@ -63,9 +63,9 @@ function Until({ t, now }) {
 function Stopped({ kills, onResume }) {
   const now = useNow();
   const columns = [
-    { key: "target", title: "What", width: "26%", cell: (k) => html`<${Mark} kind="bad" shape="square"><${Name} most=${60}>${k.target}<//><//>` },
+    { key: "target", title: "What", width: "24%", cell: (k) => html`<${Mark} kind="bad" shape="square"><${Name} most=${60}>${k.target}<//><//>` },
     { key: "reason", title: "Why", cls: "p2", cell: (k) => html`<span title=${plain(k.reason, 400)}>${plain(k.reason, 160)}</span>` },
-    { key: "by", title: "By", cls: "p3", width: "18%", cell: (k) => plain(k.by, 80) },
+    { key: "by", title: "By", cls: "p3", width: "22%", cell: (k) => html`<span title=${plain(k.by, 400)}>${plain(k.by, 80)}</span>` },
     { key: "since", title: "Since", cls: "num p3", width: "7rem", cell: (k) => html`<${Ago} t=${k.since} />` },
     { key: "until", title: "Until", cls: "num", width: "8rem", cell: (k) => html`<${Until} t=${k.until} now=${now} />` },
     { key: "act", title: "", label: "Resume", cls: "num", width: "6.5rem", cell: (k) => html`<button class="button small" type="button" aria-label=${`Resume ${plain(k.target, 60)}`} onClick=${() => onResume(k.target)}>Resume…</button>` },
@@ -81,7 +81,7 @@ function Log({ entries }) {
     { key: "action", title: "Did", width: "7.5rem", cell: (e) => html`<${Mark} kind=${ACTS[e.action]?.[0]} shape=${ACTS[e.action]?.[1]}>${ACTS[e.action]?.[2] ?? words(e.action)}<//>` },
     { key: "target", title: "What", width: "30%", cell: (e) => html`<${Name} most=${80}>${e.target}<//>` },
     { key: "reason", title: "Why", cls: "p3", cell: (e) => html`<span title=${plain(e.reason, 400)}>${plain(e.reason, 160)}</span>` },
-    { key: "by", title: "By", cls: "p2", width: "20%", cell: (e) => plain(e.by, 80) },
+    { key: "by", title: "By", cls: "p2", width: "24%", cell: (e) => html`<span class="clamp" title=${plain(e.by, 400)}>${plain(e.by, 80)}</span>` },
   ];
   return html`<${Table} label="Log" columns=${columns} rows=${entries} bones=${4} id=${(e) => `${e.time}/${e.action}/${e.target}`} />`;
 }

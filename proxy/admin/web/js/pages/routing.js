@@ -44,15 +44,18 @@ function Over({ data, name, value, format }) {
   return html`<${Plot} label=${`${name} over time`} series=${[{ name, points: points.some(([, v]) => v) ? points : [], shape: "column" }]} format=${format} empty=${data ? "Nothing in that time." : ""} />`;
 }
 
+// What is nothing is written so that what is something stands out.
+const quiet = (value, text) => (value ? text : html`<span class="zero">${text}</span>`);
+
 function Sums({ id, title, rows, link }) {
   if (rows && !rows.length) return null;
   const columns = [
     { key: "key", title: link ? "Agent" : "Model", width: "30%", cell: (r) => (link ? html`<a class="name" href=${href(["fleet", r.key])}><${Name}>${r.key}<//></a>` : html`<${Name}>${r.key}<//>`) },
     { key: "calls", title: "Calls", cls: "num p2", cell: (r) => count(r.calls) },
-    { key: "share", title: "Local", cls: "num", cell: (r) => percent(r.share, 1) },
-    { key: "back", title: "Fell back", cls: "num p3", cell: (r) => percent(r.fallback_rate, 1) },
+    { key: "share", title: "Local", cls: "num", cell: (r) => quiet(r.share, percent(r.share, 1)) },
+    { key: "back", title: "Fell back", cls: "num p3", cell: (r) => quiet(r.fallback_rate, percent(r.fallback_rate, 1)) },
     { key: "cost", title: "Spent", cls: "num p2", cell: (r) => usd(num(r.cost_usd)) },
-    { key: "saved", title: "Saved", cls: "num", cell: (r) => usd(num(r.saved_usd)) },
+    { key: "saved", title: "Saved", cls: "num", cell: (r) => quiet(num(r.saved_usd), usd(num(r.saved_usd))) },
   ];
   return html`<${Section} id=${id} title=${title}><${Table} label=${title} columns=${columns} rows=${rows} bones=${4} id=${(r) => r.key} /><//>`;
 }

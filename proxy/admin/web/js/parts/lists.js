@@ -32,10 +32,10 @@ export const sessionColumns = (agent) => [
 
 export const decisionColumns = (agent) => [
   { key: "time", title: "When", width: "6.5rem", cls: "p2", cell: (d) => html`<${Ago} t=${d.time} />` },
-  { key: "reason", title: "Reason", width: agent ? "28%" : "20%", cell: (d) => html`<div class="two"><a class="name" href=${href(["decisions", d.id])} title=${exactly(d.time)}>${words(d.reason)}</a><small class="only-small"><${Ago} t=${d.time} /></small></div>` },
-  ...(agent ? [] : [{ key: "agent", title: "Agent", width: "18%", cell: (d) => (d.agent ? html`<a href=${href(["fleet", d.agent])}><${Name} most=${40}>${d.agent}<//></a>` : html`<span class="zero">nobody known</span>`) }]),
-  { key: "message", title: "What was said", cls: "p3", cell: (d) => html`<span title=${plain(d.message, 400)}>${plain(d.message, 200)}</span>` },
-  { key: "rule", title: "Rule", cls: "p4", width: "20%", cell: (d) => html`<${Where} at=${d.rule} />` },
+  { key: "reason", title: "Reason", width: agent ? "28%" : "17%", cell: (d) => html`<div class="two"><a class="name" href=${href(["decisions", d.id])} title=${exactly(d.time)}>${words(d.reason)}</a><small class="only-small"><${Ago} t=${d.time} /></small></div>` },
+  ...(agent ? [] : [{ key: "agent", title: "Agent", width: "15%", cell: (d) => (d.agent ? html`<a href=${href(["fleet", d.agent])}><${Name} most=${40}>${d.agent}<//></a>` : html`<span class="zero">nobody known</span>`) }]),
+  { key: "message", title: "What was said", cls: "p3", cell: (d) => html`<span class="clamp" title=${plain(d.message, 400)}>${plain(d.message, 200)}</span>` },
+  { key: "rule", title: "Rule", cls: "p4", width: "22%", cell: (d) => html`<span class="clamp"><${Where} at=${d.rule} /></span>` },
 ];
 
 const ends = (b, now) => (b.resets_at ? `resets in ${span(b.resets_at - now)}` : words(b.window ?? ""));
