@@ -80,7 +80,7 @@ class Rows:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db, self._log = db, BudgetLog(db)
-        self._wary = 0
+        self._wary, self._wrote = 0, False
         self.forget()
 
     def forget(self) -> None:
@@ -114,8 +114,8 @@ class Rows:
         return self._log.rows > FOLD_ROWS or len(self._counters) + len(self._holds) + len(self._ended) > FOLD_ITEMS
 
     def finish(self) -> None:
-        """Bring the tables up to date."""
-        if self._log.seen >= 0 and self._log.rows and (self._wary or not self._fold()):
+        """Bring the tables up to date before this process ends, unless it only looked: then others need not notice that it was there."""
+        if self._wrote and (self._wary or self._log.seen < 0 or not self._fold()):
             self._locked(self._fold)
 
     def sweep(self, now: float) -> list[Ended]:
@@ -243,6 +243,7 @@ class Rows:
         new = ((), ()) if unknown is None else (unknown.new_holds, unknown.new_counters)
         if not self._log.append((counters, standing, over, ()), *new):
             raise Stale
+        self._wrote = True
         if unknown is not None and unknown.new_counters:
             self._drop(unknown.new_counters - book.dirty_counters)
         self._counters |= book.dirty_counters

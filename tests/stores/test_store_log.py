@@ -126,6 +126,18 @@ def test_what_a_sweep_forgot_other_processes_forget_too(two: tuple[Process, Proc
     assert one.balance("brief") == (0, 60)
 
 
+def test_who_only_looks_leaves_no_mark(two: tuple[Process, Process]) -> None:
+    one, other = two
+    one.reserve("h", usd("a", 100, 1))
+    assert other.balance("a") == (0, 1)
+    other.rows.finish()
+    one.reserve("i", usd("a", 100, 1))
+    assert one.said == ["INSERT"]
+    one.rows.forget()
+    one.rows.finish()
+    assert other.table("SELECT spent, held FROM budget_counters") == [(0, 2)], "who wrote does it even when it has lost what it knew"
+
+
 def test_many_batches_are_folded_by_themselves(two: tuple[Process, Process]) -> None:
     one, other = two
     for i in range(FOLD_ROWS + 1):
