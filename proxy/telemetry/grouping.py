@@ -82,23 +82,23 @@ def grouped(path: str | Path, fields: Sequence[str], where: Filter = ALL, most: 
     Raises:
         StoreError: the file cannot be read.
     """
-    condition, values = where_of(where)
     n = len(fields)
     keys = "".join(f"{KEYS[name]}, " for name in fields)
     order = "1 DESC" if fields and fields[0] in TIMES else f"{n + 6} DESC, {n + 1} DESC" + (", 1" if n else "")
     group = f" GROUP BY {', '.join(str(i + 1) for i in range(n))}" if n else ""
     limit = "" if most is None else " LIMIT ?"
-    sql = f"SELECT {keys}{SUMS} FROM records{condition}{group} ORDER BY {order}{limit}"  # noqa: S608 - fixed parts only
     with reading(path) as connection:
+        condition, values = where_of(where, connection)
+        sql = f"SELECT {keys}{SUMS} FROM records{condition}{group} ORDER BY {order}{limit}"  # noqa: S608 - fixed parts only
         found = connection.execute(sql, values if most is None else (*values, most))
         return [Sum(tuple(_text(key) for key in row[:n]), *(amount or 0 for amount in row[n:])) for row in found]
 
 
 def every(path: str | Path, where: Filter = ALL) -> Iterator[Record]:
     """Yield all records in the file that pass, oldest first, whatever the filter's limit. Raises StoreError."""
-    condition, values = where_of(where)
-    sql = f"SELECT {', '.join(COLUMNS)} FROM records{condition} ORDER BY time, seq"  # noqa: S608 - fixed parts only
     with reading(path) as connection:
+        condition, values = where_of(where, connection)
+        sql = f"SELECT {', '.join(COLUMNS)} FROM records{condition} ORDER BY time, seq"  # noqa: S608 - fixed parts only
         for row in connection.execute(sql, values):
             yield to_record(row)
 

@@ -16,6 +16,7 @@ from typing import Any, Literal, Protocol, get_args
 
 from proxy.engine.ports import StoreError
 from proxy.engine.record import Record
+from proxy.telemetry import stretches
 from proxy.telemetry.schema import COLUMNS, to_record
 
 By = Literal["agent", "model", "session", "run", "provider", "day", "reason"]
@@ -118,18 +119,18 @@ _SUMS = (
 
 def rows(path: str | Path, where: Filter = ALL) -> list[Record]:
     """Return the records in the file that pass, newest first."""
-    condition, values = where_of(where)
-    sql = f"SELECT {', '.join(COLUMNS)} FROM records{condition} ORDER BY time DESC, seq DESC LIMIT ?"  # noqa: S608 - fixed parts only
     with reading(path) as connection:
+        condition, values = where_of(where, connection)
+        sql = f"SELECT {', '.join(COLUMNS)} FROM records{condition} ORDER BY time DESC, seq DESC LIMIT ?"  # noqa: S608 - fixed parts only
         return [to_record(r) for r in connection.execute(sql, (*values, _limit(where)))]
 
 
 def groups(path: str | Path, by: By, where: Filter = ALL) -> list[Group]:
     """Return sums of the file's records by `by`, dearest first (days: newest first)."""
-    condition, values = where_of(where)
     order = "1 DESC" if by == "day" else "7 DESC, 2 DESC, 1"
-    sql = f"SELECT {_KEY_SQL[by]}, {_SUMS} FROM records{condition} GROUP BY 1 ORDER BY {order} LIMIT ?"  # noqa: S608 - fixed parts only
     with reading(path) as connection:
+        condition, values = where_of(where, connection)
+        sql = f"SELECT {_KEY_SQL[by]}, {_SUMS} FROM records{condition} GROUP BY 1 ORDER BY {order} LIMIT ?"  # noqa: S608 - fixed parts only
         return [Group(*r) for r in connection.execute(sql, (*values, _limit(where)))]
 
 
@@ -140,12 +141,17 @@ def one(path: str | Path, record_id: str) -> Record | None:
         return None if row is None else to_record(row)
 
 
-def where_of(where: Filter) -> tuple[str, list[Any]]:
-    """Return the SQL condition of `where`, empty for none, and its values."""
+def where_of(where: Filter, connection: sqlite3.Connection, at: str = "main") -> tuple[str, list[Any]]:
+    """Return the SQL condition of `where`, empty for none, and its values, for the ledger that `connection` has `at`.
+
+    An older release may have left it, which had another index of sessions.
+    """
     parts, values = [], []
     for name, sql, count in _WHERE:
         value = getattr(where, name)
         if value is not None:
+            if name == "session" and stretches.there(connection, at):
+                sql = stretches.of_session(f"{at}.records")
             parts.append(sql)
             values += [value] * count
     return (" WHERE " + " AND ".join(parts) if parts else ""), values

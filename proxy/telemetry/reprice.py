@@ -45,10 +45,11 @@ class Line:
 
 def paid(path: str | Path, where: Filter = ALL) -> Iterator[Record]:
     """Yield the records in the file that pass and used tokens, in the order of writing; `limit` does not count."""
-    condition, values = where_of(where)
     used = "(input_tokens + output_tokens + cache_read_tokens + cache_write_tokens + cache_write_1h_tokens > 0)"
-    sql = f"SELECT {', '.join(COLUMNS)} FROM records{condition}{' AND' if condition else ' WHERE'} {used} ORDER BY seq"  # noqa: S608 - fixed parts
     with reading(path) as db:
+        condition, values = where_of(where, db)
+        condition += " AND" if condition else " WHERE"
+        sql = f"SELECT {', '.join(COLUMNS)} FROM records{condition} {used} ORDER BY seq"  # noqa: S608 - fixed parts only
         rows = db.execute(sql, values)
         while found := rows.fetchmany(STEP):
             yield from map(to_record, found)

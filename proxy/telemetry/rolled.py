@@ -123,7 +123,7 @@ class Rolled:
     def _read(self, db: sqlite3.Connection, fields: Sequence[str], where: Filter, part: str) -> list[Any]:
         """Return sums of those of the ledger's records for which `part` holds, too."""
         keys = [_SERVED if self.report and name == "model" else grouping.KEYS[name] for name in fields]
-        condition, values = where_of(where)
+        condition, values = where_of(where, db, "ledger")
         if not part.startswith("+"):
             condition = condition.replace("time", "+time")  # by its number, not by its time
         group = f" GROUP BY {', '.join(str(i + 1) for i in range(len(fields)))}" if fields else ""

@@ -20,7 +20,7 @@ be read from the ledger itself by one of its indices, within bounds, is not kept
 
 from __future__ import annotations
 
-VERSION = 4
+VERSION = 5
 MAX_NAME = 200
 """Characters of a model's name. What was refused before it was routed may name anything: it counts without a name."""
 SLOT_S, HOUR_S, DAY_S = 600, 3600, 86_400
@@ -65,7 +65,8 @@ DDL = (
     _table("denied", ("hour", "reason", "rule"), ("calls",)),
     "CREATE TABLE main.versions (agent TEXT, policy_digest TEXT, file_digest TEXT, version TEXT, first REAL,"
     " last REAL, calls INTEGER, PRIMARY KEY (agent, policy_digest, file_digest, version)) WITHOUT ROWID",
-    "CREATE TABLE main.runs (run TEXT, session TEXT, last REAL, PRIMARY KEY (run, session)) WITHOUT ROWID",
+    "CREATE TABLE main.runs (run TEXT, session TEXT, last REAL, first_seq INTEGER, last_seq INTEGER, PRIMARY KEY (run, session))"
+    " WITHOUT ROWID",
     "CREATE TABLE main.notes (kind TEXT, time REAL, seq INTEGER, part INTEGER, agent TEXT, reason TEXT, rule TEXT, id TEXT,"
     " PRIMARY KEY (kind, time, seq, part)) WITHOUT ROWID",
     "CREATE TABLE main.burn (counter TEXT, slot INTEGER, unit TEXT, amount INTEGER, PRIMARY KEY (counter, slot)) WITHOUT ROWID",
@@ -118,8 +119,8 @@ STEPS = (
     f"INSERT INTO main.versions SELECT agent, policy_digest, file_digest, version, min(time), max(time), count(*) {_NEW}"
     " AND policy_digest <> '' GROUP BY 1, 2, 3, 4 ON CONFLICT DO UPDATE SET first = min(first, excluded.first),"
     " last = max(last, excluded.last), calls = calls + excluded.calls",
-    f"INSERT INTO main.runs SELECT run, session, time {_NEW} AND run <> session AND run <> ''"
-    " ON CONFLICT DO UPDATE SET last = max(last, excluded.last)",
+    f"INSERT INTO main.runs SELECT run, session, time, seq, seq {_NEW} AND run <> session AND run <> ''"
+    " ON CONFLICT DO UPDATE SET last = max(last, excluded.last), last_seq = max(last_seq, excluded.last_seq)",
     f"INSERT INTO main.notes SELECT 'refused', time, seq, 0, agent, reason, rule, id {_NEW} AND reason <> ''",
     f"INSERT INTO main.notes SELECT 'loop', time, seq, 0, agent, session, loop, id {_NEW} AND loop <> ''",
     "INSERT INTO main.notes SELECT 'shadow', time, seq, key + 1, agent, substr(value ->> 0, 8), value ->> 1, records.id"

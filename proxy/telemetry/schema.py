@@ -19,6 +19,7 @@ import msgspec
 
 from proxy.engine.ports import StoreError
 from proxy.engine.record import SWEPT, Record
+from proxy.telemetry import stretches
 
 VERSION = 2
 CHARGES_VERSION = 2
@@ -50,7 +51,8 @@ _REST = (  # once all columns are there
     "DROP INDEX IF EXISTS records_time",  # of earlier releases; the next one does its work
     f"CREATE INDEX IF NOT EXISTS records_sums ON records ({', '.join(SUMMED)})",
     "CREATE INDEX IF NOT EXISTS records_agent_time ON records (agent, time)",
-    "CREATE INDEX IF NOT EXISTS records_session_time ON records (session, time)",
+    "DROP INDEX IF EXISTS records_session_time",  # likewise
+    stretches.INDEX,
     NO_DELETE,
     # INSERT OR REPLACE deletes without the trigger above.
     "CREATE TRIGGER IF NOT EXISTS records_no_replace BEFORE INSERT ON records"

@@ -16,14 +16,18 @@ from typing import Any
 from proxy.engine.record import Record
 from proxy.money import dollars
 from proxy.telemetry.schema import COLUMNS, to_record
+from proxy.telemetry.stretches import OF_RUN, WITHIN, of_session, stretches
 from proxy.telemetry.timing import overhead_ns, total_ns, ttft_ns, upstream_ns
 
 MOST_READ = 5_000
 """Records that a list of sessions looks at: of a busy day it takes the end."""
 MOST_NODES, MOST_LINES, EXAMPLES = 500, 50, 5
+MOST_LOOKS = 100_000
+"""Looks into stretches of the ledger, some microseconds each, for the sessions of a run."""
 MOST_CHARS = 1000
 """Characters of one text that are shown."""
 _CURSOR = re.compile(r"(\d{1,12}(?:\.\d{1,9})?)~(\d{1,18})", re.ASCII)
+_OF_SESSION = of_session("ledger.records")
 _COLUMNS = ", ".join(f"records.{name}" for name in COLUMNS)
 
 Place = tuple[float, int]
@@ -88,7 +92,7 @@ def sessions(db: sqlite3.Connection, wanted: Wanted) -> dict[str, Any]:
     if wanted.agent is not None:
         conditions, values = [*conditions, "agent = ?"], [*values, wanted.agent]
     if wanted.run is not None:
-        conditions, values = [*conditions, _IN_RUN], [*values, wanted.run, wanted.run]
+        conditions, values = [*conditions, OF_RUN], [*values, wanted.run, wanted.run, wanted.run]
     seen = _SEEN % " AND ".join(conditions)
     match = "WHERE instr(lower(latest.session), ?)" if wanted.part else ""
     part = [wanted.part.lower()] if wanted.part else []
@@ -99,9 +103,12 @@ def sessions(db: sqlite3.Connection, wanted: Wanted) -> dict[str, Any]:
     return {"total": total, "more": read >= MOST_READ, "sessions": [_session(row[:-2]) for row in found]}
 
 
-def session(db: sqlite3.Connection, name: str) -> dict[str, Any] | None:
-    """Return one session, all of its calls; None where the ledger has none."""
-    row = db.execute((_SEEN % "session = ?") + _SUMMED, (name, -1)).fetchone()
+def session(db: sqlite3.Connection, name: str, between: tuple[int, int] | None = None) -> dict[str, Any] | None:
+    """Return one session, all of its calls; None where the ledger has none. `between` its first and its last record, where the rollup
+    knows their numbers, it is found sooner.
+    """
+    condition, values = (_OF_SESSION, (name, -1)) if between is None else (WITHIN, (name, *between, -1))
+    row = db.execute((_SEEN % condition) + _SUMMED, values).fetchone()
     return None if row is None else _session(row)
 
 
@@ -109,15 +116,23 @@ def _session(row: tuple[Any, ...]) -> dict[str, Any]:
     return {name: _cut(value) for name, value in zip(_NAMES, row, strict=True)} | {"usd": dollars(row[-1])}
 
 
-_IN_RUN = "session IN (SELECT session FROM main.runs WHERE run = ? UNION ALL SELECT ?)"
+_LISTED = (
+    "SELECT session, first_seq, last_seq FROM main.runs WHERE run = ?1 UNION ALL"
+    " SELECT ?1, NULL, NULL WHERE NOT EXISTS (SELECT 1 FROM main.runs WHERE run = ?1 AND session = ?1) ORDER BY 1 LIMIT ?2"
+)
 
 
 def run(db: sqlite3.Connection, name: str) -> dict[str, Any] | None:
-    """Return the sessions that draw from one run as a tree, `{run, more, nodes, edges}`; None where the ledger has none."""
-    listed = db.execute("SELECT session FROM main.runs WHERE run = ?1 UNION SELECT ?1 LIMIT ?2", (name, MOST_NODES + 1)).fetchall()
+    """Return the sessions that draw from one run as a tree, `{run, more, nodes, edges}`; None where the ledger has none.
+
+    Of many sessions in a large ledger only the calls from the first to the last that drew from the run are looked for.
+    """
+    listed = db.execute(_LISTED, (name, MOST_NODES + 1)).fetchall()
     nodes = {}
-    for (each,) in listed[:MOST_NODES]:
-        if (found := session(db, each)) is not None and name in (found["run"], each):
+    whole = len(listed) * stretches(db) <= MOST_LOOKS
+    for each, first, last in listed[:MOST_NODES]:
+        found = session(db, each, None if whole or first is None else (first, last))
+        if found is not None and name in (found["run"], each):
             nodes[each] = found
     if not nodes:
         return None
@@ -153,7 +168,7 @@ def _depth(name: str, parents: dict[str, str | None]) -> int:
 def timeline(db: sqlite3.Connection, name: str, limit: int, after: Place | None) -> dict[str, Any]:
     """Return the exchanges of one session from new to old: `{exchanges, next}`."""
     more, values = ("AND (time, seq) < (?, ?)", list(after)) if after is not None else ("", [])
-    sql = f"SELECT seq, {_COLUMNS} FROM ledger.records WHERE session = ? {more} ORDER BY time DESC, seq DESC LIMIT ?"
+    sql = f"SELECT seq, {_COLUMNS} FROM ledger.records WHERE {_OF_SESSION} {more} ORDER BY time DESC, seq DESC LIMIT ?"
     found = db.execute(sql, (name, *values, limit + 1)).fetchall()
     rows = [(row[0], to_record(row[1:])) for row in found[:limit]]
     left = len(found) > limit
