@@ -41,9 +41,10 @@ def arguments() -> argparse.Namespace:
 async def main(options: argparse.Namespace, folder: Path) -> int:
     pinned = cores()
     notes = report.machine(*pinned)
-    effort = Effort(memory_requests=options.memory_requests)
+    began_all, effort = time.perf_counter(), Effort(memory_requests=options.memory_requests)
     if options.quick:
         effort = Effort(1, 0.25, 1.5, min(options.memory_requests, 10_000))
+        notes.append("a quick run: one short round of each, for a look and not for a figure")
     os.sched_setaffinity(0, {pinned[1]})
     only = frozenset(options.only.split(",")) if options.only else frozenset()
     found: list[report.Section] = []
@@ -60,6 +61,7 @@ async def main(options: argparse.Namespace, folder: Path) -> int:
                 report.publish(ROOT / "docs", [section], [*notes, _busy()])
     if options.json:
         print(json.dumps(report.as_json(found, notes), indent=1))
+    say(f"all: {(time.perf_counter() - began_all) / 60:.1f} min")
     return 1 if any(section.errors for section in found) else 0
 
 

@@ -39,6 +39,20 @@ class Body:
 
 
 @dataclass(frozen=True, slots=True)
+class NewBody:
+    """Requests in which the changing number stands in every message, so that a proxy knows none of them."""
+
+    text: bytes
+
+    def request(self, number: int) -> bytes:
+        return self.text.replace(MARK.encode(), b"%08d" % number)
+
+    def size(self) -> int:
+        """Bytes of one request's body."""
+        return len(self.text.split(b"\r\n\r\n", 1)[1])
+
+
+@dataclass(frozen=True, slots=True)
 class Form:
     """How a conversation is sent: in which dialect, to which model, whether a stream is wanted, and how far apart its events are to be (0:
     as the stub has it)."""
@@ -60,6 +74,15 @@ def agent(sessions: int = 8, dialect: Dialect = CHAT, model: str = "", stream: b
     """About 60 KB: 40 messages with tool calls and results, 15 tools."""
     histories = [_history(random.Random(100 + i), messages=39, words=208, tools=True) for i in range(sessions)]
     return _body(histories, _tools(15), last_words=100, form=Form(dialect, model or dialect.model, stream))
+
+
+def all_new() -> NewBody:
+    """The conversation of `agent`, new in every message."""
+    history = _history(random.Random(100), messages=40, words=208, tools=True)
+    for message in history:
+        message["content"] = f"{MARK} {message['content'] or ''}"
+    call = CHAT.write(CHAT.model, False, history, _tools(15))
+    return NewBody(b"".join(_head(json.dumps(call, separators=(",", ":")).encode(), Form())))
 
 
 def large(sessions: int = 4, stream: bool = False) -> Body:
@@ -132,11 +155,17 @@ def _body(histories: list[list[dict[str, object]]], tools: list[dict[str, object
 
 
 def _request(body: bytes, form: Form) -> tuple[bytes, bytes]:
+    head, body = _head(body, form)
+    before, after = body.split(MARK.encode())
+    return head + before, after
+
+
+def _head(body: bytes, form: Form) -> tuple[bytes, bytes]:
+    """Return the head of a request, and `body`."""
     apart = f"X-Every-Ms: {form.every_ms}\r\n" if form.every_ms else ""
     head = (
         f"POST {form.dialect.target(form.model, form.stream)} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\n"
         f"Accept: application/json\r\n{form.dialect.headers}{apart}Authorization: Bearer {form.key}\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode()
-    before, after = body.split(MARK.encode())
-    return head + before, after
+    return head, body

@@ -42,6 +42,9 @@ SPEED = (
     Case("1 MB", bodies.large, 320, 1.0),
     _stream("stream event", partial(bodies.small, stream=True), 0.7),
 )
+ALL_NEW = Case("60 KB, all new", bodies.all_new, 400)
+ALL_NEW_MS = 3.0
+"""What it may cost more, once, to read 60 KB of which nothing is known."""
 DIALECTS = (
     *(_whole(dialect) for dialect in (RESPONSES, MESSAGES, GENERATE, OLLAMA)),
     *(_events(dialect) for dialect in (RESPONSES, MESSAGES, GENERATE, OLLAMA)),

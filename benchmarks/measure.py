@@ -31,7 +31,7 @@ class Case:
     """One kind of request, how many of them make a figure, on how many connections, and the most that Fleetgate may cost (x bare)."""
 
     name: str
-    body: Callable[[], bodies.Body]
+    body: Callable[[], bodies.Body | bodies.NewBody]
     requests: int
     limit: float | None = None
     stream: bool = False
@@ -107,7 +107,7 @@ class Effort:
     memory_requests: int = 100_000
 
 
-def maker(body: bodies.Body, target: Target) -> load.Make:
+def maker(body: bodies.Body | bodies.NewBody, target: Target) -> load.Make:
     """Return what makes the next request to `target`."""
     if not target.headers:
         return lambda _: body.request(next(_numbers))

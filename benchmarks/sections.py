@@ -23,26 +23,34 @@ Value = float | None
 
 
 async def speed(lab: Lab) -> Section:
-    """CPU per request of everything, beside the bare proxy."""
-    return await _speed(lab, "speed", cases.SPEED, "CPU a request or event as a multiple of the bare proxy's")
+    """CPU per request of everything, beside the bare proxy; and what is paid once for what nobody has seen before."""
+    found, rows = await _speed(lab, "speed", (*cases.SPEED, cases.ALL_NEW), "CPU a request or event as a multiple of the bare proxy's")
+    lines = []
+    for target in dict.fromkeys(row.target for row in rows if row.target.startswith("fleetgate")):
+        known, new = _cpu(rows, cases.SPEED[1].name, target), _cpu(rows, cases.ALL_NEW.name, target)
+        if known is not None and new is not None:
+            more = round((new - known) / 1000, 2)
+            lines.append((target, f"{more:.2f}", report.verdict(more, cases.ALL_NEW_MS)))
+    found.tables.append(Table(("60 KB, all new, beside what is known", "CPU ms more, once", "target"), lines))
+    return found
 
 
 async def dialects(lab: Lab) -> Section:
     """The same in the other protocols, and between protocols."""
-    return await _speed(lab, "dialects", cases.DIALECTS, "CPU in other protocols and between protocols as a multiple of the bare proxy's")
+    found, _ = await _speed(lab, "dialects", cases.DIALECTS, "CPU in other protocols and between them as a multiple of the bare proxy's")
+    return found
 
 
-async def _speed(lab: Lab, name: str, of: Sequence[Case], title: str) -> Section:
+async def _speed(lab: Lab, name: str, of: Sequence[Case], title: str) -> tuple[Section, list[Row]]:
     rows: list[Row] = []
     with lab.running(PROXIES) as targets:
         for case in of:
             say(f"  {case.name}")
             rows += await measure.compare(targets, case, lab.effort)
     found = Section(name, [Table(report.HEAD, [report.cells(row) for row in rows])], errors=_errors(rows))
-    shown = {row.target: None for row in rows}
-    series = {target: [_ratio(rows, case.name, target) for case in of] for target in shown}
+    series = {target.name: [_ratio(rows, case.name, target.name) for case in of] for target in targets}
     found.plots[name] = (title, plots.bars(title, [case.name for case in of], series, [case.limit for case in of], "x"))
-    return found
+    return found, rows
 
 
 async def features(lab: Lab) -> Section:
@@ -52,7 +60,7 @@ async def features(lab: Lab) -> Section:
     with lab.running(starts) as targets:
         for case in cases.FEATURE_CASES:
             say(f"  {case.name}")
-            rows += await measure.compare(targets, case, replace(lab.effort, repeats=min(2, lab.effort.repeats)))
+            rows += await measure.compare(targets, case, replace(lab.effort, repeats=min(1 if case.stream else 2, lab.effort.repeats)))
     names = [case.name for case in cases.FEATURE_CASES]
     lines = [[target.name, *(_cost(_one(rows, name, target.name)) for name in names)] for target in targets]
     found = Section("features", [Table(["CPU µs an exchange (x bare)", *names], lines)], errors=_errors(rows))

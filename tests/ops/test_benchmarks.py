@@ -247,6 +247,14 @@ def test_plots_are_svg_with_nothing_outside(svg: str) -> None:
             assert 0 <= float(part.attrib.get(name, 0)) <= most
 
 
+def test_all_is_new_in_each_request_and_its_length_is_right() -> None:
+    body = bodies.all_new()
+    assert 55_000 <= body.size() <= 66_000
+    one, two = _call(body.request(1)), _call(body.request(2))
+    assert len(one["messages"]) == 40
+    assert not [m for m in one["messages"] if m in two["messages"]]
+
+
 @pytest.mark.parametrize(("messages", "low", "high"), [(1, 200, 600), (2, 400, 900), (50, 8_000, 14_000)])
 def test_a_talk_has_as_many_messages_as_it_says(messages: int, low: int, high: int) -> None:
     body = bodies.talk(messages)
