@@ -145,10 +145,11 @@ class IdentityStage(Stage):
 
     def _choose(self, principal: Principal, named: str | None) -> str | Deny:
         """Return the agent that `principal` acts as. A key for one agent cannot name another; a fleet key must name one of its own."""
-        pattern, what = principal.agent, _what(principal)
+        pattern = principal.agent
         if not is_glob(pattern):
             if named is None or named == pattern:
                 return pattern
+            what = _what(principal)
             message = f"The {what} is for agent {pattern} and cannot act as {named}."
             return Deny(Reason.UNKNOWN_AGENT, message, f"key {principal.key_id}", f"Use a {what} for {named}, or leave the name out.")
         if named is None:
@@ -158,7 +159,7 @@ class IdentityStage(Stage):
             matches = self._matches[pattern] = matcher((pattern,))
         if matches(named):
             return named
-        message = f"The {what} is for agents {pattern}, which {named} is not."
+        message = f"The {_what(principal)} is for agents {pattern}, which {named} is not."
         return Deny(Reason.UNKNOWN_AGENT, message, f"key {principal.key_id}", f"Name an agent that {pattern} covers.")
 
     def _only(self, principal: Principal) -> str | Deny:
