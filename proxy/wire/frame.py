@@ -19,7 +19,7 @@ from operator import attrgetter
 from proxy.wire import jsonio
 from proxy.wire.call import Call, Message, Span, WireError
 from proxy.wire.memo import OVERHEAD, Memo
-from proxy.wire.prefix import MIN_BODY, Prefixes
+from proxy.wire.prefix import MIN_BODY, Cut, Prefixes
 
 MAX_MESSAGES = 10_000
 """Parsing them is linear, about 5 µs each when new, and the event loop waits meanwhile."""
@@ -29,9 +29,13 @@ _NAMES = tuple([field.name for field in fields(Call)])
 _BODY, _MESSAGES, _MEMBERS = (_NAMES.index(name) for name in ("body", "messages", "members"))
 _values = attrgetter(*_NAMES)
 _BUCKET = 8
-"""Frames that end or begin alike."""
+"""Frames that begin with the same bytes and end alike."""
 _ALIKE = 24
-"""Bytes at the end of a body by which a frame is looked for; at its beginning where the conversation stands at the end."""
+"""Bytes at the end of a body by which frames with the same beginning are told apart, where they are longer than that behind."""
+MAX_HEAD = 64 << 10
+"""Bytes before a conversation up to which a frame is looked for by them."""
+MAX_KINDS = 4096
+"""Gemini's models stand in the path, so there is a kind for each."""
 _COST = 2
 """The tools and the system prompt that a frame keeps alive are about as large as its bytes."""
 
@@ -46,13 +50,14 @@ class History:
         dialect: stands before the raw bytes in that key.
         protocol: for errors.
         kind: which bodies share beginnings.
+        name: the key as it stands in a body.
     """
 
-    __slots__ = ("dialect", "key", "kind", "memo", "parse", "protocol")
+    __slots__ = ("dialect", "key", "kind", "memo", "name", "parse", "protocol")
 
     def __init__(self, key: str, memo: Memo[Message], parse: Callable[[bytes], Message], dialect: bytes, protocol: str) -> None:
         self.key, self.memo, self.parse, self.dialect, self.protocol = key, memo, parse, dialect, protocol
-        self.kind = f"{protocol} {key}"
+        self.kind, self.name = f"{protocol} {key}", b'"%b"' % key.encode()
 
     def read(self, items: list[bytes], before: tuple[Message, ...]) -> tuple[Message, ...]:
         """Return `before` and the messages that `items` are.
@@ -71,16 +76,18 @@ class Frame:
     """The bytes around a conversation, and the call that they make of it.
 
     Attributes:
+        kind: whose reading it is.
         head, tail: the bytes before and behind the array.
         history: how it is read.
         cost: bytes of memory, by estimate.
     """
 
-    __slots__ = ("_behind", "_front", "_prefixes", "_values", "cost", "head", "history", "tail")
+    __slots__ = ("_behind", "_front", "_prefixes", "_values", "cost", "head", "history", "kind", "tail")
 
-    def __init__(self, call: Call, place: Span, history: History, prefixes: Prefixes) -> None:
-        start, end = place
-        self.head, self.tail, self.history, self._prefixes = call.body[:start], call.body[end:], history, prefixes
+    def __init__(self, kind: str, call: Call, history: History, prefixes: Prefixes) -> None:
+        start, end = call.members[history.key]
+        self.kind, self.history, self._prefixes = kind, history, prefixes
+        self.head, self.tail = call.body[:start], call.body[end:]
         self.cost = _COST * (len(self.head) + len(self.tail)) + OVERHEAD
         values = list(_values(call))
         values[_BODY], values[_MESSAGES], values[_MEMBERS] = b"", (), {}
@@ -88,14 +95,17 @@ class Frame:
         self._front = {key: span for key, span in call.members.items() if span[1] <= start}
         self._behind = [(key, low - end, high - end) for key, (low, high) in call.members.items() if low >= end]
 
-    def call(self, body: bytes) -> Call | None:
+    def call(self, body: bytes, cut: Cut | None) -> Call | None:
         """Return the call that `body` is, which has the frame around it; None where its middle is odd.
 
+        Args:
+            body: it begins with `head` and ends with `tail`, possibly the same bytes.
+            cut: what is known of its messages.
+
         Raises:
-            WireError: of a message that cannot be read, and a middle that is divided too finely.
+            WireError: of a message that cannot be read.
         """
         start, end = len(self.head), len(body) - len(self.tail)
-        cut = self._prefixes.find(self.history.kind, body) if len(body) >= MIN_BODY else None
         items = self._items(body[start:end] if cut is None else b"[" + body[cut.resume : end])
         before = () if cut is None else cut.messages
         if items is None or not 0 < len(before) + len(items) <= MAX_MESSAGES:
@@ -105,9 +115,16 @@ class Frame:
         messages = self.history.read(items, before)
         if items and len(body) >= MIN_BODY:
             self._prefixes.keep(self.history.kind, body, messages, (start, end), [len(item) for item in items[-4:]], cut)
+            self.stands(body)
         values = list(self._values)
         values[_BODY], values[_MESSAGES], values[_MEMBERS] = body, messages, self._members(start, end)
         return Call(*values)
+
+    def stands(self, body: bytes) -> None:
+        """Have it found with `body`, where that was kept."""
+        newest = self._prefixes.newest
+        if newest is not None and newest.body is body:
+            newest.frame = self
 
     def _items(self, text: bytes) -> list[bytes] | None:
         """Return the items of `text`, None where it is anything but one array of JSON in UTF-8."""
@@ -137,11 +154,12 @@ class Frames:
         max_bytes: how much memory to use, by estimate.
     """
 
-    __slots__ = ("_kept", "_max", "_prefixes", "_size", "hits")
+    __slots__ = ("_histories", "_kept", "_max", "_prefixes", "_size", "hits")
 
     def __init__(self, prefixes: Prefixes, max_bytes: int = 3 << 20) -> None:
         self._prefixes, self._max = prefixes, max_bytes
-        self._kept: dict[tuple[str, bytes], list[Frame]] = {}
+        self._kept: dict[tuple[str, bytes, bytes], list[Frame]] = {}
+        self._histories: dict[str, History] = {}
         self._size = 0
         self.hits = 0
 
@@ -151,10 +169,21 @@ class Frames:
         Raises:
             WireError: of a message that cannot be read.
         """
-        kept = self._kept
-        for key in (body[-_ALIKE:], body[:_ALIKE], b""):
-            for frame in kept.get((kind, key), ()):
-                if body.endswith(frame.tail) and body.startswith(frame.head) and (found := frame.call(body)) is not None:
+        history = self._histories.get(kind)
+        if history is None:
+            return None
+        cut = self._prefixes.find(history.kind, body) if len(body) >= MIN_BODY else None
+        before = cut.source.frame if cut is not None else None
+        if before is not None and before.kind == kind and body.endswith(before.tail) and (found := before.call(body, cut)) is not None:
+            self.hits += 1
+            return found
+        start = body.find(b"[", body.find(history.name))
+        if not 0 < start <= MAX_HEAD:
+            return None
+        head = body[:start]
+        for end in (body[-_ALIKE:], b""):
+            for frame in self._kept.get((kind, head, end), ()):
+                if body.endswith(frame.tail) and (found := frame.call(body, cut)) is not None:
                     self.hits += 1
                     return found
         return None
@@ -169,10 +198,14 @@ class Frames:
         """
         if history is None:
             return call
-        frame = Frame(call, call.members[history.key], history, self._prefixes)
+        frame = Frame(kind, call, history, self._prefixes)
+        frame.stands(call.body)
         if frame.cost > self._max // 4:
             return call
-        key = (kind, frame.tail[-_ALIKE:] if len(frame.tail) >= _ALIKE else frame.head[:_ALIKE] if len(frame.head) >= _ALIKE else b"")
+        if len(self._histories) >= MAX_KINDS and kind not in self._histories:
+            self._histories.clear()
+        self._histories[kind] = history
+        key = (kind, frame.head, frame.tail[-_ALIKE:] if len(frame.tail) >= _ALIKE else b"")
         bucket = self._kept.pop(key, [])
         self._size += frame.cost - sum([old.cost for old in bucket[: 1 - _BUCKET]])
         self._kept[key] = [*bucket[1 - _BUCKET :], frame]
@@ -184,4 +217,5 @@ class Frames:
     def clear(self) -> None:
         """Forget everything."""
         self._kept.clear()
+        self._histories.clear()
         self._size = 0

@@ -12,11 +12,14 @@ inside the top-level array of messages, behind an item. Taking items out there l
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from proxy.wire import jsonio
 from proxy.wire.call import Message
 from proxy.wire.memo import OVERHEAD
+
+if TYPE_CHECKING:
+    from proxy.wire.frame import Frame
 
 MIN_BODY = 4096
 """Bytes below which splitting costs less than looking."""
@@ -38,17 +41,20 @@ class _Kept:
     Attributes:
         opening: the offset behind the array's bracket.
         ends: pairs of (offset behind a message, how many messages that makes), the last one first.
-        cost: bytes of memory, by estimate: the messages stay alive with it, and short ones take far more than their JSON.
+        cost: bytes of memory, by estimate: the messages stay alive with it, and short ones take far more than their JSON; so does the
+            frame.
         level, key: where it is kept: under a sample of its first 2^`level` bytes, all before the first of the ends.
+        frame: what stands around its messages, where that is known.
     """
 
-    __slots__ = ("body", "cost", "ends", "key", "level", "messages", "opening")
+    __slots__ = ("body", "cost", "ends", "frame", "key", "level", "messages", "opening")
 
     key: tuple[str, bytes]
 
-    def __init__(self, body: bytes, opening: int, ends: Sequence[tuple[int, int]], messages: tuple[Message, ...]) -> None:
-        self.body, self.opening, self.ends, self.messages = body, opening, ends, messages
-        self.cost = _COST * len(body) + OVERHEAD * len(messages)
+    def __init__(self, body: bytes, place: tuple[int, int], ends: Sequence[tuple[int, int]], messages: tuple[Message, ...]) -> None:
+        self.body, self.opening, self.ends, self.messages = body, place[0] + 1, ends, messages
+        self.cost = _COST * len(body) + len(body) - (place[1] - place[0]) + OVERHEAD * len(messages)
+        self.frame: Frame | None = None
         self.level = ends[-1][0].bit_length() - 1 if ends else 0
 
 
@@ -69,18 +75,32 @@ class Prefixes:
 
     Args:
         max_bytes: how much memory to use, by estimate.
+
+    Attributes:
+        newest: what was kept last.
+        hits: how often something was found.
     """
 
-    __slots__ = ("_kept", "_max", "_size", "hits")
+    __slots__ = ("_asked", "_kept", "_max", "_size", "hits", "newest")
 
     def __init__(self, max_bytes: int = 24 << 20) -> None:
         self._max = max_bytes
+        self.newest: _Kept | None = None
+        self._asked: tuple[bytes, str, Cut | None] | None = None
         self._kept: dict[tuple[str, bytes], list[_Kept]] = {}
         self._size = 0
         self.hits = 0
 
     def find(self, kind: str, body: bytes) -> Cut | None:
-        """Return the longest known beginning of `body` among bodies of its `kind`, None when there is none."""
+        """Return the longest known beginning of `body` among bodies of its `kind`, None when there is none. To ask twice costs once."""
+        asked = self._asked
+        if asked is not None and asked[0] is body and asked[1] == kind:
+            return asked[2]
+        found = self._find(kind, body)
+        self._asked = (body, kind, found)
+        return found
+
+    def _find(self, kind: str, body: bytes) -> Cut | None:
         top = len(body).bit_length() - 1
         for level in range(top, top - _LEVELS, -1):
             bucket = self._kept.get((kind, _sample(body, level)))
@@ -116,12 +136,11 @@ class Prefixes:
             tail: lengths of its last messages, as many as are at hand, oldest first.
             cut: what `find` said of it.
         """
-        opening, closing = place
-        ends = _ends(body, closing - 1, len(messages), tail)
+        ends = _ends(body, place[1] - 1, len(messages), tail)
         if cut is not None and 0 < len(ends) < _ENDS:
             known = min(len(cut.messages), ends[-1][1] - 1)
             ends += [end for end in cut.source.ends if end[1] <= known][: _ENDS - len(ends)]
-        new = _Kept(body, opening + 1, ends, messages)
+        new = _Kept(body, place, ends, messages)
         if not ends or new.cost > self._max // 4:
             return
         if cut is not None and cut.source.level == new.level and 1 << new.level <= cut.end:
@@ -133,6 +152,7 @@ class Prefixes:
 
     def _put(self, new: _Kept, over: _Kept | None) -> None:
         """Keep `new` in the place of `over`; drop the oldest keys until a quarter is free where that takes too much memory."""
+        self.newest, self._asked = new, None
         bucket = self._kept.pop(new.key, [])
         if over is not None and over in bucket:
             bucket.remove(over)
@@ -151,7 +171,7 @@ class Prefixes:
     def clear(self) -> None:
         """Forget everything."""
         self._kept.clear()
-        self._size = 0
+        self._size, self.newest, self._asked = 0, None, None
 
 
 def _longest(body: bytes, bucket: Sequence[_Kept]) -> tuple[_Kept, int, int] | None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from proxy.wire.anthropic import CountTokensCodec, MessagesCodec
 from proxy.wire.base import Codec, Memos
 from proxy.wire.call import Call, WireError
-from proxy.wire.frame import MAX_MESSAGES, SMALL
+from proxy.wire.frame import MAX_HEAD, MAX_MESSAGES, SMALL
 from proxy.wire.gemini_generate import GenerateCodec
 from proxy.wire.ollama import ChatCodec as OllamaCodec
 from proxy.wire.openai_chat import ChatCodec
@@ -214,13 +214,59 @@ def test_frames_stay_bounded_and_keep_the_newest() -> None:
     assert memos.frames.find(codec.dialect, bodies[-1]) is None
 
 
-def test_frames_that_end_alike_stay_few() -> None:
+def framed(n: int, text: str) -> bytes:
+    """Return a body that is told from others with the same beginning by what is in the middle of its end."""
+    return b'{"model":"m","messages":[{"role":"user","content":"%b"}],"user":"%d","metadata":{"padding":"padding"}}' % (text.encode(), n)
+
+
+def test_frames_that_begin_and_end_alike_stay_few() -> None:
     memos, codec = Memos(), ChatCodec()
     for n in range(20):
-        codec.decode(b'{"user":"%d","model":"m","messages":[{"role":"user","content":"a"}],"metadata":{"padding":"padding"}}' % n, memos)
-    before = memos.frames.hits
-    for n in range(20):
-        codec.decode(b'{"user":"%d","model":"m","messages":[{"role":"user","content":"a"}],"metadata":{"padding":"padding"}}' % n, memos)
-    assert memos.frames.hits == before
-    codec.decode(b'{"user":"19","model":"m","messages":[{"role":"user","content":"a"}],"metadata":{"padding":"padding"}}', memos)
-    assert memos.frames.hits == before + 1
+        codec.decode(framed(n, "a"), memos)
+    assert [len(frames) for frames in memos.frames._kept.values()] == [8]
+    assert memos.frames.hits == 0
+    codec.decode(framed(19, "b"), memos)
+    assert memos.frames.hits == 1
+
+
+def test_many_sessions_with_words_of_their_own_around_are_each_known() -> None:
+    memos, codec = Memos(), MessagesCodec()
+    for n in range(60):
+        codec.decode(body_of(codec, [("user", "a")], max_tokens=5, system=f"You are number {n}."), memos)
+        codec.decode(b'{"system":"You are number %d.","messages":[{"role":"user","content":"a"}],"model":"m"}' % n, memos)
+    assert memos.frames.hits == 0
+    for n in range(60):
+        body = b'{"system":"You are number %d.","messages":[{"role":"user","content":"b"}],"model":"m"}' % n
+        assert codec.decode(body, memos) == codec.decode(body, Memos())
+    assert memos.frames.hits == 60
+
+
+def test_a_long_conversation_is_known_with_what_stood_around_it() -> None:
+    memos, codec = Memos(), ChatCodec()
+    for text in ("a", "b"):
+        for n in range(12):
+            talk = f'{n} {"x" * MIN_BODY}"}},{{"role":"user","content":"{text}'
+            first = f"{n} {'x' * MIN_BODY}" if text == "a" else talk
+            assert codec.decode(framed(n, first), memos) == codec.decode(framed(n, first), Memos())
+    assert memos.frames.hits == 12
+    memos.frames._kept.clear()
+    assert codec.decode(framed(3, f"3 {'x' * MIN_BODY}"), memos).hints == {"user": "3", "metadata.padding": "padding"}
+    assert memos.frames.hits == 13
+
+
+def test_a_long_conversation_of_another_operation_is_read_in_full() -> None:
+    memos = Memos()
+    body = body_of(MessagesCodec(), [("user", "x" * MIN_BODY)])
+    found = [codec.decode(body, memos).operation for codec in (MessagesCodec(), CountTokensCodec(), MessagesCodec(), CountTokensCodec())]
+    assert found == ["chat", "count_tokens", "chat", "count_tokens"]
+    assert memos.frames.hits == 2
+
+
+def test_a_beginning_that_is_no_conversations_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    memos, codec = Memos(), ChatCodec()
+    codec.decode(body_of(codec, [("user", "a")]), memos)
+    for body in (b"{}", b"[", b'{"a":[1]}', b'{"user":"%b","messages":[{"role":"user","content":"a"}],"model":"m"}' % (b"u" * MAX_HEAD)):
+        assert memos.frames.find(codec.dialect, body) is None
+    monkeypatch.setattr("proxy.wire.frame.MAX_KINDS", 1)
+    MessagesCodec().decode(body_of(codec, [("user", "a")]), memos)
+    assert memos.frames.find(codec.dialect, body_of(codec, [("user", "a")])) is None
