@@ -19,6 +19,9 @@ LOGS = frozenset(("hash", "redacted", "full"))
 """The levels at which anything is kept."""
 AHEAD = 8192
 """Characters beyond what is kept that are looked at, at least."""
+MOST_STRINGS = 1000
+"""Strings with escapes in arguments of a call that are read as what they say."""
+TOO_FINE = "[TOO MANY TEXTS]"
 
 
 def hashed(text: str) -> str:
@@ -34,12 +37,23 @@ def logged(text: str, level: str, most: int) -> str | None:
 
 
 def logged_json(text: str, level: str, most: int) -> str | None:
-    """The same for JSON text, such as arguments of a tool call: its strings are also read as what they say."""
+    """The same for JSON text, such as arguments of a tool call: strings with escapes in them are also read as what they say.
+
+    Of what has more of those than anybody writes nothing is kept, since each costs a look.
+    """
     if level == "hash" or level not in LOGS:
         return logged(text, level, most)
-    heard, guards = text[: _heard(most)], _guards(level)
+    heard, guards, escaped = text[: _heard(most)], _guards(level), 0
+
+    def may(token: bytes) -> bool:
+        nonlocal escaped
+        escaped += b"\\" in token
+        return b"\\" in token and escaped <= MOST_STRINGS
+
     raw = heard.encode("utf-8", "surrogatepass")
-    said = change_strings(raw, lambda value: hidden(value, guards, len(value))).decode("utf-8", "surrogatepass")
+    said = change_strings(raw, lambda value: hidden(value, guards, len(value)), may).decode("utf-8", "surrogatepass")
+    if escaped > MOST_STRINGS:
+        return TOO_FINE[:most]
     if len(heard) < len(text):  # what moves up from behind what is kept was not seen to its end
         most = max(0, most - max(0, len(heard) - len(said)))
     return hidden(said, guards, most)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.guards.catalog import text_guards
-from proxy.guards.logged import AHEAD, hidden, logged, logged_json
+from proxy.guards.logged import AHEAD, MOST_STRINGS, TOO_FINE, hidden, logged, logged_json
 
 KEY = "AKIA" + "Z7QK4XW2M5RT6BNV"
 MAIL = "jane.doe@corp-mail.com"
@@ -61,6 +61,14 @@ def test_what_may_go_on_beyond_what_was_found_takes_the_rest_with_it(most: int) 
     key = "a -----BEGIN RSA PRIVATE KEY-----\n" + "MIIEpAIBAAKCAQEAx7q9\n" * 5000
     assert logged(f"{key} and more", "full", most) == "a [PRIVATE_KEY]"
     assert KEY[:8] not in str(logged((KEY + " ") * 5000 + "tail", "full", most))
+
+
+def test_of_arguments_that_are_cut_too_fine_nothing_is_kept() -> None:
+    some = json.dumps(["a\n"] * MOST_STRINGS)
+    assert logged_json(some, "full", 100_000) == some
+    assert logged_json(json.dumps(["a\n"] * (MOST_STRINGS + 1)), "full", 100_000) == TOO_FINE
+    plain = json.dumps(["a"] * (MOST_STRINGS + 1))
+    assert logged_json(plain, "full", 100_000) == plain
 
 
 def test_arguments_that_are_cut_keep_nothing_that_was_not_seen_whole() -> None:
