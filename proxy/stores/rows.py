@@ -282,11 +282,10 @@ class Rows:
 
     def _catch_up(self) -> bool:
         """Take in what others wrote, and return whether they did."""
-        news = self._log.news()
-        if news is None:
+        news, others = self._log.news(), self._log.seen >= 0
+        if news is None:  # some of it was folded and is gone
             self.forget()
             news = self._log.news() or []
-        others = self._log.seen >= 0 and bool(news)
         for number, text in news:
             self._log.seen = number
             if text:
@@ -294,7 +293,7 @@ class Rows:
             else:
                 self._log.mark = number
                 self._folded()
-        return others
+        return others and bool(news)
 
     def _take(self, body: Body) -> None:
         counters, standing, over, gone = body

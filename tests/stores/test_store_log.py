@@ -114,6 +114,44 @@ def test_who_was_away_for_several_folds_reads_all_anew(two: tuple[Process, Proce
     assert one.balance("a") == (31, 960)
 
 
+def test_who_is_wary_and_was_away_reads_all_anew_too(two: tuple[Process, Process]) -> None:
+    one, other = two
+    other.reserve("first", usd("a", 1000, 1))
+    one.reserve("second", usd("a", 1000, 1))
+    other.reserve("third", usd("a", 1000, 1))
+    assert other.said[:2] == ["INSERT", "BEGIN"]
+    for i in range(3):
+        one.reserve(f"h{i}", usd("a", 1000, 10), usd(f"own{i}", 1000, 10))
+        one.settle(f"h{i}", 10)
+        one.rows.finish()
+    assert other.reserve("fourth", usd("a", 1000, 1), usd("own0", 1000, 1)) == Held(((30, 4), (10, 1)))
+    assert other.said[0] == "BEGIN"
+    assert other.settle("second", 0)
+    assert one.balance("a") == (30, 3)
+
+
+def test_a_fold_that_comes_too_late_is_made_behind_the_lock(two: tuple[Process, Process]) -> None:
+    one, other = two
+    one.reserve("mine", usd("a", 100, 10))
+    assert isinstance(other.reserve("yours", usd("a", 100, 10)), Held)
+    one.said.clear()
+    one.rows.finish()
+    assert "BEGIN" in one.said
+    assert one.table("SELECT spent, held FROM budget_counters") == [(0, 20)]
+    assert one.table("SELECT id FROM holds ORDER BY id") == [("mine",), ("yours",)]
+
+
+def test_a_hold_that_is_refused_may_be_one_that_was_settled(two: tuple[Process, Process]) -> None:
+    one, _ = two
+    one.reserve("old", usd("a", 100, 10))
+    one.settle("old", 10)
+    one.rows.finish()
+    with pytest.raises(StoreError, match="settled before"):
+        raise one.reserve("old", usd("a", 100, 1000))
+    assert isinstance(one.reserve("new", usd("a", 100, 1000)), Exceeded)
+    assert one.balance("a") == (10, 0)
+
+
 def test_what_a_sweep_forgot_other_processes_forget_too(two: tuple[Process, Process]) -> None:
     one, other = two
     gone = Claim("brief", "usd", 100, 60, 10.0)
@@ -136,6 +174,22 @@ def test_who_only_looks_leaves_no_mark(two: tuple[Process, Process]) -> None:
     one.rows.forget()
     one.rows.finish()
     assert other.table("SELECT spent, held FROM budget_counters") == [(0, 2)], "who wrote does it even when it has lost what it knew"
+
+
+def test_a_sweep_that_fails_leaves_nothing_half_done(two: tuple[Process, Process]) -> None:
+    one, other = two
+    one.reserve("h", usd("a", 100, 10))
+    other.db.execute("BEGIN IMMEDIATE")
+    with pytest.raises(sqlite3.OperationalError, match="locked"):
+        one.rows.sweep(1)
+    other.db.execute("ROLLBACK")
+    one.rows.finish()
+    one.db.execute("UPDATE holds SET parts = '[[0]]'")
+    one.rows.forget()
+    with pytest.raises(ValueError, match="unpack"):
+        one.rows.sweep(60)
+    assert not one.db.in_transaction
+    assert one.balance("a") == other.balance("a") == (0, 10)
 
 
 def test_many_batches_are_folded_by_themselves(two: tuple[Process, Process]) -> None:
