@@ -192,6 +192,20 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path) -> None:
     assert [contents.one(said(n).id) is not None for n in (1, 2, 3)] == [True, False, True]
 
 
+def test_a_full_disk_takes_nothing_and_what_there_is_can_be_read_and_erased(tmp_path: Path) -> None:
+    contents = SqliteContents(tmp_path / "f.db", 10)
+    contents.keep([said(1)])
+    assert contents._writer is not None
+    pages = contents._writer.execute("PRAGMA page_count").fetchone()[0]
+    contents._writer.execute(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(StoreError, match="full"):
+        contents.keep([said(2, words="w" * 100_000)])
+    assert contents.one(said(1).id) == said(1)
+    assert contents.erase(Whose(agent="a")) == 1
+    contents.keep([said(3)])
+    assert contents.one(said(3).id) == said(3)
+
+
 # --- the server --------------------------------------------------------------------------------------------------------------------------
 
 
