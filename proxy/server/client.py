@@ -109,7 +109,9 @@ class EdgeClient:
         """Send a whole reply in one write."""
         kept = self._keeps()
         head = head_of(status, headers, f"content-length: {len(body)}", kept)
-        await self._write(head if self.head.method == "HEAD" else head + body)
+        self._write(head if self.head.method == "HEAD" else head + body)
+        if self._connection.full:
+            await self._connection.drained()
         self.kept = kept
 
     async def start(self, status: int, headers: Sequence[tuple[str, str]]) -> None:
@@ -123,7 +125,9 @@ class EdgeClient:
         if not data:
             return
         pending, self._pending = self._pending, b""
-        await self._write(b"%b%x\r\n%b\r\n" % (pending, len(data), data) if self._chunked else pending + data)
+        self._write(b"%b%x\r\n%b\r\n" % (pending, len(data), data) if self._chunked else pending + data)
+        if self._connection.full:
+            await self._connection.drained()
 
     def push(self, data: bytes) -> bool:
         """Send a piece if the client takes it at once, which it does not before the head is out; see the port."""
@@ -139,19 +143,19 @@ class EdgeClient:
     async def end(self) -> None:
         """Finish a reply that was begun."""
         pending, self._pending = self._pending, b""
-        await self._write(pending + b"0\r\n\r\n" if self._chunked else pending)
+        if pending or self._chunked:
+            self._write(pending + b"0\r\n\r\n" if self._chunked else pending)
+        if self._connection.full:
+            await self._connection.drained()
         self.kept = self._kept
 
     def _keeps(self) -> bool:
         """Return whether the connection can carry another request behind this one."""
         return self.head.keep_alive and self._connection.lasts(self.head)
 
-    async def _write(self, data: bytes) -> None:
+    def _write(self, data: bytes) -> None:
         self.begun = True
-        connection = self._connection
-        connection.write(data)
-        if connection.full:
-            await connection.drained()
+        self._connection.write(data)
 
 
 def _decoder(head: Head) -> Decoder | None:

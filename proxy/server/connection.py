@@ -288,6 +288,8 @@ class Connection(Flow):
             self._resume()
             if self._transport.can_write_eof():
                 self._transport.write_eof()
+            else:
+                self._transport.close()  # TLS says so to the client and hears it out by itself
             self._deadline.within(LINGER_S)
         else:
             self._deaf = True
