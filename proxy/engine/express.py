@@ -4,8 +4,8 @@ Most events of a stream are the one before with other words. Such an event (`Met
 connection that it came in on hands it here, taps and hold look at it as at any other, and it is written. Everything else takes the pump's
 way, and so does the stream while a client is slow, a gate holds something, a hold must grow or a part of an event has come.
 
-It decides nothing that the pump does not: what an event may not do, it may not do here. An event that was read here and not sent is left
-to the pump in `left`, with why, so that nothing is read or watched twice.
+It decides nothing that the pump does not: what an event may not do, it may not do here. What was read here and not sent is left to the
+pump in `left`, with why, so that nothing is read or watched twice.
 """
 
 from __future__ import annotations
@@ -24,9 +24,17 @@ from proxy.wire.call import Event
 
 @dataclass(slots=True)
 class Left:
-    """An event that was read here and has not left: why it must not, what failed, or neither, where something is to be waited for first."""
+    """What was read here and has not left.
 
-    raw: bytes
+    Attributes:
+        read: bytes of the next chunk that were read.
+        unsent: what of that may pass, where something is to be waited for first.
+        cut: why the stream stops behind it, or None.
+        fault: what failed there.
+    """
+
+    read: int
+    unsent: bytes = b""
     cut: Deny | None = None
     fault: Exception | None = None
 
@@ -46,34 +54,43 @@ class Express:
         self.open = False
         self.left: Left | None = None
 
-    def __call__(self, piece: bytes) -> bool:
-        """Send `piece` and return True if it is one whole event that may pass at once; else it is the pump's."""
+    def __call__(self, pieces: Sequence[bytes]) -> int:
+        """Send those at the front that are whole events and may pass at once; return how many. All others are the pump's."""
         if not self.open:
-            return False
-        text = self._meter.again(piece)
-        if text is None:
-            return False
-        self.open = False
-        try:
-            self.left = self._passed(self._ex, piece, text)
-        except Exception as e:  # noqa: BLE001  the pump raises it
-            self.left = Left(piece, fault=e)
-        self.open = self.left is None
-        return self.open
+            return 0
+        out: list[bytes] = []
+        left: Left | None = None
+        for piece in pieces:
+            text = self._meter.again(piece)
+            if text is None:
+                break
+            try:
+                left = self._stopped(self._ex, piece, text)
+            except Exception as e:  # noqa: BLE001  the pump raises it
+                left = Left(len(piece), fault=e)
+            if left is not None:
+                break
+            out.append(piece)
+        if out:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            if self._ex.client.push(data):
+                self._ex.sizes[1] += len(data)
+            else:
+                left = Left(len(data), data) if left is None else Left(len(data) + left.read, data + left.unsent, left.cut, left.fault)
+                out.clear()
+        self.left, self.open = left, left is None
+        return len(out)
 
-    def _passed(self, ex: Exchange, piece: bytes, text: str) -> Left | None:
-        """Send an event that was read, or return what stands against it."""
+    def _stopped(self, ex: Exchange, piece: bytes, text: str) -> Left | None:
+        """Return what stands against an event that was read, None where it may pass."""
         cut = watched(ex, Event(piece, "text", text), self._meter, self._taps)
-        if cut is not None or (ex.pace is not None and self._due(ex, ex.pace)):
-            return Left(piece, cut)
+        if cut is not None:
+            return Left(len(piece), cut=cut)
         if self._gate is not None:
             self._gate.passed(piece)
-        if not ex.client.push(piece):
-            return Left(piece)
-        ex.sizes[1] += len(piece)
-        return None
+        return Left(len(piece), piece) if ex.pace is not None and self._due(ex.pace) else None
 
-    def _due(self, ex: Exchange, pace: Pace) -> bool:
+    def _due(self, pace: Pace) -> bool:
         pace.came(1)
         return pace.due(self._meter)
 

@@ -80,8 +80,8 @@ class UpstreamRequest:
     report: Callable[[bool], None] = lambda answered: None
 
 
-Take = Callable[[bytes], bool]
-"""Takes a piece of a body and returns True, or leaves it alone. Never waits, never raises."""
+Take = Callable[[Sequence[bytes]], int]
+"""Takes pieces of a body from the front, and returns how many. Never waits, never raises."""
 
 
 class UpstreamReply(Protocol):
@@ -105,7 +105,7 @@ class UpstreamReply(Protocol):
     def chunks(self, take: Take | None = None) -> AsyncIterator[bytes]:
         """Yield the body as it arrives, decoded from any content encoding; raises UpstreamError as `read` does.
 
-        A piece that `take` takes, asked where it comes in while the next is awaited, is not yielded.
+        Pieces that `take` takes, asked where they come in while the next is awaited, are not yielded.
         """
         ...
 

@@ -86,13 +86,15 @@ async def pump(ex: Exchange, reply: UpstreamReply, flow: Flow) -> Deny | None:
             if first:
                 ex.mark("first_byte")
                 first = False
-            if (left := express.left) is not None:
-                express.left, before = None, carried
-                out, cut = await _left(ex, left, flow)
-            else:
-                events = framing.feed(chunk)
-                before, carried = carried, carried + len(chunk) - sum(map(len, events))
-                todo = iter(events)
+            left, express.left = express.left, None
+            if left is not None:
+                chunk = chunk[left.read :]
+                flow.unsent.append(left.unsent)
+            events = framing.feed(chunk)
+            before, carried = carried, carried + len(chunk) - sum(map(len, events))
+            todo, out = iter(events), list[bytes]()
+            cut = None if left is None else await _left(ex, left, flow)
+            if cut is None and events:
                 out, cut = await _let_through(ex, todo, len(events), flow)
             if out:
                 untouched = raw and cut is None and before == carried == 0
@@ -127,15 +129,16 @@ async def _let_through(ex: Exchange, events: Iterator[bytes], count: int, flow: 
     return out, await _gated(ex, events, flow, flow.gate, out)
 
 
-async def _left(ex: Exchange, left: Left, flow: Flow) -> tuple[list[bytes], Deny | None]:
-    """Return the same for an event that came by the short way and was read there."""
+async def _left(ex: Exchange, left: Left, flow: Flow) -> Deny | None:
+    """Send what came by the short way, was read there and is unsent; return why the stream stops behind it."""
     if left.fault is not None:
         raise left.fault
-    if left.cut is not None:
-        return [], left.cut
-    flow.unsent.append(left.raw)
-    due = ex.pace is not None and ex.pace.due(flow.meter)
-    return flow.unsent, await ex.pace.more(ex) if ex.pace is not None and due else None
+    cut = left.cut
+    if cut is None and ex.pace is not None and ex.pace.due(flow.meter):
+        cut = await ex.pace.more(ex)
+    data = b"".join(flow.unsent)
+    flow.unsent.clear()
+    return await _write(ex, data) or cut
 
 
 async def _paced(ex: Exchange, events: Iterator[bytes], flow: Flow, pace: Pace) -> tuple[list[bytes], Deny | None]:

@@ -91,11 +91,13 @@ class Connection(asyncio.Protocol):
     async def piece(self, take: Take | None = None) -> bytes:
         """Return all of the body that has arrived since the last call, or nothing at its end. Raises UpstreamError as `ask` does.
 
-        While this waits, `take` is offered each piece that comes; what it takes wakes nobody.
+        `take` is offered what is there, and while this waits what comes; what it takes wakes nobody.
         """
         parser = self._parser
         if parser is None:
             raise UpstreamError("cut", "the exchange is over")
+        if take is not None and parser.pieces:
+            del parser.pieces[: take(parser.pieces)]
         while not parser.pieces:
             if parser.done:
                 return b""
@@ -162,10 +164,10 @@ class Connection(asyncio.Protocol):
             self._fail("protocol", f"the answer is not HTTP as it should be ({e})")
             return
         take = self._take
-        if take is not None and len(parser.pieces) == 1 and take(parser.pieces[0]):
-            parser.pieces.clear()
+        if take is not None and (taken := take(parser.pieces)):
+            del parser.pieces[:taken]
             self._since = self._loop.time()
-            if not parser.done:
+            if not parser.pieces and not parser.done:
                 return
         self._unread += len(data)
         if self._unread > READ_HIGH and not self._paused and not parser.done:

@@ -220,7 +220,7 @@ class AioReply:
         decoder = self._decoder
         try:
             while chunk := await (self._more() if decoder is None else decoded(decoder, self._more)):
-                if take is None or not take(chunk):
+                if take is None or not take((chunk,)):
                     yield chunk
         except Undecodable as e:
             self._response.close()

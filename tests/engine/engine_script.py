@@ -36,9 +36,9 @@ CLAUDE = Target("anthropic", "claude", "claude", "anthropic", PRICE)
 
 @dataclass
 class Says:
-    """One reply of the upstream: a status, headers, and body pieces; an exception among the pieces is raised in its place."""
+    """One reply of the upstream: a status, headers, and body pieces, those in a tuple at once; an exception is raised in its place."""
 
-    pieces: Sequence[bytes | Exception] = ()
+    pieces: Sequence[bytes | Exception | tuple[bytes, ...]] = ()
     status: int = 200
     kind: str = "application/json"
     headers: dict[str, str] = field(default_factory=dict)
@@ -61,8 +61,10 @@ class Reply:
             await asyncio.sleep(0)
             if isinstance(piece, Exception):
                 raise piece
-            if take is None or not take(piece):
-                yield piece
+            together = piece if isinstance(piece, tuple) else (piece,)
+            taken = 0 if take is None else take(together)
+            if together[taken:]:
+                yield b"".join(together[taken:])
         if self.says.hang:
             await self.over.wait()
             raise UpstreamError("cut", "closed", self.status)
@@ -301,5 +303,5 @@ DONE = b"data: [DONE]\n\n"
 SSE = "text/event-stream"
 
 
-def stream(*pieces: bytes | Exception, hang: bool = False) -> Says:
+def stream(*pieces: bytes | Exception | tuple[bytes, ...], hang: bool = False) -> Says:
     return Says(pieces, kind=SSE, hang=hang)

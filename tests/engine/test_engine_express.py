@@ -49,7 +49,7 @@ class Case:
     """One stream, and who looks at it."""
 
     protocol: str
-    pieces: Sequence[bytes]
+    pieces: Sequence[bytes | tuple[bytes, ...]]
     look: dict[str, Any]
     watch: tuple[str, bool] | None
     held: int
@@ -138,9 +138,15 @@ def cases(draw: st.DrawFn, protocol: str) -> Case:
         events = events[:place]
     elif odd == "comment" and spoken.kind == SSE:
         events.insert(place, b": alive\n\n")
-    whole, pieces = b"".join(events), list[bytes]()
-    if draw(st.booleans()):
-        pieces = events
+    whole, pieces = b"".join(events), list[bytes | tuple[bytes, ...]]()
+    how = draw(st.sampled_from(["events", "together", "anyhow"]))
+    if how == "events":
+        pieces += events
+    elif how == "together":
+        while events:
+            size = draw(st.integers(1, 5))
+            pieces.append(tuple(events[:size]))
+            events = events[size:]
     else:
         at = 0
         while at < len(whole):
@@ -180,10 +186,9 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     found: list[bytes] = []
     call = Express.__call__
 
-    def counted(self: Express, piece: bytes) -> bool:
-        took = call(self, piece)
-        if took:
-            found.append(piece)
+    def counted(self: Express, pieces: Sequence[bytes]) -> int:
+        took = call(self, pieces)
+        found.extend(pieces[:took])
         return took
 
     monkeypatch.setattr(Express, "__call__", counted)
@@ -196,6 +201,24 @@ def test_words_after_the_first_go_the_short_way(monkeypatch: pytest.MonkeyPatch)
     assert short == SAID[1:]
     assert out.caller.got == b"".join(SAID) + STOP + USAGE + DONE
     assert (out.record.bytes_out, out.caller.writes) == (len(out.caller.got), len(SAID) + 1)
+
+
+def test_what_comes_at_once_leaves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    short = taken(monkeypatch)
+    out = play(STREAM_WITH_USAGE, stream(SAID[0], tuple(SAID[1:5]), (*SAID[5:], STOP), USAGE + DONE), stages=[Inspecting(Look())])
+    assert (short, out.caller.writes) == (SAID[1:], 5)
+    assert out.caller.got == b"".join(SAID) + STOP + USAGE + DONE
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_cut_in_the_middle_of_what_came_at_once(gone: bool) -> None:
+    ends = says(" stop")
+    caller = Caller(STREAM, leaves_after=1 if gone else None)
+    out = play(STREAM, stream(SAID[0], (SAID[1], ends, SAID[2])), stages=[Watch("stop")], caller=caller)
+    assert out.caller.got.startswith(SAID[0] if gone else SAID[0] + SAID[1])
+    assert (out.record.reason, out.record.outcome) == (("", "client_gone") if gone else ("loop_detected", "denied"))
+    assert b" stop" not in out.caller.got
+    assert out.record.output_tokens == 4, "what stood behind it was made too"
 
 
 @pytest.mark.parametrize("protocol", [name for name in PROTOCOLS if name != "completions"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from upstream_script import CASES, OK, Peer, Upstream, ask, chunked, client, outcome, run, whole
@@ -115,12 +116,10 @@ def test_what_is_taken_where_it_comes_is_not_yielded(case: str) -> None:
             await peer.send(b"a\r\ntake three\r\n0\r\n\r\n")
             await peer.gone()
 
-        def take(piece: bytes) -> bool:
-            offered.append(piece)
-            if piece.startswith(b"take"):
-                more.set()
-                return True
-            return False
+        def take(pieces: Sequence[bytes]) -> int:
+            offered.extend(pieces)
+            more.set()
+            return next((number for number, piece in enumerate(pieces) if not piece.startswith(b"take")), len(pieces))
 
         async with Upstream(play=play) as upstream, client(case, upstream.url) as transport:
             reply = await transport.send(ask())
