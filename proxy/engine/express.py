@@ -87,7 +87,7 @@ class Express:
         if cut is not None:
             return Left(len(piece), cut=cut)
         if self._gate is not None:
-            self._gate.passed(piece)
+            self._gate.passed(piece, text)
         return Left(len(piece), piece) if ex.pace is not None and self._due(ex.pace) else None
 
     def _due(self, pace: Pace) -> bool:

@@ -88,6 +88,7 @@ class Gate:
         self._stride = max(1, (inspector.reach or 0) // _STRIDE)
         self._turns: int | None = None
         self._soonest = (inspector.reach or 1) - 1 + self._stride
+        shown.repeats = shown.turns is None
 
     @property
     def open(self) -> bool:
@@ -97,10 +98,10 @@ class Gate:
             return False
         return meter.turns == self._turns and not (self._calls and (meter.calling or len(meter.tool_calls) > self._judged))
 
-    def passed(self, raw: bytes) -> None:
-        """Take note of an event that passed by, `open` as the gate was."""
+    def passed(self, raw: bytes, text: str) -> None:
+        """Take note of an event that passed by, `open` as the gate was; `text` is what its meter read in it by `again`."""
         if self._turns is None:
-            self.shown.event(raw)
+            self.shown.follow(raw, text)
             self.shown.texts.clear()
 
     def take(self, event: Event) -> bool:
@@ -327,13 +328,18 @@ TORN = _stop(
 
 
 def gate_for(ex: Exchange, meter: Meter) -> Gate | Deny | None:
-    """Return what holds the reply of `ex` back until it may pass, None where nobody looks at it, a refusal where nobody could."""
+    """Return what holds the reply of `ex` back until it may pass, None where nobody looks at it, a refusal where nobody could.
+
+    A reply that is here as a whole, with no call in it, needs no gate where texts are not looked at.
+    """
     inspector = None if ex.rt.plan.inspect is None else ex.rt.plan.inspect(ex)
     if inspector is None:
         return None
     codec, call = (ex.codec, ex.call) if ex.bridge is None else (ex.bridge.codec, ex.bridge.call)
     editor = codec.editor(call)
     if editor is not None:
+        if inspector.reach == 0 and not ex.call.stream and not meter.tool_calls and not meter.odd:
+            return None
         return Gate(inspector, editor, meter, codec.meter(call))
     if call.operation != "chat":
         return None

@@ -34,6 +34,8 @@ PREVIEW = 4000
 MAX_TOLD = 1024
 """Different things found in one reply that are told of once each; more are told of as often as they come."""
 
+_NO_TEXTS: Mapping[str, str] = {}
+
 
 class Inspection:
     """Implements `engine.gate.Inspector`.
@@ -50,16 +52,18 @@ class Inspection:
         self, ex: Exchange, watch: Watch, calls: Sequence[CallGuard], judges: Sequence[CallJudge], readers: Sequence[TextJudge] = ()
     ) -> None:
         self._ex, self._watch, self._guards, self._judges = ex, watch, calls, judges
-        reading = [(reader, reader.reach(ex)) for reader in readers]
-        self._readers = [reader for reader, reach in reading if reach != 0]
-        self._back: Mapping[str, str] = {hidden: text for text, hidden in ex.redactions.items()}
-        texts = [guard for guard in watch.guards if "reply" in guard.surfaces]
-        self._texts = texts
-        reaches = [guard.reach for guard in texts] + [reach for _, reach in reading]
-        if self._back:
-            reaches.append(REACH)
-        self.reach: int | None = None if None in reaches else max([r for r in reaches if r is not None], default=0)
-        self._arguments = [guard for guard in watch.guards if "tool_call" in guard.surfaces]
+        self._texts, self._arguments = watch.texts, watch.arguments
+        self._back: Mapping[str, str] = {hidden: text for text, hidden in ex.redactions.items()} if ex.redactions else _NO_TEXTS
+        self._readers = list[TextJudge]()
+        reaches = [*watch.reaches, REACH] if self._back else [*watch.reaches]
+        for reader in readers:
+            reach = reader.reach(ex)
+            if reach != 0:
+                self._readers.append(reader)
+                reaches.append(reach)
+        self.reach: int | None = 0
+        if reaches:
+            self.reach = None if None in reaches else max([r for r in reaches if r is not None])
         self.calls = bool(judges or self._arguments or self._back)
         self._told: set[tuple[str, bytes]] = set()
 

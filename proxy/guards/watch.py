@@ -23,6 +23,16 @@ class Watch:
     modes: Mapping[str, Mode]
     key: str
     dry: Mapping[str, Mode] = field(default_factory=dict)
+    texts: tuple[TextGuard, ...] = field(init=False)
+    """Those that look at texts of replies; `arguments`: at those of tool calls."""
+    arguments: tuple[TextGuard, ...] = field(init=False)
+    reaches: tuple[int | None, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        texts = tuple([guard for guard in self.guards if "reply" in guard.surfaces])
+        object.__setattr__(self, "texts", texts)
+        object.__setattr__(self, "arguments", tuple([guard for guard in self.guards if "tool_call" in guard.surfaces]))
+        object.__setattr__(self, "reaches", tuple([guard.reach for guard in texts]))
 
     def strictest(self, mode: Mode) -> bool:
         """Tell whether any guard is set to `mode`."""

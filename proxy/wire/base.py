@@ -81,9 +81,11 @@ class Meter(ABC):
         withheld: the newest event was read and not passed on, since the stream is cut before it.
         odd: something in it was not the protocol's, so that a call or a text may stand in it that nobody has read.
         turns: is another number after an event that `cut` would need; None where it needs all of them.
+        repeats: events that `again` could read are brought here too, so that it may pay to be ready for them.
     """
 
     turns: int | None = None
+    repeats = True
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
@@ -105,6 +107,10 @@ class Meter(ABC):
         What it says is taken in exactly as `event` would.
         """
         return None
+
+    def follow(self, raw: bytes, text: str) -> None:
+        """Read an event that another meter of the reply, which has read the same ones, has read by `again`."""
+        self.event(raw)
 
     @property
     def calling(self) -> bool:

@@ -137,8 +137,9 @@ class OllamaMeter(RepeatingMeter):
         return Event(raw, "end" if done else "other")
 
     def _repeat(self, raw: bytes, text: str) -> None:
-        super()._repeat(raw, text)
         self._latest = raw
+        self.texts.append(text)
+        self.pieces += 1
 
     def _catch_up(self) -> None:
         """See `RepeatingMeter`: the time."""

@@ -39,6 +39,13 @@ class RepeatingMeter(Meter):
             self._repeat(raw, text)
         return text
 
+    def follow(self, raw: bytes, text: str) -> None:
+        """See `Meter.follow`: what this one has of the event before is the same, so it need not be compared again."""
+        if self._like is None:
+            self.event(raw)
+        else:
+            self._repeat(raw, text)
+
     @abstractmethod
     def _read(self, raw: bytes) -> Event:
         """Read an event that is not as the one before; where it says words and nothing else, set `_like`."""
@@ -53,6 +60,8 @@ class RepeatingMeter(Meter):
 
     def _worth(self) -> bool:
         """Tell whether to cut a stencil of the newest event: not where some were cut that fitted nothing, or that was odd."""
+        if not self.repeats:
+            return False
         self._missed = self._missed + 1 if self.pieces <= self._cut_at + 1 else 0
         self._cut_at = self.pieces
         return self._missed <= MISSES and not self.odd

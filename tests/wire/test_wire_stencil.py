@@ -305,3 +305,22 @@ def test_a_stream_whose_events_never_repeat_is_given_up() -> None:
         meter.event(data(chat("word", number, id=f"c{number}")))
         assert (meter._like is None) == (number >= MISSES), number
     assert meter.pieces == 20
+
+
+def test_words_that_only_seem_to_be_a_part_of_a_candidate() -> None:
+    meter = GenerateMeter()
+    hostile = b'data: {"candidates":[{"content":{"parts":[{"text" :"one"}]}}],"x":{"text":"one"}}\n\n'
+    assert meter.event(hostile).text == "one"
+    assert meter._like is None
+
+
+@pytest.mark.parametrize("known_before", [False, True])
+def test_what_another_meter_has_read_is_followed(known_before: bool) -> None:
+    first, second = ResponsesMeter(), ResponsesMeter()
+    for meter in (first, second) if known_before else (first,):
+        meter.event(data(ODD["responses"][1]))
+        meter.event(data(response("one", 1)))
+    text = first.again(data(response("two", 2)))
+    assert text == "two"
+    second.follow(data(response("two", 2)), text)
+    assert second.texts == (["one", "two"] if known_before else ["two"])
