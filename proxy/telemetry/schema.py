@@ -188,13 +188,14 @@ def _text(value: Any) -> str:
 
 def clean(row: list[Any]) -> list[Any]:
     """Return `row` with what SQLite cannot hold replaced: lone surrogates, integers over 64 bits."""
-    bound = (1 << 63) - 1
-    return [
-        v.encode("utf-8", "replace").decode() if isinstance(v, str) else max(-bound, min(v, bound)) if isinstance(v, int) else v
-        for v in row
-    ]
+    return [_clean(v) if isinstance(v, int) or (isinstance(v, str) and not v.isascii()) else v for v in row]
 
 
+def _clean(value: str | int) -> str | int:
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else max(-_BOUND, min(value, _BOUND))
+
+
+_BOUND = (1 << 63) - 1
 SECOND = "+"
 """Behind the id of a record whose id was taken."""
 

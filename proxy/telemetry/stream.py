@@ -32,6 +32,7 @@ class Link(Protocol):
         ...
 
 
+_encode = msgspec.json.Encoder().encode
 Entry = tuple[bytes, bytes, bool]
 """One entry of the stream: its id, the record, and whether it is set aside."""
 Row = list[Any]
@@ -52,8 +53,13 @@ def entries_of(found: Any) -> list[Entry]:
 
 
 def packed(record: Record) -> bytes:
-    """Return `record` as text for the stream, by column, so that other releases can read it."""
-    return msgspec.json.encode(dict(zip(schema.COLUMNS, schema.clean(schema.to_row(record)), strict=True)))
+    """Return `record` as text for the stream, by column, so that other releases can read it. What it has nothing in is left out."""
+    names, values = [], []
+    for name, value, empty in zip(schema.COLUMNS, schema.to_row(record), _EMPTY, strict=True):
+        if value != empty:
+            names.append(name)
+            values.append(value)
+    return _encode(dict(zip(names, schema.clean(values), strict=True)))
 
 
 def row_of(entry: Entry) -> Row | None:

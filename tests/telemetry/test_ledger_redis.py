@@ -9,20 +9,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from record_samples import served
+from record_samples import REFUSED, SERVED, served
 from redis_server import RedisServer, needs_own_redis, needs_redis, shared_url
 
 from proxy.engine.ports import StoreError
+from proxy.engine.record import Record
 from proxy.stores.redis_link import BlockingLink
 from proxy.stores.redis_place import Place, place_of
-from proxy.telemetry import query
+from proxy.telemetry import query, schema
 from proxy.telemetry.charges import Charged, Charges
 from proxy.telemetry.fleet import Fleet
 from proxy.telemetry.ledger_redis import Index, RedisLedger
 from proxy.telemetry.query import Filter
 from proxy.telemetry.ship import GROUP, Shipment
 from proxy.telemetry.ship_sqlite import SqliteTarget
-from proxy.telemetry.stream import packed
+from proxy.telemetry.stream import packed, row_of
 
 pytestmark = needs_redis
 
@@ -200,3 +201,12 @@ def test_records_wait_while_the_server_is_away_and_none_is_lost() -> None:
         late.record(served(0, id="x", time=1.0))
         late.stop()
         assert late.lost == 1
+
+
+@pytest.mark.parametrize("sample", [SERVED, REFUSED, Record("x", 0.0, difficulty=0.0, usage_exact=False, stream=True)])
+def test_what_a_record_has_nothing_in_is_not_in_the_stream_and_comes_back(sample: Record) -> None:
+    data = packed(sample)
+    row = row_of((b"1-0", data, False))
+    assert row is not None
+    assert schema.to_record(row) == sample
+    assert not {b"saved", b"fallbacks", b"repriced"} & set(data.replace(b'"', b" ").split())
