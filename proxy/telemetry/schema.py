@@ -152,7 +152,7 @@ class Appending:
                 return self.of(records)
             row = list(get(record))
             for i in json_at:
-                row[i] = _text(row[i])
+                row[i] = "[]" if row[i] == () else _text(row[i])
             values += row
         sql = self._sql.get(len(records))
         if sql is None:
@@ -178,8 +178,6 @@ def to_row(record: Record) -> list[Any]:
 
 
 def _text(value: Any) -> str:
-    if value == ():
-        return "[]"
     try:
         return _encode(value).decode()
     except (UnicodeEncodeError, TypeError):  # a lone surrogate: JSON can spell it, UTF-8 cannot; or no JSON at all
