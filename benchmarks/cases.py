@@ -100,7 +100,7 @@ FEATURES = (
     Fleet("+ guards", store="memory:", agents=_guarded(PLAIN), budgets=None),
     Fleet("+ ledger on SQLite", agents=PLAIN, budgets=None),
     Fleet("+ traces, 1 % kept", store="memory:", agents=PLAIN, budgets=None, more=_TRACES),
-    Fleet("all of it, budgets on SQLite too", agents=_guarded(AGENTS), more=_TRACES, policies=_REGO),
+    Fleet("all, on SQLite", agents=_guarded(AGENTS), more=_TRACES, policies=_REGO),
 )
 
 _AGENTS_A_FILE = 400
