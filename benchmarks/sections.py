@@ -48,8 +48,9 @@ async def _speed(lab: Lab, name: str, of: Sequence[Case], title: str) -> tuple[S
             say(f"  {case.name}")
             rows += await measure.compare(targets, case, lab.effort)
     found = Section(name, [Table(report.HEAD, [report.cells(row) for row in rows])], errors=_errors(rows))
-    series = {target.name: [_ratio(rows, case.name, target.name) for case in of] for target in targets}
-    found.plots[name] = (title, plots.bars(title, [case.name for case in of], series, [case.limit for case in of], "x"))
+    drawn = [case for case in of if case.limit is not None]
+    series = {target.name: [_ratio(rows, case.name, target.name) for case in drawn] for target in targets}
+    found.plots[name] = (title, plots.bars(title, [case.name for case in drawn], series, [case.limit for case in drawn], "x"))
     return found, rows
 
 
