@@ -70,7 +70,7 @@ function Change({ change: h }) {
 
 function Shadow({ data, error, reload }) {
   const columns = [
-    { key: "rule", title: "Rule", cell: (r) => html`<${Where} at=${r.rule} />` },
+    { key: "rule", title: "Rule", cell: (r) => html`<span class="clamp"><${Where} at=${r.rule} /></span>` },
     { key: "reason", title: "Would be", width: "13rem", cls: "p2", cell: (r) => html`<${Chip} kind="accent">${words(r.reason)}<//>` },
     { key: "count", title: "Times", cls: "num", width: "6rem", cell: (r) => count(r.count) },
     { key: "agents", title: "Agents", cls: "num p2", width: "6rem", cell: (r) => count(r.agents) },

@@ -1,0 +1,57 @@
+"""What a serving process does beside requests: sums follow the ledger when few calls run, and on a busy server too, in small portions."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from proxy.app import chores
+from proxy.engine.ports import StoreError
+from proxy.telemetry.rollup import Reach
+
+
+def followed(monkeypatch: pytest.MonkeyPatch, busy: list[int], behind: int = 0) -> list[tuple[int, float]]:
+    """Return in which rounds sums followed and for how long, with so many exchanges under way in each."""
+    rounds, found, rests = iter(busy), list[tuple[int, float]](), list[float]()
+
+    def inflight() -> int:
+        count = next(rounds, None)
+        if count is None:
+            raise asyncio.CancelledError
+        return count
+
+    def follow(path: Path, now: float, most_s: float) -> Reach:
+        found.append((len(rests) - 1, most_s))
+        if behind < 0:
+            raise StoreError("full")
+        return Reach(1, behind, now)
+
+    async def sleep(seconds: float) -> None:
+        rests.append(seconds)
+
+    monkeypatch.setattr("proxy.app.chores.asyncio.sleep", sleep)
+    monkeypatch.setattr("proxy.app.chores.rollup.follow", follow)
+    house: Any = SimpleNamespace(inflight=inflight, journal=SimpleNamespace(file=Path), clock=SimpleNamespace(now=float))
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(chores.follow_ledger(house))
+    assert rests[-1] == (chores.LEDGER_S if behind > 0 and busy[-1] <= chores.QUIET else chores.LEDGER_EVERY_S)
+    return found
+
+
+def test_sums_follow_in_quiet_rounds_and_faster_while_they_are_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert followed(monkeypatch, [0, 9, 4]) == [(0, chores.LEDGER_S), (2, chores.LEDGER_S)]
+    assert followed(monkeypatch, [0], behind=5) == [(0, chores.LEDGER_S)]
+
+
+def test_a_server_that_is_never_quiet_has_them_follow_in_small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds = [9] * (chores.BUSY_ROUNDS + 1)
+    assert followed(monkeypatch, rounds, behind=5) == [(n, chores.LEDGER_BUSY_S) for n in (chores.BUSY_ROUNDS - 1, chores.BUSY_ROUNDS)]
+    assert followed(monkeypatch, [*rounds[:-2], 0, *rounds[:-2]]) == [(chores.BUSY_ROUNDS - 1, chores.LEDGER_S)]
+
+
+def test_a_ledger_that_cannot_be_read_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(followed(monkeypatch, [0, 0], behind=-1)) == 2
