@@ -264,11 +264,16 @@ class Connection(Flow):
     async def _go_on(self) -> None:
         """Read what came behind the last request. Others have their turn before."""
         await asyncio.sleep(0)
-        held = bytes(self._held)
-        self._held.clear()
-        if not self._stopping:
+        if self._client is None and self._held and not self._stopping:  # else what came meanwhile had them read, or was no request
+            held = bytes(self._held)
+            self._held.clear()
             self._next(held)
         self._resume()
+
+    def _resume(self) -> None:
+        """Read on, except where enough waits already that nobody can take yet."""
+        if self._client is None or self._body is not None or len(self._held) <= HELD_HIGH:
+            super()._resume()
 
     # --- the end ---------------------------------------------------------------------------------------------------------------
 

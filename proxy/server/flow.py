@@ -77,11 +77,13 @@ class Flow(asyncio.Protocol):
     async def drained(self) -> None:
         """Wait until the client has taken what was written. Raises ClientGone, also where that takes too long."""
         self._deadline.within(self._slow_s)
-        while self.full and not self.closed:
-            if self._drain is None:
-                self._drain = self._loop.create_future()
-            await self._drain
-        self._deadline.lift()
+        try:
+            while self.full and not self.closed:
+                if self._drain is None or self._drain.done():  # a wait that was broken off leaves one that is
+                    self._drain = self._loop.create_future()
+                await self._drain
+        finally:
+            self._deadline.lift()
         if self.closed:
             raise ClientGone
 

@@ -119,7 +119,7 @@ def parse_head(data: bytes, end: int) -> Head:
         raise Malformed("no host")
     coding, length = headers.get("transfer-encoding"), headers.get("content-length")
     if coding is not None:
-        if length is not None or head.old or coding.lower() != "chunked":
+        if length is not None or head.old or not coding.isascii() or coding.lower() != "chunked":
             raise Malformed("a length beside a transfer coding, or an unknown one")
         head.chunked = True
     elif length is not None:

@@ -504,3 +504,114 @@ def test_an_exchange_that_is_cancelled_by_others_closes_its_connection() -> None
         assert wire.aborted.is_set()
 
     run(work())
+
+
+def test_what_comes_while_held_requests_are_about_to_be_read_takes_nobodys_turn() -> None:
+    """The bytes of a request come in the very turn in which the one before it was answered, with others already waiting."""
+    bodies: list[tuple[str, bytes]] = []
+    there, late = list[Connection](), b""
+
+    async def handle(client: EdgeClient) -> None:
+        bodies.append((client.head.target, await client.read(LIMIT)))
+        await client.send(200, [], b"")
+        if client.head.target == "/first":
+            asyncio.get_running_loop().call_soon(there[0].data_received, late)
+
+    async def work(first: bytes, then: bytes) -> list[tuple[str, bytes]]:
+        nonlocal late
+        bodies.clear()
+        late = then
+        made, wire, _ = opened(handle)
+        there[:] = [made]
+        made.data_received(first)
+        await turns(40)
+        assert statuses(wire) == [200] * len(bodies)
+        assert not wire.aborted.is_set()
+        made.connection_lost(None)
+        await turns()
+        return list(bodies)
+
+    async def all_of_it() -> None:
+        one, two, three = (GET.replace(b"/a", name) for name in (b"/first", b"/2", b"/3"))
+        assert await work(one + two, three) == [("/first", b""), ("/2", b""), ("/3", b"")]
+        assert await work(one + two[:9], two[9:] + three) == [("/first", b""), ("/2", b""), ("/3", b"")]
+        sized = POST.replace(b"/a", b"/2") + b"Content-Length: 2\r\n\r\nhi"
+        assert await work(one + sized[:9], sized[9:-1]) == [("/first", b"")]  # its body is awaited, and nothing is lost
+        assert await work(one + sized[:9], sized[9:] + three) == [("/first", b""), ("/2", b"hi"), ("/3", b"")]
+
+    run(all_of_it())
+
+
+def test_what_is_no_request_beside_held_ones_ends_the_connection_once() -> None:
+    there = list[Connection]()
+
+    async def handle(client: EdgeClient) -> None:
+        await client.send(200, [], b"")
+        asyncio.get_running_loop().call_soon(there[0].data_received, b"x: \0\n\r\n\r\n")
+
+    async def work() -> None:
+        made, wire, _ = opened(handle)
+        there[:] = [made]
+        made.data_received(GET + GET[:20])
+        await turns(20)
+        assert statuses(wire) == [200, 400]
+        assert wire.half
+        assert not wire.aborted.is_set()
+
+    run(work())
+
+
+def test_many_small_requests_let_no_more_in_than_may_wait() -> None:
+    """Each request that is answered makes room for itself alone: else one connection could have us hold any amount."""
+    there, most = list[Connection](), 0
+
+    async def handle(client: EdgeClient) -> None:
+        nonlocal most
+        await client.read(LIMIT)
+        await client.send(200, [], b"")
+        if not cast(Wire, there[0]._transport).paused:
+            there[0].data_received(GET * 1000)
+        most = max(most, len(there[0]._held))
+
+    async def work() -> None:
+        made, wire, _ = opened(handle)
+        there[:] = [made]
+        made.data_received(GET)
+        await turns(400)
+        assert wire.paused
+        assert len(statuses(wire)) > 50
+        assert most < HELD_HIGH + 1000 * len(GET)
+        made.connection_lost(None)
+        await turns()
+
+    run(work())
+
+
+def test_a_wait_for_a_slow_client_that_was_broken_off_can_be_begun_again() -> None:
+    """As streams do whose hold has to grow before they wait for longer."""
+
+    async def handle(client: EdgeClient) -> None:
+        await client.start(200, [])
+        for piece in (b"one", b"two", b"three"):
+            try:
+                async with asyncio.timeout(0):
+                    await client.write(piece)
+            except TimeoutError:
+                assert piece != b"three"
+            if piece == b"two":
+                there[0].resume_writing()
+        await client.end()
+
+    async def work() -> None:
+        made, wire, _ = opened(handle)
+        there.append(made)
+        made.pause_writing()
+        made.data_received(GET)
+        await turns(40)
+        assert bytes(wire.written).endswith(b"3\r\none\r\n3\r\ntwo\r\n5\r\nthree\r\n0\r\n\r\n")
+        assert made._deadline._due > asyncio.get_running_loop().time() + connection.HEAD_S  # that of the next request, not of a wait
+        made.connection_lost(None)
+        await turns()
+
+    there: list[Connection] = []
+    run(work())

@@ -134,6 +134,11 @@ def test_a_body_ends_where_it_said() -> None:
     assert isinstance(body_of(head(b"Host: x\r\nTransfer-Encoding: Chunked")), Chunks)
 
 
+def test_a_coding_that_is_chunked_only_in_unicode_is_none() -> None:
+    with pytest.raises(Malformed):
+        head("Host: x\r\nTransfer-Encoding: chun\u212aed".encode())  # a Kelvin sign, which becomes a k in lower case
+
+
 @pytest.mark.parametrize("size", [b"5 ", b"5;", b"5; a", b"5;a=\x7f", b"0x5", b"+5", b" 5", b"5;a b"])
 def test_what_is_no_size_of_a_chunk_ends_a_body_of_a_request(size: bytes) -> None:
     with pytest.raises(Malformed):
