@@ -23,8 +23,8 @@ from proxy.money import dollars
 from proxy.telemetry.charges import Recent
 
 AMOUNTS = {"usd": 1, "tokens": 1, "input_tokens": 1, "output_tokens": 1, "requests": 1, "concurrency": 1, "gco2e": 1}
-AT_ONCE = 500
-"""Counters in one question to the store, and agents in one turn of the loop: others have theirs in between."""
+AT_ONCE = 100
+"""Counters in one question to the store, and agents in one turn of the loop, about a millisecond: others have theirs in between."""
 NOTHING = Recent({}, 0.0)
 _MONEY = ("limit", "spent", "held", "remaining")
 
