@@ -175,7 +175,7 @@ def _money(r: Record, price: Price | None) -> list[str]:
         hidden = f", of them {count(r.reasoning_tokens)} reasoning" if kind == "output" and r.reasoning_tokens else ""
         lines.append(f"{count(tokens)} {words}{hidden}{part}")
     lines += [f"of them {count(tokens)} {kind.replace('_', ' ')}, at a rate of their own where there is one" for kind, tokens in r.media]
-    bound = "" if r.usage_exact else " (a bound: the provider reported no usage)"
+    bound = "" if r.usage_exact else " (a bound: no usage of the provider covers it)"
     source = f", price from {r.price}{f' ({r.price_digest})' if r.price_digest else ''}" if r.price else ""
     lines.append(f"charged {dollars(r.cost)} USD{source}{bound}")
     if r.carbon_ug:

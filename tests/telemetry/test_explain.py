@@ -98,7 +98,7 @@ def test_a_stranger() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"usage_exact": False}, "(a bound: the provider reported no usage)"),
+        ({"usage_exact": False}, "(a bound: no usage of the provider covers it)"),
         ({"outcome": "upstream_error", "reason": "upstream_timeout"}, "What went wrong: upstream_timeout"),
         ({"outcome": "client_gone", "status": 0}, "none: the client was gone before any"),
         ({"upstream_status": 0}, "gave no answer"),
