@@ -223,10 +223,13 @@ class Connection(Flow):
                 await self._answer(client)
                 if not (client.kept and await self._swallowed()):
                     break
+                if self._held:
+                    await asyncio.sleep(0)  # others have their turn before what came behind it; what comes meanwhile is held too
+                    if self._stopping:
+                        break
                 self._client = None
                 self._deadline.within(KEPT_S)
-                if self._held:
-                    await self._go_on()
+                self._go_on()
                 while self._idle():
                     await self._wait()
         except BaseException:
@@ -261,10 +264,9 @@ class Connection(Flow):
             self._swallows, self._body = False, None
         return not (self._late or self._deaf or self._stopping)
 
-    async def _go_on(self) -> None:
-        """Read what came behind the last request. Others have their turn before."""
-        await asyncio.sleep(0)
-        if self._client is None and self._held and not self._stopping:  # else what came meanwhile had them read, or was no request
+    def _go_on(self) -> None:
+        """Read what came behind the last request."""
+        if self._held:
             held = bytes(self._held)
             self._held.clear()
             self._next(held)

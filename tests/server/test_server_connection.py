@@ -537,6 +537,8 @@ def test_what_comes_while_held_requests_are_about_to_be_read_takes_nobodys_turn(
         assert await work(one + two[:9], two[9:] + three) == [("/first", b""), ("/2", b""), ("/3", b"")]
         sized = POST.replace(b"/a", b"/2") + b"Content-Length: 2\r\n\r\nhi"
         assert await work(one + sized[:9], sized[9:-1]) == [("/first", b"")]  # its body is awaited, and nothing is lost
+        bare = sized.replace(b"hi", b"\n\n")
+        assert await work(one + two, bare[:-1]) == [("/first", b""), ("/2", b"")]  # what may stand in a body is no end of a line
         assert await work(one + sized[:9], sized[9:] + three) == [("/first", b""), ("/2", b"hi"), ("/3", b"")]
 
     run(all_of_it())
