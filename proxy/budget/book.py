@@ -167,7 +167,7 @@ class Book:
         wanted: dict[str, int] = {}
         for index, part in enumerate(hold.parts):
             key, limit = part.counter, part.limit
-            counter, total = self.counters[key], wanted.get(key, 0) + max(0, amounts.get(part.unit, 0) - part.amount)
+            counter, total = self._of(part, now), wanted.get(key, 0) + max(0, amounts.get(part.unit, 0) - part.amount)
             if isinstance(counter, Rolling):
                 counter.roll(now)
             if limit is not None and counter.spent + counter.held + total > limit:
@@ -194,7 +194,7 @@ class Book:
         if hold_id in self.settled:
             return False
         hold = self.holds.get(hold_id)
-        found = [self.counters.get(part[0]) or self._missing(part) for part in hold.parts] if hold is not None else ()
+        found = [self._of(part, now) for part in hold.parts] if hold is not None else ()
         # nothing is changed before all is at hand: a counter that is missing must not leave half a settle
         self.settled[hold_id] = now + TOMBSTONE_S
         if self._watched:
@@ -233,12 +233,16 @@ class Book:
                     bill.append((part[0], unit, charged))
         return bill
 
-    def _missing(self, part: Claim) -> Counter:
-        """Return a counter that is not there for `part`. One that held nothing may have been forgotten; no other may."""
+    def _of(self, part: Claim, now: float) -> Counter:
+        """Return the counter of a hold's `part`. One of which nothing was held may have been forgotten, or looked up as one that nobody
+        touched; no other may.
+        """
+        counter = self.counters.get(part[0])
+        if counter is not None and (not part[8] or isinstance(counter, Rolling)):
+            return counter
         if part.amount and not taken_at_once(part.unit, part.span):
             raise StoreError("a counter is missing, so the store does not say what it should")
-        counter = self.counters[part.counter] = Rolling(part.span) if part.span else Counter()
-        return counter
+        return self._open(part.counter, counter, part.span, now)
 
     def balance(self, key: str, now: float) -> Balance:
         """Return what is spent and held of `key` at `now`."""

@@ -193,6 +193,29 @@ def test_counters_are_forgotten_when_they_expire_and_nothing_is_held(url: str) -
     run(url, body)
 
 
+@pytest.mark.parametrize("looked", [False, True])
+@pytest.mark.parametrize("span", [0.0, 60.0])
+@pytest.mark.parametrize("end", ["settle", "release", "extend", "sweep"])
+def test_a_hold_outlives_counters_of_which_it_holds_nothing(url: str, end: str, span: float, looked: bool) -> None:
+    async def body(store: BudgetStore) -> None:
+        claims = [Claim("brief", "usd", 100, 0, 5, span=span), Claim("long", "tokens", 50, 7, LATE)]
+        assert isinstance(await store.reserve("h", claims, 1, 20), Held)
+        assert await store.sweep(10) == []
+        if looked:
+            await store.balances(["brief"], 11)
+        if end == "extend":
+            assert isinstance(await store.extend("h", {"tokens": 9}, 12), Held)
+            assert (await store.balances(["long"], 12))["long"] == (0, 9)
+        if end == "sweep":
+            assert [ended.hold_id for ended in await store.sweep(30)] == ["h"]
+        else:
+            assert await (store.release("h", 13) if end == "release" else store.settle("h", {"usd": 3, "tokens": 4}, 13))
+        spent = {"release": 0, "sweep": 7}.get(end, 4)
+        assert (await store.balances(["long"], 31))["long"] == (spent, 0)
+
+    run(url, body)
+
+
 def test_200_concurrent_calls_never_pass_one_limit(url: str) -> None:
     async def body(store: BudgetStore) -> None:
         held_now = spent = peak = refused = 0

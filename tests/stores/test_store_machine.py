@@ -167,6 +167,7 @@ class Machine(RuleBasedStateMachine):
         elif isinstance(answer, Exceeded):
             assert model.verdict(claims, now) is not True
             assert all(model.refused_rightly(a, claims, now) for a in answers)
+            self.used(now)  # it looked, so windows have rolled on
         else:
             assert isinstance(answer, Held)
             assert model.verdict(claims, now) is not False

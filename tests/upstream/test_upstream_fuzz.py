@@ -2,9 +2,10 @@
 body, or a refusal of the same kind.
 
 Where they differ it is by design, mostly in one direction: ours refuses what a strict reader must, and aiohttp's client (built to be
-lenient with responses) reads on. Each such case is named in `STRICTER`. In the other direction there are two. Bytes after the end of a
+lenient with responses) reads on. Each such case is named in `STRICTER`. In the other direction there are three. Bytes after the end of a
 response: ours drops the connection (see test_upstream_lean.py), aiohttp's client the response too. An interim answer that says
-`Connection: close`: ours reads on.
+`Connection: close`: ours reads on. And a tab behind `chunked`, which is white space around a value (RFC 9110 §5.5), hides the coding from
+aiohttp's client: it takes the framing for the body.
 
 Two kinds of refusal may stand for each other, as both end the exchange and nothing is sent again: `cut` and `protocol` where bytes are
 broken and then end, which is a question of what is looked at first. A `timeout` is aiohttp's for broken framing behind the packet of the
@@ -78,6 +79,7 @@ BARE = has(rb"(?<!\r)\n|\r(?!\n)")
 BLANK = has(rb"(?:^|\r\n\r\n)\r?\n")
 EXAMPLES = int(os.environ.get("UPSTREAM_FUZZ", "500"))
 INTERIM_CLOSE = has(rb"HTTP/1\.\d 1\d\d [^\n]*\r\n(?:[^\r\n]+\r\n)*[^\r\n]*(?i:close|keep-alive)")
+TAB_BY_CODING = has(rb"(?i)\r\ntransfer-encoding:[^\r\n]*\t")
 DOUBTFUL = [BARE, has(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]"), has(rb"\r\n[ \t]"), has(rb"[ \t]:")]
 """Bare line ends, control characters, folded lines, a blank before the colon."""
 STRICTER: dict[str, list[Callable[[bytes], bool]]] = {
@@ -147,7 +149,7 @@ def compare(data: bytes, theirs: Read | str, ours: Read | str, why: str) -> None
     elif isinstance(theirs, str):
         assert spoiled(data) or INTERIM_CLOSE(data), told
     else:
-        raise AssertionError(told)
+        assert TAB_BY_CODING(data), told
 
 
 def test_both_read_the_same() -> None:
