@@ -48,8 +48,9 @@ class Releases:
     async def _await(self) -> None:
         try:
             while self._waiting:
-                waiting, self._waiting = self._waiting, []
-                for ex, name, rest in waiting:
+                waiting, self._waiting = self._waiting[::-1], []
+                while waiting:  # each is let go of as soon as it is over: with it stands all that its client sent
+                    ex, name, rest = waiting.pop()
                     try:
                         await rest
                     except Exception:  # noqa: BLE001
@@ -83,15 +84,18 @@ class _Rest:
 
     def __await__(self) -> Generator[Any, None, None]:
         work, waits = self._work, self._waits
-        if waits is not None:
-            waits._asyncio_future_blocking = True  # as it was handed out
         try:
             while True:
                 try:
-                    yield waits
+                    if waits is None or not waits.done():  # a store has answered many at once: no turn of the loop for each
+                        if waits is not None:
+                            waits._asyncio_future_blocking = True  # as it was handed out
+                        yield waits
                 except BaseException as e:  # noqa: BLE001  it is handed on
                     waits = work.throw(e)
                 else:
                     waits = work.send(None)
+                if waits is not None:
+                    waits._asyncio_future_blocking = False  # taken, as in `begin`
         except StopIteration:
             return

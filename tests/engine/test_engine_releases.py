@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Coroutine
 from typing import Any, cast
 
@@ -150,5 +151,30 @@ def test_what_was_begun_takes_what_is_thrown_at_it_as_any_coroutine_does() -> No
             task.cancel()
         await task
         assert len(caught) == 2
+
+    asyncio.run(work())
+
+
+def test_those_that_a_store_answers_together_are_let_go_of_together() -> None:
+    class Body:
+        """What a client sent, which stands as long as its release does."""
+
+    async def work() -> None:
+        world, gate, bodies = World(), asyncio.get_running_loop().create_future(), list[weakref.ref[Body]]()
+
+        async def waits(ex: Exchange) -> None:
+            body = Body()
+            bodies.append(weakref.ref(body))
+            await gate
+
+        for _ in range(AT_ONCE // 2):
+            world.releases.run(EX, [("hold", waits)])
+        await asyncio.sleep(0)
+        assert all(body() is not None for body in bodies)
+        gate.set_result(None)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert not any(body() for body in bodies)
+        await asyncio.gather(*world.tasks)
 
     asyncio.run(work())
