@@ -64,7 +64,7 @@ class Desk(House):
             for worker in [] if self.crew is None else list(self.crew.workers.values()):
                 if worker.up.done() and worker.told is not recent:
                     worker.told = recent
-                    await worker.ask("recent", told=self.gauges.shared())
+                    await worker.ask("recent", told=self.gauges.recent)
 
     async def follow_orders(self, options: Options, env: Mapping[str, str], again: asyncio.Event) -> None:
         """Read the files whenever `again` is set, and have the workers do so."""

@@ -33,8 +33,11 @@ HOUR_S = 3600.0
 
 
 class Gauges:
-    """Looks up budgets for the metrics of `house`. `recent` is what was charged in the last hour, a minute old at most; `found` are the
-    balances of the last look, fullest first, and `looked_at` when that was.
+    """Looks up budgets for the metrics of `house`.
+
+    Attributes:
+        recent: what was charged in the last hour, a minute old at most; without what comes and goes, where that is much.
+        found: the balances of the last look, fullest first; `looked_at` is when that was.
     """
 
     def __init__(self, house: House) -> None:
@@ -62,17 +65,12 @@ class Gauges:
         if not 0 <= now - self._recent_at < RECENT_EVERY_S:
             self._recent_at = now
             if isinstance(house.journal, Charges):
-                self.recent = await asyncio.to_thread(house.journal.recent, now - HOUR_S, now)
+                self.recent = _few(await asyncio.to_thread(house.journal.recent, now - HOUR_S, now))
         grants = list(house.files.directory.agents.values())[:MOST]
         claims = [c for c in await house.board.fleet(grants, now, self.recent) if not _passing(c.counter)][:MOST]
         found = await balances(house.stores.budget, claims, now, self.recent)
         self.found, self.looked_at = found, now
         house.metrics.budgets([_gauge(b) for b in found[:SHOWN]])
-
-    def shared(self) -> Recent:
-        """Return what was charged lately, for processes that would look up the same; without what comes and goes where that is much."""
-        amounts, seconds = self.recent
-        return self.recent if len(amounts) <= MOST else Recent({k: v for k, v in amounts.items() if not _passing(k)}, seconds)
 
     async def _questions(self, now: float) -> None:
         """Count the questions that nobody has decided. Raises StoreError."""
@@ -83,6 +81,12 @@ class Gauges:
         cases = await house.stores.control.cases(now)
         house.metrics.approvals(sum(case.status == "pending" and not case.over(now) for case in cases))
         self._asked = version, now
+
+
+def _few(recent: Recent) -> Recent:
+    """Return `recent` without what comes and goes, where that is much."""
+    amounts, seconds = recent
+    return recent if len(amounts) <= MOST else Recent({k: v for k, v in amounts.items() if not _passing(k)}, seconds)
 
 
 def _passing(counter: str) -> bool:

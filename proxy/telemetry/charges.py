@@ -18,7 +18,7 @@ STEP = 20_000
 """Most records in one reading of `charged`."""
 ROLLING = "|rolling "
 """What the name of a rolling window begins with in that of a counter."""
-MOST_RECENT = 100_000
+MOST_RECENT = 20_000
 """Most records that `recent` looks at: of a busy hour it takes the end."""
 
 
@@ -112,7 +112,7 @@ def recent(path: str | Path, since: float, now: float) -> Recent:
     with reading(path) as db:
         many = db.execute(_START, (since, MOST_RECENT)).fetchone()
         start = since if many is None else many[0]
-        return Recent(dict(db.execute(_RECENT, (start,)).fetchall()), now - start)
+        return Recent(dict(db.execute(_RECENT, (start,))), now - start)
 
 
 def rolled(path: str | Path, since: float, *, own: bool) -> dict[str, int]:
