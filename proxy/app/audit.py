@@ -32,6 +32,8 @@ EVERY_S = 60.0
 WAIT_S = 2.0
 """How long records and settles that are under way have to arrive."""
 PAUSE_S = 0.01
+MOST_PASSING = 20_000
+"""Counters of sessions and runs that the server compares, about; more take memory for as long as a session lasts."""
 MOST_SECONDS = 4
 """Most records of one hold that are looked for."""
 _ABOUT = {"agent": "agent", "key": "key_id", "session": "session", "run": "run", "model": "model", "provider": "provider"}
@@ -115,11 +117,12 @@ class Audit:
         journal: the ledger.
         store: the counters.
         board: which counters exist besides those that records name.
+        most: about how many counters of sessions and runs to compare, 0 for all.
     """
 
-    def __init__(self, journal: Charges, store: BudgetStore, board: Callable[[], Board]) -> None:
+    def __init__(self, journal: Charges, store: BudgetStore, board: Callable[[], Board], most: int = 0) -> None:
         self._journal, self._store, self._board = journal, store, board
-        self.sums = Sums()
+        self.sums = Sums(most=most)
         self.skipped: dict[str, int] = {}
         self.audited = 0
         self._rolling: set[str] = set()
@@ -192,7 +195,7 @@ async def watch(house: House) -> None:
     """Show the drift of `house` in its metrics, again and again until cancelled. Without any while nobody can say."""
     if not isinstance(house.journal, Charges):
         return
-    audit = Audit(house.journal, house.stores.budget, lambda: house.board)
+    audit = Audit(house.journal, house.stores.budget, lambda: house.board, MOST_PASSING)
     while True:
         try:
             found = await audit.look(house.clock.now, WAIT_S)

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
+from zlib import crc32
 
 from proxy.budget.forecast import length_of
 from proxy.budget.port import SLICES, Balance
@@ -37,7 +38,8 @@ LATE_S = 3600.0
 class Sums:
     """What was charged to each counter, by the records up to number `upto`; `first` and `last` say when, UTC seconds.
 
-    `records` says how many were read. `missing`: some are gone, so the sums say nothing.
+    `missing`: some records are gone, so the sums say nothing. Of the counters of sessions and runs about `most` are kept (0: all): one in
+    `share`, told by its name alone, so that each that is kept has all that it was charged.
     """
 
     amounts: dict[str, int] = field(default_factory=dict)
@@ -47,6 +49,8 @@ class Sums:
     upto: int = 0
     since: float = 0.0
     missing: bool = False
+    most: int = 0
+    share: int = 1
 
     def read(self, journal: Charges) -> bool:
         """Add the next records, at most `STEP`; return whether there were any. May take a while: call it in a thread. Raises StoreError."""
@@ -59,10 +63,19 @@ class Sums:
         self.upto = found.upto
         self.rolling.update(counter for counter in found.amounts if ROLLING in counter)
         for counter, amount in found.amounts.items():
+            if not self._kept(counter):
+                continue
             self.amounts[counter] = self.amounts.get(counter, 0) + amount
             self.first[counter] = min(found.first[counter], self.first.get(counter, found.first[counter]))
             self.last[counter] = max(found.last[counter], self.last.get(counter, 0.0))
+        while self.most and sum(map(passing, self.amounts)) > self.most:
+            self.share *= 2
+            for counter in [c for c in self.amounts if not self._kept(c)]:
+                del self.amounts[counter], self.first[counter], self.last[counter]
         return True
+
+    def _kept(self, counter: str) -> bool:
+        return self.share == 1 or not passing(counter) or not crc32(counter.encode("utf-8", "surrogatepass")) % self.share
 
     def forget(self, now: float) -> None:
         """Drop the counters that nobody asks for any more, so that memory stays bounded."""
@@ -86,6 +99,11 @@ class Sums:
             first, last = self.first[counter], self.last[counter]
             return "older" if last - first > SURE_S or now - last > SURE_S else ""
         return ""
+
+
+def passing(counter: str) -> bool:
+    """Return whether a counter is a session's or a run's: of those there may be as many as there are calls."""
+    return counter.endswith(("|session", "|run"))
 
 
 def spans(counters: Iterable[str]) -> dict[int, list[str]]:

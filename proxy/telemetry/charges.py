@@ -14,7 +14,7 @@ from proxy.engine.record import SWEPT, Record
 from proxy.telemetry.query import reading
 from proxy.telemetry.schema import CHARGED_SINCE
 
-STEP = 20_000
+STEP = 5_000
 """Most records in one reading of `charged`."""
 ROLLING = "|rolling "
 """What the name of a rolling window begins with in that of a counter."""

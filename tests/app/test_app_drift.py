@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.app.audit import drift
-from proxy.app.drift import Difference, Parting, Sums, differences, lasting, parting, windows
+from proxy.app.drift import Difference, Parting, Sums, differences, lasting, parting, passing, windows
 from proxy.engine.record import Record
 from proxy.telemetry.charges import Charges, ChargesFile, Part
 from proxy.telemetry.ledger import Ledger, MemoryLedger
@@ -106,6 +106,21 @@ def test_what_began_before_records_held_charges_is_not_sure() -> None:
     sums = Sums(since=NOW - 2 * HOUR)
     found = {counter: sums.why_not(counter, NOW, windows(NOW)) for counter in (TOTAL, DAY, SESSION, "h|usd||2026-11-25T12")}
     assert found == {TOTAL: "older", DAY: "older", SESSION: "older", "h|usd||2026-11-25T12": ""}
+
+
+def test_of_many_sessions_some_are_summed_and_those_whole() -> None:
+    ledger, sums = MemoryLedger(), Sums(most=100)
+    for turn in range(3):
+        for i in range(300):
+            charges = ((f"cap|usd|agent=a,session=s{i}|session", "usd", 10**turn), (TOTAL, "usd", 1))
+            ledger.record(Record(f"{turn}-{i:03}", NOW + turn, charges=charges))
+        while sums.read(ledger):
+            pass
+    kept = {counter: amount for counter, amount in sums.amounts.items() if passing(counter)}
+    assert 20 <= len(kept) <= 100
+    assert set(kept.values()) == {111}
+    assert sums.amounts[TOTAL] == 900
+    assert sums.first.keys() == sums.last.keys() == sums.amounts.keys()
 
 
 def test_counters_that_nobody_asks_for_are_forgotten() -> None:
