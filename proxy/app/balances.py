@@ -145,6 +145,11 @@ def _shown(claim: Claim, balance: tuple[int, int], paces: _Paces, now: float) ->
     }
 
 
+def passing(counter: str) -> bool:
+    """Return whether a counter is a session's or a run's: of those there may be as many as there are calls."""
+    return any(mark in counter for mark in ("|session=", ",session=", "|run=", ",run="))
+
+
 def scope_of(counter: str) -> str:
     """Return whose counter it is, as `agent=clerk,session=s1`; empty where all share it."""
     parts = counter.rsplit("|", 2)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from zlib import crc32
 
+from proxy.app.balances import passing
 from proxy.budget.forecast import length_of
 from proxy.budget.port import SLICES, Balance
 from proxy.budget.rules import GRACE_S, SESSION_S
@@ -99,11 +100,6 @@ class Sums:
             first, last = self.first[counter], self.last[counter]
             return "older" if last - first > SURE_S or now - last > SURE_S else ""
         return ""
-
-
-def passing(counter: str) -> bool:
-    """Return whether a counter is a session's or a run's: of those there may be as many as there are calls."""
-    return counter.endswith(("|session", "|run"))
 
 
 def spans(counters: Iterable[str]) -> dict[int, list[str]]:

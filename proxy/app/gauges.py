@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from proxy.app.balances import NOTHING, balances
+from proxy.app.balances import NOTHING, balances, passing
 from proxy.budget.left import SHARES
 from proxy.engine.ports import StoreError
 from proxy.telemetry.charges import Charges, Recent
@@ -67,7 +67,7 @@ class Gauges:
             if isinstance(house.journal, Charges):
                 self.recent = _few(await asyncio.to_thread(house.journal.recent, now - HOUR_S, now))
         grants = list(house.files.directory.agents.values())[:MOST]
-        claims = [c for c in await house.board.fleet(grants, now, self.recent) if not _passing(c.counter)][:MOST]
+        claims = [c for c in await house.board.fleet(grants, now, self.recent) if not passing(c.counter)][:MOST]
         found = await balances(house.stores.budget, claims, now, self.recent)
         self.found, self.looked_at = found, now
         house.metrics.budgets([_gauge(b) for b in found[:SHOWN]])
@@ -86,12 +86,7 @@ class Gauges:
 def _few(recent: Recent) -> Recent:
     """Return `recent` without what comes and goes, where that is much."""
     amounts, seconds = recent
-    return recent if len(amounts) <= MOST else Recent({k: v for k, v in amounts.items() if not _passing(k)}, seconds)
-
-
-def _passing(counter: str) -> bool:
-    """Return whether a counter is one of many that come and go."""
-    return any(f"{sign}{kind}=" in counter for kind in ("session", "run") for sign in "|,")
+    return recent if len(amounts) <= MOST else Recent({k: v for k, v in amounts.items() if not passing(k)}, seconds)
 
 
 def _gauge(b: dict[str, Any]) -> BudgetGauge:

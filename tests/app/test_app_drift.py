@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.app.audit import drift
-from proxy.app.drift import Difference, Parting, Sums, differences, lasting, parting, passing, windows
+from proxy.app.balances import passing
+from proxy.app.drift import Difference, Parting, Sums, differences, lasting, parting, windows
 from proxy.engine.record import Record
 from proxy.telemetry.charges import Charges, ChargesFile, Part
 from proxy.telemetry.ledger import Ledger, MemoryLedger
