@@ -3,55 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import re
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from chromium import Chromium, Page, chromium_bin
-from serving import Proxy, Raw, Simulator, post
+from dashboard_page import HOSTILE, PAGES, TOKEN, ask, fleet, go, offline, settled, sign_in, violations, width_on_a_telephone
+from serving import Proxy, Raw, Simulator
 from streams import Stream
 
 from proxy.engine.record import Record
 from proxy.telemetry.ledger import Ledger
-
-TOKEN = "canary-admin-token-of-the-dashboard"
-AXE = Path(__file__).parents[1] / "vendor" / "axe-core" / "axe.min.js"
-AXE_DIGEST = "29348999450cdf2849a8e70b7912fc2da85a849da39c0d0d5394f51d4a9ed95c"
-AGENTS = """---
-agents:
-  - name: tester
-    description: May do everything
-    version: 1.2.0
-    policy:
-      {owner: {team: web}, models: {allow: ["*"]}, tools: {allow: ["*"], require_approval: [send_email]}, budgets: {day: {usd: 5}},
-       data: {log_content: full}}
-  - name: scout
-    description: Only reads
-    policy: {owner: {team: web}, models: {allow: [gpt-4o-mini]}, tools: {allow: ["read_*"]}}
----
-"""
-BUDGETS = {"budgets": [{"name": "fleet-month", "scope": {"fleet": "*"}, "limit": {"usd": 100}, "window": "month"}]}
-SHADOW = "rules:\n  - id: dry\n    when: {direction: request}\n    match: {contains: moonshot}\n    action: deny\n    mode: shadow\n"
-HOSTILE = "<img src=x onerror=alert(1)>\"'&amp;</script>"
-PAGES = {
-    "fleet": ("Fleet", "tester"),
-    "fleet/tester": ("tester", "Effective policy"),
-    "sessions": ("Sessions", "first"),
-    "sessions/tester/first": ("first", "Timeline"),
-    "decisions": ("Decisions", "model not allowed"),
-    "budgets": ("Budgets", "fleet-month"),
-    "routing": ("Routing", "How calls were routed"),
-    "approvals": ("Approvals", "Nothing to decide"),
-    "kill": ("Kill switch", "Nothing is stopped"),
-    "config": ("Config", "What would have been refused"),
-}
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +29,7 @@ def sim() -> Iterator[Simulator]:
 
 @pytest.fixture(scope="module")
 def proxy(sim: Simulator) -> Iterator[Proxy]:
-    settings = {"listen": {"admin_host": "0.0.0.0"}, "approvals": {"buffered_s": 45}, "telemetry": {"capture": True}}
-    env = {"FLEETGATE_ADMIN_TOKEN": TOKEN}
-    with Proxy(
-        sim, agents=AGENTS, budgets=BUDGETS, policies={"dry.yaml": SHADOW}, settings=settings, keys=("tester", "scout"), env=env
-    ) as proxy:
+    with fleet(sim) as proxy:
         for words in ("hi", "what of the moonshot?", "and now?"):
             assert ask(proxy, words).status == 200
         assert ask(proxy, agent="scout", model="gpt-4o").status == 403
@@ -94,37 +57,6 @@ def page(signed_in: Page) -> Iterator[Page]:
     signed_in.problems.clear()
     yield signed_in
     assert signed_in.problems == []
-
-
-def ask(
-    proxy: Proxy, words: str = "hi", *, agent: str = "tester", model: str = "gpt-4o-mini", session: str = "first", **script: Any
-) -> Raw:
-    body = {"model": model, "messages": [{"role": "user", "content": words}], "max_tokens": 40}
-    if "tool_calls" in script:
-        tool = {"type": "function", "function": {"name": script["tool_calls"][0]["name"], "parameters": {"type": "object"}}}
-        body["tools"] = [tool]
-    headers = {"authorization": f"Bearer {proxy.key(agent)}", "x-fleetgate-session": session, "x-sim-script": json.dumps(script)}
-    return post(f"{proxy.url}/v1/chat/completions", body, headers)
-
-
-def sign_in(page: Page, token: str) -> None:
-    page.click("input[type=password]")
-    page.js("document.querySelector('input[type=password]').select()")
-    page.type(token)
-    page.press("Enter")
-
-
-def go(page: Page, path: str, query: str = "") -> None:
-    page.js(f"location.hash = {json.dumps('/' + '/'.join(quote(p, safe='') for p in path.split('/')) + query)}")
-
-
-def offline(page: Page, on: bool) -> None:
-    page.call("Network.emulateNetworkConditions", offline=on, latency=0, downloadThroughput=-1, uploadThroughput=-1)
-
-
-def settled(page: Page) -> None:
-    """Wait until nothing on the page is awaited any more."""
-    page.wait("document.querySelector('h1') && !document.querySelector('.bone, [aria-busy=true]')")
 
 
 # --- signing in ------------------------------------------------------------------------------------------------------------------------
@@ -163,16 +95,10 @@ def test_a_page_opens_shows_what_there_is_and_fits_a_telephone(page: Page, path:
     settled(page)
     assert page.js("document.querySelector('.failed')?.innerText ?? ''") == ""
     assert title in page.js("document.title")
-    page.size(400, 800)
-    page.wait("innerWidth === 400")
-    assert page.js("document.documentElement.scrollWidth") <= 400
-    page.size(1280, 900)
+    assert width_on_a_telephone(page) <= 400
 
 
 def test_people_with_a_screen_reader_or_weak_eyes_are_not_kept_out(page: Page) -> None:
-    source = AXE.read_bytes()
-    assert hashlib.sha256(source).hexdigest() == AXE_DIGEST
-    page.js(f"{source.decode()}; 1")
     found = []
     light, dark = ("fleet", "fleet/tester", "sessions/tester/first", "decisions", "budgets", "kill"), ("fleet/tester", "config")
     for in_dark in (False, True):
@@ -181,11 +107,7 @@ def test_people_with_a_screen_reader_or_weak_eyes_are_not_kept_out(page: Page) -
             go(page, path)
             page.says(PAGES[path][1])
             settled(page)
-            broken = page.js(
-                "axe.run({preload: false, resultTypes: ['violations']}).then((r) =>"
-                " r.violations.map((v) => `${v.id}: ${v.nodes.slice(0, 3).map((n) => n.html).join(' ')}`))"
-            )
-            found += [f"{path} {'dark' if in_dark else 'light'}: {b}" for b in broken]
+            found += [f"{path} {'dark' if in_dark else 'light'}: {broken}" for broken in violations(page)]
     page.colours(dark=False)
     assert found == []
 
@@ -325,13 +247,8 @@ def test_what_was_said_is_asked_for_when_it_is_opened_and_stays_text(page: Page,
     assert page.js("document.querySelectorAll('#app img, #app script').length") == 0
     assert page.js("[...document.querySelectorAll('.turn-role')].map((r) => r.innerText)") == ["user", "assistant"]
     page.js("document.querySelector('details.said summary').click(); document.querySelector('details.said summary').click()")
-    page.size(400, 800)
-    page.wait("innerWidth === 400")
-    assert page.js("document.documentElement.scrollWidth") <= 400
-    page.size(1280, 900)
-    source = AXE.read_bytes()
-    page.js(f"{source.decode()}; 1")
-    assert page.js("axe.run({preload: false, resultTypes: ['violations']}).then((r) => r.violations.map((v) => v.id))") == []
+    assert width_on_a_telephone(page) <= 400
+    assert violations(page) == []
     assert len([a for a in page.addresses if a.endswith("/content")]) == 1, "it is asked for once"
     assert not [a for a in page.addresses if "canary" in a or "onerror" in a]
     go(page, "kill")

@@ -1,9 +1,13 @@
-"""Conversations of an agent, in few words."""
+"""Conversations of an agent, in few words, and what is found in them."""
 
 from __future__ import annotations
 
+from proxy.loops.rules import detect
+from proxy.model import LoopLimits
 from proxy.wire import jsonio
 from proxy.wire.call import Message, ToolCall, ToolResult
+
+LIMITS = LoopLimits()
 
 
 def call(name: str, arguments: str = "{}", id: str = "") -> ToolCall:
@@ -29,3 +33,13 @@ def steps(*pairs: tuple[str, str], said: str = "") -> list[Message]:
     for n, (command, result) in enumerate(pairs):
         messages += [asked(call("bash", command, f"c{n}"), said=said), got(result, f"c{n}")]
     return messages
+
+
+def found(messages: list[Message], limits: LoopLimits = LIMITS) -> tuple[str, str, int]:
+    detection = detect(messages, limits)
+    return detection.level, detection.rule, detection.count
+
+
+def told(messages: list[Message]) -> tuple[object, ...]:
+    detection = detect(messages, LIMITS)
+    return (detection.level, detection.rule, detection.count, detection.since, set(detection.tools))
