@@ -1,10 +1,18 @@
-"""A client of the edge that is no socket: what is written stays here, and what the transport was told can be asked."""
+"""A client of the edge that is no socket, and a connection of the server to it: what is written stays here and can be asked for."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
+
+from proxy.server.client import EdgeClient
+from proxy.server.connection import Connection
+
+GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
+POST = b"POST /a HTTP/1.1\r\nHost: x\r\n"
+LIMIT = 4 << 20
+Handle = Callable[[EdgeClient], Awaitable[None]]
 
 
 class Wire(asyncio.Transport):
@@ -62,3 +70,26 @@ async def fed(protocol: asyncio.Protocol, pieces: Sequence[bytes], between: int 
     protocol.connection_lost(None)
     await turns()
     return wire
+
+
+def run(work: Coroutine[Any, Any, None]) -> None:
+    asyncio.run(asyncio.wait_for(work, 30))
+
+
+def opened(handle: Handle, body_s: float = 60) -> tuple[Connection, Wire, set[Connection]]:
+    there: set[Connection] = set()
+    made, wire = Connection(handle, lambda fault: b"HTTP/1.1 %d \r\n\r\n" % (500 if fault else 400), body_s, there), Wire()
+    made.connection_made(wire)
+    return made, wire, there
+
+
+def statuses(wire: Wire) -> list[int]:
+    return [int(part[:3]) for part in bytes(wire.written).split(b"HTTP/1.1 ")[1:]]
+
+
+async def echo(client: EdgeClient) -> None:
+    await client.send(200, [], await client.read(LIMIT))
+
+
+async def deaf(client: EdgeClient) -> None:
+    await client.send(401, [], b"no")

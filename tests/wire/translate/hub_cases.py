@@ -8,7 +8,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from proxy.model import Usage
+from proxy.model import Deny, Reason, Usage
 from proxy.wire.base import Framing
 from proxy.wire.translate.bridge import steps
 from proxy.wire.translate.draft import Draft
@@ -36,6 +36,8 @@ from proxy.wire.translate.hub import (
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 CITY = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 ANYWHERE = {"type": "object", "properties": {}}
+SPENT = Deny(Reason.BUDGET_EXCEEDED, "The budget is spent.")
+BLOCKED = Deny(Reason.CONTENT_BLOCKED, "No.", rule="guard")
 
 words = st.text(st.characters(codec="utf-8", exclude_categories=["Cc"]), min_size=1, max_size=30)
 names = st.from_regex(r"[a-z_]{1,12}", fullmatch=True)
