@@ -54,6 +54,7 @@ class Loose(msgspec.Struct):
     usage: msgspec.Raw = _NOTHING
 
 
+_NO_IN, _NO_OUT = _InDetails(), _OutDetails()
 _usage_decoder = msgspec.json.Decoder(_Usage)
 _loose_decoder = msgspec.json.Decoder(Loose)
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -95,22 +96,30 @@ def usage_of(raw: bytes | msgspec.Raw) -> Usage | None:
         found = _usage_decoder.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
-    inside = found.prompt_tokens_details or _InDetails()
-    outside = found.completion_tokens_details or _OutDetails()
-    given = (found.prompt_tokens, found.completion_tokens, inside.cached_tokens, inside.cache_write_tokens, outside.reasoning_tokens)
-    prompt, output, read, write, reasoning = (_bounded(value) for value in given)
+    inside, outside = found.prompt_tokens_details or _NO_IN, found.completion_tokens_details or _NO_OUT
+    given = [
+        found.prompt_tokens,
+        found.completion_tokens or 0,
+        inside.cached_tokens or 0,
+        inside.cache_write_tokens or 0,
+        outside.reasoning_tokens or 0,
+    ]
+    possible = min(given) >= 0 and max(given) <= MAX_COUNT
+    prompt, output, read, write, reasoning = given if possible else [_bounded(value) for value in given]
     if reasoning > output and found.total_tokens == prompt + output + reasoning:
         output += reasoning  # some servers report reasoning beside the completion instead of inside it
-    fits = read + write <= prompt and reasoning <= output and all(value is None or 0 <= value <= MAX_COUNT for value in given)
+    fits = possible and read + write <= prompt and reasoning <= output
     read = min(read, prompt)
     write = min(write, prompt - read)
-    heard, said = min(_bounded(inside.audio_tokens), prompt - read - write), min(_bounded(outside.audio_tokens), output)
-    media = () if not heard and not said else (("input_audio", heard), ("output_audio", said))
+    media: tuple[tuple[str, int], ...] = ()
+    if inside.audio_tokens or outside.audio_tokens:
+        heard, said = min(_bounded(inside.audio_tokens or 0), prompt - read - write), min(_bounded(outside.audio_tokens or 0), output)
+        media = (("input_audio", heard), ("output_audio", said)) if heard or said else ()
     return Usage(prompt - read - write, output, read, write, 0, min(reasoning, output), fits, media)
 
 
-def _bounded(value: int | None) -> int:
-    return max(0, min(value or 0, MAX_COUNT))
+def _bounded(value: int) -> int:
+    return max(0, min(value, MAX_COUNT))
 
 
 class ChatMeter(RepeatingMeter):
