@@ -20,7 +20,7 @@ from proxy.identity.runs import OPEN, owner
 from proxy.model import BudgetRule, Grant
 from proxy.model.footprints import decimal
 from proxy.money import dollars
-from proxy.telemetry.charges import Recent
+from proxy.telemetry.charges import PASSING, Recent
 
 AMOUNTS = {"usd": 1, "tokens": 1, "input_tokens": 1, "output_tokens": 1, "requests": 1, "concurrency": 1, "gco2e": 1}
 AT_ONCE = 100
@@ -147,7 +147,7 @@ def _shown(claim: Claim, balance: tuple[int, int], paces: _Paces, now: float) ->
 
 def passing(counter: str) -> bool:
     """Return whether a counter is a session's or a run's: of those there may be as many as there are calls."""
-    return any(mark in counter for mark in ("|session=", ",session=", "|run=", ",run="))
+    return any(mark in counter for mark in PASSING)
 
 
 def scope_of(counter: str) -> str:

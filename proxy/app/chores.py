@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from proxy.app import build
+from proxy.app import build, tuning
 from proxy.app.house import House
 from proxy.config import ConfigError, ConfigErrors
 from proxy.engine.ports import StoreError
@@ -27,6 +27,7 @@ BUSY_ROUNDS, LEDGER_BUSY_S = 6, 0.3
 """After how many rounds with more of them sums follow all the same, and how long: 3 % of a core keep up with some 1,000 calls a second."""
 CONTROL_S = 0.25
 """How often kills and decisions of people are looked for: each holds on every replica within a second."""
+GIVE_BACK_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,13 @@ async def follow_tokens(house: House) -> None:
     while True:
         house.tokens.refresh()
         await asyncio.sleep(TOKENS_S)
+
+
+async def give_back() -> None:
+    """Give memory back that large bodies, the audit and the like took in passing."""
+    while True:
+        await asyncio.sleep(GIVE_BACK_S)
+        await asyncio.to_thread(tuning.give_back)
 
 
 async def sweep(house: House) -> None:

@@ -65,7 +65,7 @@ class Gauges:
         if not 0 <= now - self._recent_at < RECENT_EVERY_S:
             self._recent_at = now
             if isinstance(house.journal, Charges):
-                self.recent = _few(await asyncio.to_thread(house.journal.recent, now - HOUR_S, now))
+                self.recent = await asyncio.to_thread(house.journal.recent, now - HOUR_S, now)
         grants = list(house.files.directory.agents.values())[:MOST]
         claims = [c for c in await house.board.fleet(grants, now, self.recent) if not passing(c.counter)][:MOST]
         found = await balances(house.stores.budget, claims, now, self.recent)
@@ -81,12 +81,6 @@ class Gauges:
         cases = await house.stores.control.cases(now)
         house.metrics.approvals(sum(case.status == "pending" and not case.over(now) for case in cases))
         self._asked = version, now
-
-
-def _few(recent: Recent) -> Recent:
-    """Return `recent` without what comes and goes, where that is much."""
-    amounts, seconds = recent
-    return recent if len(amounts) <= MOST else Recent({k: v for k, v in amounts.items() if not passing(k)}, seconds)
 
 
 def _gauge(b: dict[str, Any]) -> BudgetGauge:

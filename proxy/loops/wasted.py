@@ -6,19 +6,19 @@ kept, on another replica or before a restart, has cost more than is said here.
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 
 from proxy.model import Nanos
 
 SESSIONS, STEPS = 10_000, 32
-"""Sessions, and costs of each, that are kept: about 1 KiB a session."""
+"""Sessions, and costs of each, that are kept: some 300 bytes a session, and 40 for each further cost."""
 
 
 class Costs:
     """See the module. One loop's."""
 
     def __init__(self, sessions: int = SESSIONS) -> None:
-        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._sessions: OrderedDict[str, tuple[int, ...]] = OrderedDict()  # how many are untold, then the costs, oldest first
         self._most = sessions
 
     def spent(self, session: str, cost: int) -> None:
@@ -27,26 +27,18 @@ class Costs:
         if kept is None:
             if len(self._sessions) >= self._most:
                 self._sessions.popitem(last=False)
-            kept = self._sessions[session] = _Session()
+            self._sessions[session] = (1, cost)
         else:
             self._sessions.move_to_end(session)
-        kept.costs.append(cost)
-        kept.untold = min(kept.untold + 1, STEPS)
+            self._sessions[session] = (min(kept[0] + 1, STEPS), *kept[1:][1 - STEPS :], cost)
 
     def since(self, session: str, steps: int) -> tuple[Nanos, Nanos]:
         """Return what the last `steps` calls cost, and how much of that was not told before."""
         kept = self._sessions.get(session)
         if kept is None or steps <= 0:
             return Nanos(0), Nanos(0)
-        newest = list(kept.costs)[-steps:]
-        fresh = newest[-kept.untold :] if kept.untold else []
-        kept.untold = 0
+        untold, *costs = kept
+        newest = costs[-steps:]
+        fresh = newest[-untold:] if untold else []
+        self._sessions[session] = (0, *costs)
         return Nanos(sum(newest)), Nanos(sum(fresh))
-
-
-class _Session:
-    __slots__ = ("costs", "untold")
-
-    def __init__(self) -> None:
-        self.costs: deque[int] = deque(maxlen=STEPS)
-        self.untold = 0

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from proxy.decoding import Decoder, Undecodable
-from proxy.engine.ports import BodyTooLarge
+from proxy.engine.ports import BodyTooLarge, ClientGone
 from proxy.server.reply import head_of
 from proxy.server.request import Head
 from proxy.wire.call import WireError
@@ -131,9 +131,14 @@ class EdgeClient:
 
     def push(self, data: bytes) -> bool:
         """Send a piece if the client takes it at once, which it does not before the head is out; see the port."""
-        if self._pending:
+        connection = self._connection
+        if self._pending or connection.full:
             return False
-        return self._connection.soon(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        try:
+            connection.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
+        except ClientGone:
+            return False
+        return True
 
     async def end(self) -> None:
         """Finish a reply that was begun."""

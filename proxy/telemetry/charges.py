@@ -14,12 +14,16 @@ from proxy.engine.record import SWEPT, Record
 from proxy.telemetry.query import reading
 from proxy.telemetry.schema import CHARGED_SINCE
 
-STEP = 5_000
-"""Most records in one reading of `charged`."""
+STEP = 2_000
+"""Most records in one reading of `charged`: what it takes in passing grows with them."""
+PASSING = ("|session=", ",session=", "|run=", ",run=")
+"""What marks a counter of one session or run."""
 ROLLING = "|rolling "
 """What the name of a rolling window begins with in that of a counter."""
 MOST_RECENT = 20_000
 """Most records that `recent` looks at: of a busy hour it takes the end."""
+MANY = 10_000
+"""Counters beyond which `recent` leaves out those of sessions and runs, of which there may be as many as calls."""
 
 
 class Charged(NamedTuple):
@@ -37,7 +41,7 @@ class Charged(NamedTuple):
 
 
 class Recent(NamedTuple):
-    """What was charged to each counter in the last `seconds`."""
+    """What was charged to each counter in the last `seconds`; without the counters of sessions and runs, where there are many."""
 
     amounts: dict[str, int]
     seconds: float
@@ -85,7 +89,8 @@ SELECT value ->> 0, sum(value ->> 2), min(time), max(time) FROM records, json_ea
 WHERE seq > ?1 AND seq <= ?2 AND charges <> '[]' GROUP BY 1
 """
 _UPTO = "SELECT max(seq) FROM (SELECT seq FROM records WHERE seq > ? ORDER BY seq LIMIT ?)"
-_RECENT = "SELECT value ->> 0, sum(value ->> 2) FROM records, json_each(charges) WHERE time >= ? AND charges <> '[]' GROUP BY 1"
+_RECENT = "SELECT value ->> 0, sum(value ->> 2) FROM records, json_each(charges) WHERE time >= ?1 AND charges <> '[]'{} GROUP BY 1 LIMIT ?2"
+_LASTING = "".join(f" AND NOT instr(value ->> 0, '{mark}')" for mark in PASSING)
 _ROLLED = """
 SELECT value ->> 0, sum(value ->> 2) FROM records, json_each(charges)
 WHERE time >= ?1 AND instr(charges, '|rolling ') AND instr(value ->> 0, '|rolling ') AND (?2 = 0 OR outcome NOT IN (?3, ?4)) GROUP BY 1
@@ -103,8 +108,11 @@ def charged(path: str | Path, after: int, most: int = STEP) -> Charged:
         (upto,) = db.execute(_UPTO, (after, most)).fetchone()
         if upto is None:
             return Charged(0, {}, {}, {})
-        rows = db.execute(_CHARGED, (after, upto)).fetchall()
-    return Charged(upto, {r[0]: r[1] for r in rows}, {r[0]: r[2] for r in rows}, {r[0]: r[3] for r in rows})
+        amounts, first, last = dict[str, int](), dict[str, float](), dict[str, float]()
+        for counter, amount, began, ended in db.execute(_CHARGED, (after, upto)):
+            amounts[counter], first[counter] = amount, began
+            last[counter] = began if began == ended else ended  # one object in place of two
+    return Charged(upto, amounts, first, last)
 
 
 def recent(path: str | Path, since: float, now: float) -> Recent:
@@ -112,7 +120,10 @@ def recent(path: str | Path, since: float, now: float) -> Recent:
     with reading(path) as db:
         many = db.execute(_START, (since, MOST_RECENT)).fetchone()
         start = since if many is None else many[0]
-        return Recent(dict(db.execute(_RECENT, (start,))), now - start)
+        amounts = dict(db.execute(_RECENT.format(""), (start, MANY + 1)))
+        if len(amounts) > MANY:
+            amounts = dict(db.execute(_RECENT.format(_LASTING), (start, -1)))
+        return Recent(amounts, now - start)
 
 
 def rolled(path: str | Path, since: float, *, own: bool) -> dict[str, int]:
@@ -143,6 +154,11 @@ def summed(records: Iterable[Record], upto: int, *, missing: bool) -> Charged:
             first[counter] = min(first.get(counter, record.time), record.time)
             last[counter] = max(last.get(counter, 0.0), record.time)
     return Charged(upto, amounts, first, last, missing)
+
+
+def few(amounts: dict[str, int]) -> dict[str, int]:
+    """Return `amounts` as `Recent` has them: without the counters of sessions and runs, where there are many."""
+    return amounts if len(amounts) <= MANY else {c: n for c, n in amounts.items() if not any(mark in c for mark in PASSING)}
 
 
 def rolled_of(records: Iterable[Record], since: float, *, own: bool) -> dict[str, int]:

@@ -291,7 +291,7 @@ class MemoryLedger:
         whole = self._taken == len(kept) or not kept
         start = since if whole else max(since, kept[0].time)
         found = charges.summed((r for r in kept if r.time >= start), 0, missing=not whole)
-        return charges.Recent(found.amounts, now - start)
+        return charges.Recent(charges.few(found.amounts), now - start)
 
     def rolled(self, since: float, *, own: bool) -> dict[str, int]:
         """See `telemetry.charges.Charges`."""

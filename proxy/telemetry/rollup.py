@@ -25,7 +25,7 @@ from proxy.telemetry.rollup_schema import DDL, STEPS, TABLES, VERSION
 STEP = 2_000
 """Records in one transaction: some ten milliseconds, in which nobody waits."""
 LONGEST_S = 5.0
-_BUSY_S, _CACHE_KIB = 2.0, 16_384
+_BUSY_S, _CACHE_KIB = 2.0, 4_096
 
 
 @dataclass(frozen=True, slots=True)

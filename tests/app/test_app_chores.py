@@ -55,3 +55,18 @@ def test_a_server_that_is_never_quiet_has_them_follow_in_small_portions(monkeypa
 
 def test_a_ledger_that_cannot_be_read_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(followed(monkeypatch, [0, 0], behind=-1)) == 2
+
+
+def test_memory_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    rests, given = list[float](), list[int]()
+
+    async def sleep(seconds: float) -> None:
+        if len(rests) == 3:
+            raise asyncio.CancelledError
+        rests.append(seconds)
+
+    monkeypatch.setattr("proxy.app.chores.asyncio.sleep", sleep)
+    monkeypatch.setattr("proxy.app.chores.tuning.give_back", lambda: given.append(len(rests)))
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(chores.give_back())
+    assert (given, rests) == ([1, 2, 3], [chores.GIVE_BACK_S] * 3)

@@ -66,6 +66,17 @@ def test_a_busy_hour_is_judged_by_its_end(tmp_path: Path, monkeypatch: pytest.Mo
     assert (recent.amounts, recent.seconds) == ({TOTAL: 4}, 4.0)
 
 
+@pytest.mark.parametrize("kind", ["file", "memory"])
+def test_of_very_many_counters_lately_those_of_sessions_are_left_out(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger: Ledger | MemoryLedger = Ledger(tmp_path / "l.db") if kind == "file" else MemoryLedger()
+    for i in range(10):
+        ledger.record(record(i, NOW + i, total=1, session=2))
+    asyncio.run(ledger.close())
+    assert ledger.recent(NOW, NOW + 10).amounts == {TOTAL: 10, SESSION: 20}
+    monkeypatch.setattr("proxy.telemetry.charges.MANY", 1)
+    assert ledger.recent(NOW, NOW + 10).amounts == {TOTAL: 10}
+
+
 def test_a_memory_ledger_that_lost_records_says_so() -> None:
     ledger = MemoryLedger(max_records=3)
     for i in range(5):
