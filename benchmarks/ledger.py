@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from proxy.engine.record import Record
+from benchmarks.records import TYPICAL
 from proxy.telemetry import query, report, rolled, rollup, screen, sums, trails
 from proxy.telemetry.query import Filter
 from proxy.telemetry.schema import COLUMNS, prepare, to_row
@@ -29,23 +29,6 @@ from proxy.telemetry.schema import COLUMNS, prepare, to_row
 DAY_S = 86_400
 STEP = 250_000
 MODELS = ("gpt-5", "gpt-5-mini", "claude-sonnet-4-5", "claude-haiku-4-5", "gemini-2.5-flash", "qwen3-8b", "mistral-large-latest")
-TYPICAL = Record(
-    "",
-    0.0,
-    version="1.4.0",
-    file_digest="ab" * 32,
-    policy_digest="cd" * 32,
-    key_id="k12",
-    session_source="x-fleetgate-session",
-    protocol="openai",
-    operation="chat",
-    price="genai-prices 0.0.31 openai/gpt-5",
-    price_digest="0123abcd",
-    config="c7",
-    bytes_in=60_000,
-    bytes_out=4_321,
-    decisions=(("policy", "allowed by AGENTS.md:12 policy.models.allow"), ("budget", "reserved in fleet-month, team-day, agent:a/day/usd")),
-)
 COUNTER = "fleet-month|usd||2026-11"
 _PICK = "(CASE {0} " + " ".join(f"WHEN {i} THEN '{name}'" for i, name in enumerate(MODELS)) + " END)"
 
@@ -102,7 +85,8 @@ def make(path: Path, count: int, days: float, agents: int) -> None:
         indices = db.execute("SELECT name, sql FROM sqlite_master WHERE type IN ('index', 'trigger') AND sql IS NOT NULL").fetchall()
         for name, sql in indices:
             db.execute(f"DROP {'INDEX' if sql.startswith('CREATE INDEX') else 'TRIGGER'} {name}")
-        typical = dict(zip(COLUMNS, to_row(replace(TYPICAL)), strict=True))
+        record = replace(TYPICAL, price="genai-prices 0.0.31 openai/gpt-5", price_digest="0123abcd")
+        typical = dict(zip(COLUMNS, to_row(record), strict=True))
         values = ", ".join(MADE.get(name, f":{name}") for name in COLUMNS)
         rows = "WITH RECURSIVE n (i) AS (SELECT :first UNION ALL SELECT i + 1 FROM n WHERE i + 1 < :end)"
         sql = f"INSERT INTO records ({', '.join(COLUMNS)}) {rows} SELECT {values} FROM n"

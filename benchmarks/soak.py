@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -235,6 +236,27 @@ async def load(options: argparse.Namespace, replicas: list[Replica], store: Stor
     return soak
 
 
+@contextlib.contextmanager
+def cluster(name: str, given: str | None, count: int, key: str, budgets: str = BUDGETS) -> Iterator[tuple[Store, list[Replica]]]:
+    """Yield a store, `given` or of our own, and replicas on it before the simulated provider; all of it is gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix=f"fleetgate-{name}-") as place:
+        folder = Path(place)
+        store = Store(given, folder)
+        store.start()
+        sim = start([sys.executable, "-m", "proxy", "sim", "--port", str(port := free_port())], 0, folder / "sim.log")
+        wait_ready(sim, port)
+        replicas = [Replica(f"r{n}", folder, port, store.url, key, budgets) for n in range(count)]
+        try:
+            for replica in replicas:
+                replica.start()
+            yield store, replicas
+        finally:
+            for replica in replicas:
+                replica.stop()
+            sim.stop()
+            store.stop()
+
+
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks.soak", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=10)
@@ -247,26 +269,12 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options, key = arguments(), "fg-soak-" + secrets.token_hex(16)
-    with tempfile.TemporaryDirectory(prefix="fleetgate-soak-") as name:
-        folder = Path(name)
-        store = Store(options.store, folder)
-        store.start()
-        sim = start([sys.executable, "-m", "proxy", "sim", "--port", str(port := free_port())], 0, folder / "sim.log")
-        wait_ready(sim, port)
-        replicas = [Replica(f"r{n}", folder, port, store.url, key) for n in range(options.replicas)]
-        try:
-            for replica in replicas:
-                replica.start()
-            soak = asyncio.run(load(options, replicas, store, key))
-            print(json.dumps({"answers": dict(sorted(soak.seen.items())), "looks": soak.looks, "passed": soak.passed[:3]}, indent=1))
-            audit = _audit(replicas[0], options)
-            print(audit.stdout, audit.stderr)
-            return int(bool(soak.passed) or audit.returncode != 0 or not soak.looks)
-        finally:
-            for replica in replicas:
-                replica.stop()
-            sim.stop()
-            store.stop()
+    with cluster("soak", options.store, options.replicas, key) as (store, replicas):
+        soak = asyncio.run(load(options, replicas, store, key))
+        print(json.dumps({"answers": dict(sorted(soak.seen.items())), "looks": soak.looks, "passed": soak.passed[:3]}, indent=1))
+        audit = _audit(replicas[0], options)
+        print(audit.stdout, audit.stderr)
+        return int(bool(soak.passed) or audit.returncode != 0 or not soak.looks)
 
 
 def _audit(replica: Replica, options: argparse.Namespace) -> subprocess.CompletedProcess[str]:

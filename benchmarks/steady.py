@@ -22,7 +22,6 @@ import random
 import secrets
 import statistics
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -32,8 +31,7 @@ from typing import Any
 
 import aiohttp
 
-from benchmarks.process import free_port, start, wait_ready
-from benchmarks.soak import Replica, Store, asked
+from benchmarks.soak import Replica, asked, cluster
 
 EVERY_S = 10.0
 SPREAD = 0.05
@@ -173,28 +171,14 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     options, key = arguments(), "fg-steady-" + secrets.token_hex(16)
-    with tempfile.TemporaryDirectory(prefix="fleetgate-steady-") as name:
-        folder = Path(name)
-        store = Store(options.store, folder)
-        store.start()
-        sim = start([sys.executable, "-m", "proxy", "sim", "--port", str(port := free_port())], 0, folder / "sim.log")
-        wait_ready(sim, port)
-        replicas = [Replica(f"r{n}", folder, port, store.url, key, BUDGETS) for n in range(options.replicas)]
-        try:
-            for replica in replicas:
-                replica.start()
-            steady = asyncio.run(run(options, replicas, key))
-            records = counted(replicas[0], steady.sent)
-            figures = [summary(samples) for samples in steady.samples]
-            wrong = faults(figures, steady.sent, records)
-            shown = {"answers": dict(steady.seen), "calls": steady.sent, "records": records, "replicas": figures, "wrong": wrong}
-            print(json.dumps(shown, indent=1))
-            return int(bool(wrong))
-        finally:
-            for replica in replicas:
-                replica.stop()
-            sim.stop()
-            store.stop()
+    with cluster("steady", options.store, options.replicas, key, BUDGETS) as (_, replicas):
+        steady = asyncio.run(run(options, replicas, key))
+        records = counted(replicas[0], steady.sent)
+        figures = [summary(samples) for samples in steady.samples]
+        wrong = faults(figures, steady.sent, records)
+        shown = {"answers": dict(steady.seen), "calls": steady.sent, "records": records, "replicas": figures, "wrong": wrong}
+        print(json.dumps(shown, indent=1))
+        return int(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+from benchmarks.records import TYPICAL
 from proxy.engine.exchange import Exchange, new_id
 from proxy.engine.ports import Sink
 from proxy.engine.record import Record
@@ -44,48 +45,6 @@ EXCHANGES = 20_000
 REPEATS = 5
 TARGETS = {"sinks": 25.0, "+ traces, 1 %": 35.0}
 """Microseconds of CPU an exchange."""
-MS = 1_000_000
-MARKS = {
-    "body": MS,
-    "admitted": 2 * MS,
-    "sent": 3 * MS,
-    "head": 400 * MS,
-    "first_byte": 403 * MS,
-    "last_byte": 1003 * MS,
-    "closed": 1004 * MS,
-}
-SERVED = Record(
-    id="",
-    time=1_795_244_760.5,
-    agent="invoice-triage",
-    team="payments",
-    version="1.4.0",
-    file_digest="ab" * 32,
-    policy_digest="cd" * 32,
-    key_id="k12",
-    session="invoice-triage/s-1",
-    session_source="x-fleetgate-session",
-    protocol="openai",
-    operation="chat",
-    stream=True,
-    model_asked="gpt-5-mini",
-    model="gpt-5-mini",
-    provider="openai",
-    route="requested",
-    status=200,
-    upstream_status=200,
-    outcome="ok",
-    input_tokens=5000,
-    output_tokens=600,
-    cache_read_tokens=2000,
-    cost=12_345_678,
-    decisions=(("policy", "gpt-5-mini allowed by AGENTS.md:12 policy.models.allow"), ("budget", "reserved in fleet-month")),
-    charges=(("fleet-month|usd||2026-11", "usd", 12_345_678),),
-    marks=MARKS,
-    bytes_in=60_000,
-    bytes_out=4_321,
-    config="c7",
-)
 
 
 class _Takes(BaseHTTPRequestHandler):
@@ -126,7 +85,7 @@ def exchanges(count: int) -> list[tuple[Exchange, Record]]:
     meter = SimpleNamespace(reply_id="chatcmpl-1", finish="stop", model="gpt-5-mini-2026", tool_calls=[])
     call, grant = SimpleNamespace(max_output=800, choices=1), SimpleNamespace(data={"secrets": "redact"})
     for i in range(count):
-        record = replace(SERVED, id=new_id(SERVED.time + i / 1000), time=SERVED.time + i / 1000)
+        record = replace(TYPICAL, id=new_id(TYPICAL.time + i / 1000), time=TYPICAL.time + i / 1000)
         known = {
             "client": None,
             "method": "POST",

@@ -138,7 +138,8 @@ def deny_of(kill: Kill) -> Deny:
     what = "All agents are stopped" if kill.kind == "all" else f"{kill.kind.capitalize()} {kill.name} is stopped"
     message = f"{what} by {kill.by}{until}: {kill.reason or 'no reason given'}"
     message = message if message.endswith((".", "!", "?")) else f"{message}."
-    remedy = f"Stop, and ask {kill.by}; `fleetgate resume {kill.target}` lets it go on."
+    first_of_all = "Use another model, or" if kill.kind == "model" else "Stop, and"
+    remedy = f"{first_of_all} ask {kill.by}; `fleetgate resume {kill.target}` lets it go on."
     return Deny(Reason.AGENT_KILLED, message, f"kill {kill.target}", remedy, lasting=True, resets_at=kill.until)
 
 

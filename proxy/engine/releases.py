@@ -9,6 +9,7 @@ A release's first steps run in its exchange's task, so nothing in them may ask w
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
@@ -33,7 +34,7 @@ class Releases:
         for name, release in reversed(defers):
             try:
                 rest = begin(release(ex))
-            except Exception:  # noqa: BLE001  logged there
+            except (Exception, asyncio.CancelledError):  # noqa: BLE001  logged there; nothing here waits, so what was cancelled is the store's
                 self._lost(ex, name)
                 continue
             if rest is not None:
@@ -53,6 +54,10 @@ class Releases:
                     ex, name, rest = waiting.pop()
                     try:
                         await rest
+                    except asyncio.CancelledError:  # of what it waits for, unless it is we who are to stop
+                        if (task := asyncio.current_task()) is None or task.cancelling():
+                            raise
+                        self._lost(ex, name)
                     except Exception:  # noqa: BLE001
                         self._lost(ex, name)
         finally:

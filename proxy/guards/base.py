@@ -8,7 +8,7 @@ that rule set alone.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -41,6 +41,22 @@ class Hit:
     label: str = ""
     detail: str = ""
     open: bool = False
+
+
+def apart(found: Iterable[Hit], places: Sequence[int] | None = None) -> list[Hit]:
+    """Return what was found in order, of hits that overlap the one that begins first (the longest of those), each where it stands.
+
+    Args:
+        found: hits in the text as it was searched.
+        places: where each of its characters stands in the text as given; None: at its own place.
+    """
+    kept: list[Hit] = []
+    for hit in sorted(found, key=lambda hit: (hit.start, -hit.end)):
+        if not kept or hit.start >= kept[-1].end:
+            kept.append(hit)
+    if places is None:
+        return kept
+    return [Hit(h.rule, places[h.start], places[h.end - 1] + 1, h.label, h.detail, h.open) for h in kept]
 
 
 class Compiled(dict[str, Any]):
@@ -87,4 +103,4 @@ class CallGuard(ABC):
         """Return what `call` would do, as far as can be told; nothing for tools that it knows nothing of."""
 
 
-__all__ = ["EFFECTS", "CallGuard", "Effect", "Hit", "Mode", "Surface", "TextGuard"]
+__all__ = ["EFFECTS", "CallGuard", "Effect", "Hit", "Mode", "Surface", "TextGuard", "apart"]

@@ -18,7 +18,7 @@ from typing import ClassVar, NamedTuple
 import re2
 
 from proxy.guards.anomalies import VERSION, anomalies, decoded, misplaced, templates, unseen
-from proxy.guards.base import Compiled, Hit, Surface, TextGuard
+from proxy.guards.base import Compiled, Hit, Surface, TextGuard, apart
 from proxy.guards.data.instructions import SIGNS
 from proxy.guards.data.sign import Sign
 from proxy.guards.folding import folded, strange
@@ -59,12 +59,7 @@ class InjectionGuard(TextGuard):
         hits = [*unseen(text), *templates(text)]
         if surface != "prompt":
             hits += self._orders(text)
-        hits.sort(key=lambda hit: (hit.start, -hit.end))
-        kept: list[Hit] = []
-        for hit in hits:
-            if not kept or hit.start >= kept[-1].end:
-                kept.append(hit)
-        return kept
+        return apart(hits)
 
     def _orders(self, text: str) -> Iterator[Hit]:
         plain, places = folded(text)

@@ -17,7 +17,7 @@ from typing import ClassVar
 
 import re2
 
-from proxy.guards.base import Hit, Surface, TextGuard
+from proxy.guards.base import Hit, Surface, TextGuard, apart
 from proxy.guards.checksums import IBAN_LENGTHS, card, iban, luhn, social_security
 from proxy.guards.folding import shown
 
@@ -83,15 +83,7 @@ class PiiGuard(TextGuard):
         """See `TextGuard.scan`."""
         raw, places = shown(text)
         found = [*_worded(raw), *_numbers(raw)]
-        if not found:
-            return ()
-        kept: list[Hit] = []
-        for hit in sorted(found, key=lambda hit: (hit.start, -hit.end)):
-            if not kept or hit.start >= kept[-1].end:
-                kept.append(hit)
-        if places is not None:
-            kept = [Hit(h.rule, places[h.start], places[h.end - 1] + 1, h.label, h.detail, h.open) for h in kept]
-        return kept
+        return apart(found, places) if found else ()
 
 
 def _worded(raw: bytes) -> Iterator[Hit]:

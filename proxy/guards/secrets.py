@@ -19,7 +19,7 @@ from typing import ClassVar
 
 import re2
 
-from proxy.guards.base import Compiled, Hit, Surface, TextGuard
+from proxy.guards.base import Compiled, Hit, Surface, TextGuard, apart
 from proxy.guards.data.formats import FORMATS, Format
 from proxy.guards.data.vendors import KEYS, NOT_SECRET, PASSWORDS, VENDORS, Vendor
 from proxy.guards.folding import shown
@@ -66,15 +66,7 @@ class SecretsGuard(TextGuard):
         """See `TextGuard.scan`."""
         raw, places = shown(text)
         found = [*self._by_mark(raw), *self._by_name(raw)]
-        if not found:
-            return ()
-        kept: list[Hit] = []
-        for hit in sorted(found, key=lambda hit: (hit.start, -hit.end)):
-            if not kept or hit.start >= kept[-1].end:
-                kept.append(hit)
-        if places is not None:
-            kept = [Hit(h.rule, places[h.start], places[h.end - 1] + 1, h.label, h.detail, h.open) for h in kept]
-        return kept
+        return apart(found, places) if found else ()
 
     def _by_mark(self, raw: bytes) -> Iterator[Hit]:
         """Find what begins like a known format."""

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from proxy.decoding import Decoder, Undecodable
-from proxy.engine.ports import BodyTooLarge, ClientGone
+from proxy.engine.ports import BodyTooLarge
 from proxy.server.reply import head_of
 from proxy.server.request import Head
 from proxy.wire.call import WireError
@@ -131,14 +131,9 @@ class EdgeClient:
 
     def push(self, data: bytes) -> bool:
         """Send a piece if the client takes it at once, which it does not before the head is out; see the port."""
-        connection = self._connection
-        if self._pending or connection.full:
+        if self._pending:
             return False
-        try:
-            connection.write(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
-        except ClientGone:
-            return False
-        return True
+        return self._connection.soon(b"%x\r\n%b\r\n" % (len(data), data) if self._chunked else data)
 
     async def end(self) -> None:
         """Finish a reply that was begun."""

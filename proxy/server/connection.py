@@ -290,6 +290,7 @@ class Connection(Flow):
     def _end(self) -> None:
         """Close. A client that may still be sending is heard out for a while, or what was said would not reach it."""
         self._client = None
+        self.flush()
         if (self._deaf or self._body is not None) and not self._transport.is_closing():
             self._deaf, self._body = True, None
             self._resume()

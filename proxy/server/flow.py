@@ -1,6 +1,9 @@
 """The flow on one connection, both ways: who waits for it, and when it stops because nobody takes the bytes.
 
 It knows no HTTP. A deadline that passes is `_over`'s business, which the connection brings.
+
+What is written `soon` leaves at the end of the event loop's turn. One turn reads what came on many connections, and each write that finds
+its reader asleep wakes it, which costs as much as all else that happens to an event of a stream: so first all is read, then all leaves.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ class Flow(asyncio.Protocol):
         peer: its address.
     """
 
-    __slots__ = ("_deadline", "_drain", "_loop", "_paused", "_slow_s", "_transport", "_waiter", "closed", "full", "lost", "peer")
+    __slots__ = ("_deadline", "_drain", "_later", "_loop", "_paused", "_slow_s", "_transport", "_waiter", "closed", "full", "lost", "peer")
 
     def __init__(self, slow_s: float) -> None:
         self._loop = asyncio.get_running_loop()
@@ -35,6 +38,7 @@ class Flow(asyncio.Protocol):
         self._deadline = Deadline(self._loop, self._over)
         self._waiter: asyncio.Future[None] | None = None
         self._drain: asyncio.Future[None] | None = None
+        self._later: list[bytes] = []
         self._paused = self.full = self.closed = False
         self.peer = ""
         self.lost: asyncio.Future[None] = self._loop.create_future()
@@ -72,7 +76,26 @@ class Flow(asyncio.Protocol):
         transport = self._transport
         if self.closed or transport.is_closing():
             raise ClientGone
+        if self._later:
+            self.flush()
         transport.write(data)
+
+    def soon(self, data: bytes) -> bool:
+        """Hand bytes over at the end of this turn, or before what is written until then; False, and they are not, where a client is slow or
+        gone."""
+        if self.full or self.closed or self._transport.is_closing():
+            return False
+        if not self._later:
+            self._loop.call_soon(self.flush)
+        self._later.append(data)
+        return True
+
+    def flush(self) -> None:
+        """Write what was to leave `soon`."""
+        later, transport = self._later, self._transport
+        if later and not transport.is_closing():
+            self._later = []
+            transport.write(later[0] if len(later) == 1 else b"".join(later))
 
     async def drained(self) -> None:
         """Wait until the client has taken what was written. Raises ClientGone, also where that takes too long."""

@@ -91,6 +91,9 @@ def test_the_refusal_says_who_why_and_until_when() -> None:
     everything = deny_of(Kill("all", "*", "", "bob", NOW))
     assert (everything.message, everything.rule) == ("All agents are stopped by bob: no reason given.", "kill all")
     assert deny_of(Kill("all", "*", "Stop!", "bob", NOW)).message.endswith("Stop!")
+    model = deny_of(kill("model", "gpt-*"))
+    assert model.message == "Model gpt-* is stopped by ann: it deletes files."
+    assert model.remedy == "Use another model, or ask ann; `fleetgate resume model:gpt-*` lets it go on."
 
 
 @pytest.mark.parametrize(

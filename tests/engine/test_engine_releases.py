@@ -104,6 +104,46 @@ def test_one_that_fails_is_counted_and_the_others_run(late: bool, caplog: pytest
     asyncio.run(work())
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_one_whose_store_was_cancelled_is_counted_and_the_others_run(late: bool, caplog: pytest.LogCaptureFixture) -> None:
+    async def work() -> None:
+        world, gate = World(), asyncio.get_running_loop().create_future()
+
+        async def waits(ex: Exchange) -> None:
+            await gate
+
+        async def runs(ex: Exchange) -> None:
+            await asyncio.sleep(0)
+            world.log.append("ran")
+
+        if not late:
+            gate.cancel()
+        world.releases.run(EX, [("other", runs), ("budget", waits)])
+        await asyncio.sleep(0)
+        gate.cancel()
+        await asyncio.gather(*world.tasks)
+        assert (world.lost, world.log) == (1, ["ran"])
+        assert "exchange x: the budget hold could not be released" in caplog.text
+
+    asyncio.run(work())
+
+
+def test_the_task_that_awaits_them_can_be_cancelled() -> None:
+    async def work() -> None:
+        world = World()
+
+        async def hangs(ex: Exchange) -> None:
+            await asyncio.get_running_loop().create_future()
+
+        world.releases.run(EX, [("budget", hangs)])
+        await asyncio.sleep(0)
+        world.tasks[0].cancel()
+        await asyncio.wait(world.tasks)
+        assert (world.tasks[0].cancelled(), world.lost) == (True, 0)
+
+    asyncio.run(work())
+
+
 def test_one_that_hangs_holds_up_a_few_and_not_all() -> None:
     async def work() -> None:
         world, never = World(), asyncio.get_running_loop().create_future()

@@ -20,12 +20,13 @@ class Wire(asyncio.Transport):
 
     def __init__(self) -> None:
         super().__init__({"peername": ("203.0.113.9", 4711)})
-        self.written = bytearray()
+        self.written, self.writes = bytearray(), list[bytes]()
         self.ended = self.half = self.paused = False
         self.aborted = asyncio.Event()
 
     def write(self, data: Any) -> None:
         self.written += data
+        self.writes.append(bytes(data))
 
     def is_closing(self) -> bool:
         return self.ended

@@ -154,6 +154,58 @@ def test_a_piece_is_pushed_where_it_need_not_be_waited_for(old: bool) -> None:
     assert wire.written.endswith(b"headpiece" if old else b"\r\n4\r\nhead\r\n5\r\npiece\r\n0\r\n\r\n")
 
 
+def test_what_is_pushed_leaves_in_one_write_at_the_end_of_the_turn_and_in_its_place() -> None:
+    seen, wire = list[bytes](), Wire()
+
+    async def handle(client: EdgeClient) -> None:
+        await client.start(200, [])
+        await client.write(b"head")
+        for writes in range(2):
+            before = len(wire.writes)
+            assert client.push(b"one")
+            assert client.push(b"two")
+            seen.append(b"".join(wire.writes[before:]))
+            await (asyncio.sleep(0) if writes else client.write(b"six"))
+            seen.extend(wire.writes[before:])
+        await client.end()
+
+    async def work() -> None:
+        nonlocal wire
+        made, wire, _ = opened(handle)
+        made.data_received(GET)
+        await turns()
+        made.data_received(GET)  # the connection goes on
+        await turns()
+
+    run(work())
+    one, two, six = b"3\r\none\r\n", b"3\r\ntwo\r\n", b"3\r\nsix\r\n"
+    assert seen == [b"", one + two, six, b"", one + two] * 2
+
+
+def test_what_is_pushed_to_a_client_that_leaves_goes_nowhere() -> None:
+    seen, wire = list[list[bytes]](), Wire()
+
+    async def handle(client: EdgeClient) -> None:
+        await client.start(200, [])
+        await client.write(b"head")
+        before = len(wire.writes)
+        assert client.push(b"one")
+        wire.ended = True
+        await asyncio.sleep(0)
+        with pytest.raises(ClientGone):
+            await client.write(b"two")
+        seen.append(wire.writes[before:])
+
+    async def work() -> None:
+        nonlocal wire
+        made, wire, _ = opened(handle)
+        made.data_received(GET)
+        await turns()
+
+    run(work())
+    assert seen == [[]]
+
+
 @pytest.mark.parametrize("leaves", [True, False])
 def test_a_client_that_never_takes_its_reply_is_let_go(leaves: bool) -> None:
     ended: list[str] = []
