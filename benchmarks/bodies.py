@@ -54,13 +54,14 @@ class NewBody:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """How a conversation is sent: in which dialect, to which model, whether a stream is wanted, and how far apart its events are to be (0:
-    as the stub has it)."""
+    """How a conversation is sent: in which dialect, to which model, whether a stream is wanted, how far apart its events are to be (0: as
+    the stub has it), and whether the first of them is to come at once."""
 
     dialect: Dialect = CHAT
     model: str = CHAT.model
     stream: bool = False
     every_ms: int = 0
+    at_once: bool = False
     key: str = KEY
 
 
@@ -89,6 +90,12 @@ def large(sessions: int = 4, stream: bool = False) -> Body:
     """About 1 MB: 200 messages."""
     histories = [_history(random.Random(200 + i), messages=199, words=900, tools=True) for i in range(sessions)]
     return _body(histories, _tools(15), last_words=100, form=Form(stream=stream))
+
+
+def prompt() -> Body:
+    """The requests of `small`, for streams whose first event comes at once."""
+    histories = [_history(random.Random(i), messages=3, words=5) for i in range(64)]
+    return _body(histories, [], last_words=6, form=Form(stream=True, at_once=True))
 
 
 def talk(messages: int, sessions: int = 8) -> Body:
@@ -163,6 +170,7 @@ def _request(body: bytes, form: Form) -> tuple[bytes, bytes]:
 def _head(body: bytes, form: Form) -> tuple[bytes, bytes]:
     """Return the head of a request, and `body`."""
     apart = f"X-Every-Ms: {form.every_ms}\r\n" if form.every_ms else ""
+    apart += "X-At-Once: 1\r\n" if form.at_once else ""
     head = (
         f"POST {form.dialect.target(form.model, form.stream)} HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\n"
         f"Accept: application/json\r\n{form.dialect.headers}{apart}Authorization: Bearer {form.key}\r\n"

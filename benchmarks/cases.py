@@ -137,7 +137,9 @@ EVENTS_A_SECOND = 10_000
 """With more streams at a time, events are further apart, so that stub and load generator can follow."""
 RATE, RATE_P50_US, RATE_P99_US = 300.0, 500.0, 2_000.0
 """Requests of 60 KB a second, and what may be added to each."""
+FIRST_BYTE = Case("first byte of a stream", bodies.prompt, STREAMS, stream=True)
 STREAM_RATE, FIRST_BYTE_US = 40.0, 500.0
+"""So many streams begin a second, each with its first event at once, and how much later that may arrive."""
 RSS_MB = 150.0
 REDIS_US = 15.0
 """What a shared store may add in CPU to what counters in memory cost."""

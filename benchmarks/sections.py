@@ -136,7 +136,7 @@ async def streams(lab: Lab) -> Section:
 
 async def latency(lab: Lab) -> Section:
     """What is added at a fixed rate that waits for nobody."""
-    body, stream = cases.SPEED[1], replace(cases.SPEED[3], name="first byte of a stream")
+    body, stream = cases.SPEED[1], cases.FIRST_BYTE
     lines, plotted, errors = list[Sequence[str]](), dict[str, list[Value]](), 0
     todo = ((body, cases.RATE, (cases.RATE_P50_US, cases.RATE_P99_US)), (stream, cases.STREAM_RATE, (cases.FIRST_BYTE_US, float("inf"))))
     with lab.running({name: PROXIES[name] for name in ("nginx", "bare", "fleetgate")}) as targets:

@@ -2,7 +2,8 @@
 
 A request whose first bytes ask for `"stream":true`, or whose path does, gets 50 content events, one every 2 ms or as the second argument
 and its header `x-every-ms` say, then usage and the protocol's end. Streams do not go in step: a shared clock ticks every 2 ms, and each
-stream has its own tick, so that a proxy wakes up as with real models. Bodies are counted, not kept. Anything that is not `POST` with a
+stream has its own tick, so that a proxy wakes up as with real models. With a header `x-at-once` the first event comes with the head of the
+reply, so that how long it takes is not the clock's doing. Bodies are counted, not kept. Anything that is not `POST` with a
 content length gets 400 and shows up as an error in the run.
 """
 
@@ -31,11 +32,12 @@ class Clock:
         self.at = self.added = 0
         self.ticking = False
 
-    def add(self, transport: asyncio.Transport, answer: Answer) -> None:
-        transport.write(answer.head)
+    def add(self, transport: asyncio.Transport, answer: Answer, begun: int = 0) -> None:
+        """Begin a stream, of which the first `begun` events come at once."""
+        transport.write(answer.head + b"".join(answer.events[:begun]))
         self.added += 1
         place = self.place[transport] = self.added % len(self.ring)
-        self.ring[place][transport] = (answer, 0)
+        self.ring[place][transport] = (answer, begun)
         if not self.ticking:
             self.ticking = True
             self.loop.call_later(TICK_MS / 1000, self._tick)
@@ -81,6 +83,7 @@ class Stub(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
         self.buffer = b""
         self.missing = -1
+        self.begun = 0
         self.start = b""
         self.path = b""
         self.answer = CHAT
@@ -116,6 +119,7 @@ class Stub(asyncio.Protocol):
         self.missing = int(head[at + 17 :].split(b"\r\n", 1)[0])
         every = head.find(b"\r\nx-every-ms:")
         self.clock = self.clocks.of(self.clocks.usual if every < 0 else int(head[every + 13 :].split(b"\r\n", 1)[0]))
+        self.begun = int(b"\r\nx-at-once:" in head)
         self.start = b""
         path = head[5 : head.find(b" ", 5)]
         if path != self.path:
@@ -127,7 +131,7 @@ class Stub(asyncio.Protocol):
         stream = b'"stream":true' in self.start or b'"stream": true' in self.start or b":stream" in self.path
         self.missing = -1
         if stream:
-            self.clock.add(self.transport, self.answer)
+            self.clock.add(self.transport, self.answer, self.begun)
         else:
             self.transport.write(self.answer.whole)
 

@@ -38,8 +38,12 @@ STEPS: tuple[tuple[str, ...], ...] = (
 )
 """What brings a file from version n to n + 1. Never change a step that was released; add one."""
 
+LONG_LOG, LONG_LEDGER_LOG = 16_000, 4_000
+"""Pages of the write-ahead log from which on a commit brings it into the file itself. `stores.checkpoint` does that long before; where no
+budget is written it does not, and the ledger's commits do, for which nobody waits."""
 
 RECORDED = (
+    f"PRAGMA wal_autocheckpoint = {LONG_LEDGER_LOG}",
     """CREATE TEMP TRIGGER IF NOT EXISTS budget_swept BEFORE INSERT ON records WHEN NEW.outcome IN ('expired', 'lost') BEGIN
   SELECT RAISE(IGNORE) WHERE NOT EXISTS (SELECT 1 FROM holds WHERE id = rtrim(NEW.id, '+') AND charged IS NOT NULL);
 END""",

@@ -23,8 +23,9 @@ from typing import Any
 from proxy.budget.book import Book
 from proxy.budget.port import Balance, Claim, Ended, Exceeded, Held
 from proxy.engine.ports import StoreError
+from proxy.stores.checkpoint import Checkpoints
 from proxy.stores.rows import Rows, Verb
-from proxy.stores.schema import connect
+from proxy.stores.schema import LONG_LOG, connect
 
 BATCH = 256
 """Most verbs in one transaction: bounds how long other processes wait for the file."""
@@ -47,7 +48,8 @@ class SqliteBudget:
 
     def __init__(self, path: Path, busy_s: float = 5.0, stuck_s: float = 20.0) -> None:
         self._db = connect(path, busy_s)
-        self._rows = Rows(self._db)
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {LONG_LOG}")
+        self._rows, self._checkpoints = Rows(self._db), Checkpoints(path)
         self._stuck_s = stuck_s
         self._batches: queue.SimpleQueue[list[Waiting] | None] = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -193,6 +195,8 @@ class SqliteBudget:
             except RuntimeError:  # the loop is gone, and who waited with it
                 pass
             self._tidy(self._rows.tidy)
+            self._tidy(self._checkpoints.committed)
+        self._checkpoints.stop(self._stuck_s)
         self._tidy(self._rows.finish)
         self._db.close()
 
