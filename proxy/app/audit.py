@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from proxy.app.balances import AT_ONCE, Board
@@ -132,12 +133,13 @@ class Audit:
         await self.read()
         before, began = dict(self.sums.amounts), now()
         await asyncio.sleep(wait_s)
-        balances = await self._balances(await self._counters(before, began), began)
+        counters = await self._counters(before, began)
+        moved = await self._balances(counters, began, before)
         await asyncio.sleep(wait_s)
         await self.read()
-        sure = self._sure(balances, now())
+        sure = self._sure(counters, now())
         self.audited = len(sure)
-        return differences(before, balances, self.sums.amounts, sure)
+        return differences(before, moved, self.sums.amounts, [counter for counter in sure if counter in moved])
 
     async def look_rolling(self, now: Callable[[], float], wait_s: float, longest_s: float) -> list[Difference]:
         """Look once at the rolling windows that the last `look` knew of; no exchange takes longer than `longest_s`. Raises StoreError.
@@ -149,7 +151,7 @@ class Audit:
         low = await asyncio.to_thread(surely, journal, counters, now() + 2 * wait_s)
         await asyncio.sleep(wait_s)
         began = now()
-        balances = await self._balances(counters, began)
+        balances = await self._balances(counters, began, {})
         await asyncio.sleep(wait_s)
         high = await asyncio.to_thread(possibly, journal, counters, began, longest_s)
         self.skipped.pop("rolling", None)
@@ -165,13 +167,14 @@ class Audit:
             more = await asyncio.to_thread(self.sums.read, self._journal)
             await asyncio.sleep(PAUSE_S)
 
-    async def _counters(self, charged: Iterable[str], now: float) -> list[str]:
+    async def _counters(self, charged: Mapping[str, int], now: float) -> list[str]:
         """Return the counters to compare: those that records name, and those that calls would touch now."""
         board = self._board()
         known = await board.fleet(list(board.files.directory.agents.values()), now)
         self._rolling = self.sums.rolling | {claim.counter for claim in known if claim.span and claim.unit != "concurrency"}
         self.skipped = {}
-        return self._sure(dict.fromkeys([*charged, *(claim.counter for claim in known if claim.unit != "concurrency")]), now)
+        more = dict.fromkeys(claim.counter for claim in known if claim.unit != "concurrency" and claim.counter not in charged)
+        return self._sure(chain(charged, more), now)
 
     def _sure(self, counters: Iterable[str], now: float) -> list[str]:
         """Return those of which one can say what they should be, and count the others by the reason."""
@@ -184,10 +187,13 @@ class Audit:
                 self.skipped[why] = self.skipped.get(why, 0) + 1
         return found
 
-    async def _balances(self, counters: Sequence[str], now: float) -> dict[str, Balance]:
+    async def _balances(self, counters: Sequence[str], now: float, before: Mapping[str, int]) -> dict[str, Balance]:
+        """Return what the store says, but for those counters of which it says what `before` does: they are right, and by far the most."""
         found: dict[str, Balance] = {}
         for start in range(0, len(counters), AT_ONCE):
-            found |= await self._store.balances(counters[start : start + AT_ONCE], now)
+            asked = counters[start : start + AT_ONCE]
+            known = await self._store.balances(asked, now)
+            found |= {c: b for c in asked if (b := known.get(c, (0, 0)))[0] != before.get(c, 0)}
         return found
 
 

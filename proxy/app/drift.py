@@ -81,12 +81,15 @@ class Sums:
     def forget(self, now: float) -> None:
         """Drop the counters that nobody asks for any more, so that memory stays bounded."""
         current = windows(now)
-        for counter, last in list(self.last.items()):
+
+        def over(counter: str, last: float) -> bool:
             window = counter.rpartition("|")[2]
             kept = KEPT_S if window in ("session", "run") else LATE_S
-            if window not in current and window != "total" and last < now - kept:
-                self.rolling.discard(counter)
-                del self.amounts[counter], self.first[counter], self.last[counter]
+            return window not in current and window != "total" and last < now - kept
+
+        for counter in [c for c, last in self.last.items() if over(c, last)]:
+            self.rolling.discard(counter)
+            del self.amounts[counter], self.first[counter], self.last[counter]
 
     def why_not(self, counter: str, now: float, current: Mapping[str, float]) -> str:
         """Return why nobody can say what `counter` should be at `now`, when the windows `current` stand; nothing when one can."""
