@@ -1,6 +1,6 @@
-"""The admin plane: health, metrics and a read-only view of agents, budgets and the ledger, on a port of its own.
+"""The admin plane on a port of its own: health, metrics, the dashboard and its API, and what people stop, resume and approve.
 
-Nothing here changes anything: policy is changed by editing files. What it shows comes in through `AdminViews`.
+Policy is changed by editing files and never here. What it shows and whose hands it lends come in through `AdminViews`.
 """
 
 from proxy.admin.api import AdminViews, build_admin

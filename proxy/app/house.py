@@ -277,10 +277,6 @@ class House:
         if self._transport is not None:
             self._transport.hurry()
 
-    def metrics_text(self) -> bytes:
-        """Return the metrics of this moment."""
-        return self.metrics.render()[0]
-
     async def close(self) -> None:
         """Finish spawned work, flush the sinks, close everything."""
         self.webhooks.hurry()

@@ -249,14 +249,6 @@ class Settings:
     energy: Energy = setting(Section(Energy), "", Energy())
     webhooks: tuple[Webhook, ...] = setting(Special("a list of webhooks"), "Whom to tell what happens.", ())
 
-    def agent_files(self) -> tuple[Path, ...]:
-        """Return the files that `agents` names now, in its order, globs expanded; a plain path stands even if nothing is there."""
-        found: dict[Path, None] = {}
-        for pattern in self.agents:
-            for path in expand(self.file.parent / pattern):
-                found[path] = None
-        return tuple(found)
-
     def longest_s(self) -> float:
         """Return the most seconds that a request to any provider may take."""
         return max(p.limits.total_s or self.limits.total_s for p in self.providers.values())

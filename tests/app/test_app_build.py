@@ -105,11 +105,11 @@ def test_a_swap_is_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyPat
                 await reload(house, Options(path), ENV)
             assert (house.files, house.runtime, house.table) == before
             assert house.problems == ("this plan cannot work",)
-            assert b"fleetgate_config_stale 1.0" in house.metrics_text()
+            assert b"fleetgate_config_stale 1.0" in house.metrics.render()[0]
             await reload(house, Options(path), ENV)
             assert list(house.files.directory.agents) == ["other"]
             assert not house.problems
-            assert b"fleetgate_config_stale 0.0" in house.metrics_text()
+            assert b"fleetgate_config_stale 0.0" in house.metrics.render()[0]
         finally:
             await house.close()
 

@@ -88,7 +88,7 @@ def test_a_name_that_nobody_knows_kills_nothing(tmp_path: Path) -> None:
 
 def test_questions_that_wait_are_counted(tmp_path: Path) -> None:
     def shown(house: House) -> bytes:
-        return next(line for line in house.metrics_text().splitlines() if line.startswith(b"fleetgate_approvals_pending"))
+        return next(line for line in house.metrics.render()[0].splitlines() if line.startswith(b"fleetgate_approvals_pending"))
 
     async def look(house: House) -> bytes:
         await house.refresh_control()

@@ -119,7 +119,7 @@ def _rearranged(good: bytes) -> list[bytes]:
 
 def test_every_record_was_counted(world: World) -> None:
     """Last in this file: the metrics saw as many exchanges as the cells did."""
-    counted = re.findall(rb"^fleetgate_requests_total\{[^}]*\} ([0-9.]+)$", world.house.metrics_text(), re.MULTILINE)
+    counted = re.findall(rb"^fleetgate_requests_total\{[^}]*\} ([0-9.]+)$", world.house.metrics.render()[0], re.MULTILINE)
     assert sum(float(number) for number in counted) == world.exchanges
 
 

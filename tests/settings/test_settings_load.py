@@ -10,6 +10,7 @@ import pytest
 from settings_files import MODELS, PROVIDERS, errors, load
 
 from proxy.settings import Secret, load_settings
+from proxy.settings.sections import expand
 
 ROOT = Path(__file__).parents[2]
 
@@ -94,7 +95,7 @@ telemetry: {otlp_endpoint: null, capture: false}
     assert s.listen.tls is not None
     assert (s.listen.tls.cert, s.auth.keys) == (tmp_path / "cert.pem", tmp_path / "keys.yaml")
     assert s.store.kind == "memory"
-    assert s.agent_files() == (tmp_path / "AGENTS.md",)
+    assert s.agents == ("AGENTS.md",)
     inputs = set(s.inputs())
     assert {tmp_path / f for f in ("fleetgate.yaml", "AGENTS.md", "keys.yaml", "vendor.key")} <= inputs
     assert {tmp_path / "policies" / "**" / "*.rego", tmp_path / "budgets" / "**" / "*.yaml"} <= inputs
@@ -163,12 +164,13 @@ def test_a_secret_shows_itself_to_nobody(tmp_path: Path) -> None:
     assert len({secret, Secret("sk-very-secret", "env:KEY")}) == 1
 
 
-def test_agent_files_expand_globs_in_order_and_skip_old_volume_versions(tmp_path: Path) -> None:
+def test_globs_are_expanded_in_order_without_old_volume_versions(tmp_path: Path) -> None:
     for name in ("agents/b.yaml", "agents/a.yaml", "agents/..2026/a.yaml", ".claude/agents/x.md", "agents/folder.yaml/inner.txt"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("")
-    s = load(tmp_path, 'agents: [AGENTS.md, "agents/**/*.yaml", ".claude/agents/*.md", agents/a.yaml]\n' + PROVIDERS + MODELS)
-    assert [str(p.relative_to(tmp_path)) for p in s.agent_files()] == ["AGENTS.md", "agents/a.yaml", "agents/b.yaml", ".claude/agents/x.md"]
+    patterns = ("AGENTS.md", "agents/**/*.yaml", ".claude/agents/*.md")
+    found = [str(file.relative_to(tmp_path)) for pattern in patterns for file in expand(tmp_path / pattern)]
+    assert found == ["AGENTS.md", "agents/a.yaml", "agents/b.yaml", ".claude/agents/x.md"]
 
 
 def test_says_what_needs_a_restart(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ _DROP = r"(?:ignor(?:e|ing)|disregard(?:ing)?|forget|overlook|bypass|override|ne
 _EARLIER = r"(?:previous(?:ly)?|prior|above|earlier|preceding|foregoing|initial|original|existing|current|old|past|given|following|other|system|developer|your|these|those|any|all|everything|every)"
 _ORDERS = r"(?:instructions?|prompt(?:s|ing)?|directions?|directives?|rules?|commands?|orders?|guidelines?|guidance|context|constraints?|programming|training|text|messages?|conversations?|tasks?|information|you (?:were|have been|got|learned|received))"
 _ANSWER = r"(?:answer|reply|response|output|summary|explanation|elucidation|solution|message|text|email|e-mail)"
-_TELL = r"(?:tell|give|show|share|send|reveal|provide|print|output|display|repeat|write|say|state|list|disclose|leak|confirm|expose|return|dump|translate|encode|summari[sz]e|what(?:'s| is| was| were| are)|recite|copy)"
 _PRIVATE = r"(?:e-?mail(?: address)?|birth ?(?:date|day|year|month)|date of birth|(?:current )?(?:city|address|location)(?: of residence)?|phone(?: number)?|bank balance|balance|favorite colou?r|favourite colou?r|initials|name|password|credit card|ssn|social security number)"
 _MODE = r"(?:developer|debug(?:ging)?|maintenance|god|admin(?:istrator)?|root|sudo|system|override|unrestricted|jailbreak|training|verification|security override|law enforcement override|safe|dan|unfiltered|diagnostic)"
 
