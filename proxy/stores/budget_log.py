@@ -62,7 +62,8 @@ _PLAIN = 4
 """The length of the row of a counter that does not roll."""
 Body = tuple[Sequence[Row], Sequence[tuple[str, Hold]], Sequence[Row], Sequence[str]]
 """Of one batch: counters (key, spent, held, expires, and for a rolling one span and slices), holds that stand, holds that ended (id, until
-when that is remembered, about, what was charged or None), and counters that were forgotten."""
+when that is remembered, about, what was charged as JSON or None), and counters that were forgotten. What was charged is a text, which the
+database need not parse; older rows of the log have it as it is, and are folded alike."""
 
 
 class BudgetLog:
@@ -176,7 +177,7 @@ def _claim(counter: str, unit: Unit, limit: int | None, amount: int, span: float
 def ended_row(hold_id: str, book: Book) -> Row:
     """Return a hold that `book` knows as ended as a row of a body."""
     about, charged = book.charged.get(hold_id, ("", None))
-    return hold_id, book.settled[hold_id], about, charged
+    return hold_id, book.settled[hold_id], about, None if charged is None else _json(charged)
 
 
 def written(body: Body) -> str:
