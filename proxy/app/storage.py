@@ -29,7 +29,7 @@ from proxy.telemetry.ledger_redis import Index, RedisLedger
 from proxy.telemetry.query import ALL, By, Filter, Group
 
 if TYPE_CHECKING:
-    from proxy.stores.redis_link import BlockingLink
+    from proxy.stores.redis_blocking import BlockingLink
 
 AnyLedger = Ledger | MemoryLedger | RedisLedger
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from proxy.engine.ports import StoreError
 from proxy.settings import Settings
 from proxy.stores.open import blocking_link
-from proxy.stores.redis_link import BlockingLink
+from proxy.stores.redis_blocking import BlockingLink
 from proxy.telemetry.lag import Lag, lags
 from proxy.telemetry.ship import GROUP, Shipment
 from proxy.telemetry.ship_to import EXPECTED, named, opened, shows_password

@@ -16,7 +16,8 @@ from proxy.stores.redis_place import SCHEMES, Place, is_redis, place_of
 from proxy.stores.sqlite import SqliteBudget
 
 if TYPE_CHECKING:
-    from proxy.stores.redis_link import BlockingLink, RedisLink
+    from proxy.stores.redis_blocking import BlockingLink
+    from proxy.stores.redis_link import RedisLink
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +91,8 @@ def _place(url: str) -> Place:
 
 def blocking_link(place: Place) -> BlockingLink:
     """Return a link to the server at `place`, which was looked at; raises ValueError when it must not be used."""
+    from proxy.stores.redis_blocking import BlockingLink  # noqa: PLC0415
     from proxy.stores.redis_check import admit  # noqa: PLC0415  loaded where there is a server, and only there
-    from proxy.stores.redis_link import BlockingLink  # noqa: PLC0415
 
     blocking = BlockingLink(place)
     try:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 
 from proxy.engine.ports import StoreError
-from proxy.stores.redis_link import BlockingLink
+from proxy.stores.redis_blocking import BlockingLink
 
 SCHEMA = 1
 """What our keys look like. A store that a newer version has written is refused rather than guessed at."""

@@ -1,7 +1,7 @@
 """How a connection to a Redis store is made, by redis-py: to the one server there is, through sentinels, or to the one that has our keys.
 
-Decides which server may be written to: a replica is refused. It fails with `Unreachable`, in words that name the place and the cause and
-never the password.
+Decides which server may be written to: a replica is refused. What it hands out is the stream beneath redis-py's connection, on which
+nothing is awaited. It fails with `Unreachable`, in words that name the place and the cause and never the password.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _TLS = {
 """What OpenSSL calls a reason, in words that say what to do."""
 
 
-async def dialled(place: Place, first: Address | None) -> AbstractConnection:
+async def dialled(place: Place, first: Address | None) -> asyncio.StreamWriter:
     """Return a connection to `place` that is ready for commands; where `first` is one, that address is tried first.
 
     Raises:
@@ -55,13 +55,12 @@ async def dialled(place: Place, first: Address | None) -> AbstractConnection:
         raise Unreachable(f"the Redis store at {place} did not answer within {place.connect_s:g} s{hint}") from None
 
 
-async def _greeted(place: Place, host: Address | None) -> AbstractConnection:
+async def _greeted(place: Place, host: Address | None) -> asyncio.StreamWriter:
     connection = _made(place, host)
     try:
         await connection.connect()  # type: ignore[no-untyped-call]
         if place.kind != "cluster" and await _role(connection) == b"slave":
             raise Unreachable(f"the Redis store cannot be used: it is a read-only replica ({place})")
-        connection.socket_timeout = None  # who asks bounds the wait for all answers; a timer for each took a fifth of a call
     except BaseException as e:
         await connection.disconnect(nowait=True)
         if isinstance(e, ResponseError | AuthenticationError | BusyLoadingError):
@@ -69,7 +68,16 @@ async def _greeted(place: Place, host: Address | None) -> AbstractConnection:
         if isinstance(e, RedisError | OSError) and not isinstance(e, TimeoutError):
             raise Unreachable(f"the Redis store at {place} cannot be reached: {_why(e)}") from None
         raise
-    return connection
+    return _taken(connection)
+
+
+def _taken(connection: AbstractConnection) -> asyncio.StreamWriter:
+    """Return the stream beneath `connection`, which then has none and closes nothing."""
+    writer = connection._writer
+    connection._reader = connection._writer = None
+    if writer is None:
+        raise Unreachable("the connection to the Redis store ended")
+    return writer
 
 
 def _made(place: Place, host: Address | None) -> AbstractConnection:

@@ -9,7 +9,8 @@ import msgspec
 
 from proxy.engine.ports import StoreError
 from proxy.identity.keys import KeyEntry
-from proxy.stores.redis_link import BlockingLink, Script
+from proxy.stores.redis_blocking import BlockingLink
+from proxy.stores.redis_link import Script
 
 _ADD = Script("""
 if redis.call('HSETNX', KEYS[1], ARGV[1], ARGV[2]) == 0 and redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end

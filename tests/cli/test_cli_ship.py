@@ -19,7 +19,7 @@ from simulating import ROOT, START_S
 
 from proxy.engine.ports import StoreError
 from proxy.engine.record import Record
-from proxy.stores.redis_link import BlockingLink
+from proxy.stores.redis_blocking import BlockingLink
 from proxy.stores.redis_place import place_of
 from proxy.telemetry.ship import Shipment
 from proxy.telemetry.ship_postgres import TABLE

@@ -10,7 +10,8 @@ from redis_server import RedisServer, needs_own_redis, needs_redis, shared_url
 
 from proxy.engine.ports import StoreError
 from proxy.stores.faults import Unreachable, fault
-from proxy.stores.redis_link import BlockingLink, RedisLink, Script
+from proxy.stores.redis_blocking import BlockingLink
+from proxy.stores.redis_link import RedisLink, Script
 from proxy.stores.redis_place import Place, place_of
 
 DOUBLE = Script("return redis.call('INCRBY', KEYS[1], ARGV[1])")

@@ -18,7 +18,7 @@ from redis_tls import Authority, Signed, TlsRedis, needs_redis_tls
 
 from proxy.engine.ports import StoreError
 from proxy.stores import open_store
-from proxy.stores.redis_link import BlockingLink
+from proxy.stores.redis_blocking import BlockingLink
 from proxy.stores.redis_place import Place, place_of
 
 pytestmark = needs_redis_tls

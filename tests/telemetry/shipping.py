@@ -8,7 +8,7 @@ from typing import Any
 from record_samples import served
 
 from proxy.engine.record import Record
-from proxy.stores.redis_link import BlockingLink
+from proxy.stores.redis_blocking import BlockingLink
 from proxy.telemetry.ship import GROUP, Shipment
 from proxy.telemetry.stream import Entry, packed
 

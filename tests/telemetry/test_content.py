@@ -13,7 +13,8 @@ import pytest
 from redis_server import needs_redis, shared_url
 
 from proxy.engine.ports import StoreError
-from proxy.stores.redis_link import BlockingLink, Script
+from proxy.stores.redis_blocking import BlockingLink
+from proxy.stores.redis_link import Script
 from proxy.stores.redis_place import place_of
 from proxy.telemetry import content_redis, content_sqlite
 from proxy.telemetry.content import Content, Contents, Mark, MemoryContents, Part, Turn, Whose, packed, unpacked

@@ -14,7 +14,7 @@ from redis_server import RedisServer, needs_own_redis, needs_redis, shared_url
 
 from proxy.engine.ports import StoreError
 from proxy.engine.record import Record
-from proxy.stores.redis_link import BlockingLink
+from proxy.stores.redis_blocking import BlockingLink
 from proxy.stores.redis_place import Place, place_of
 from proxy.telemetry import query, schema
 from proxy.telemetry.charges import Charged, Charges

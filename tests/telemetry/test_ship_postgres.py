@@ -14,7 +14,7 @@ from redis_server import needs_redis, shared_url
 from shipping import add, all_of, ids, taken_by_the_dead, waiting
 
 from proxy.engine.ports import StoreError
-from proxy.stores.redis_link import BlockingLink
+from proxy.stores.redis_blocking import BlockingLink
 from proxy.stores.redis_place import place_of
 from proxy.telemetry import schema
 from proxy.telemetry.ship import Shipment
