@@ -1,17 +1,18 @@
-"""Budgets on a Redis or Valkey server, shared by all replicas: one Lua call a verb (`lua/budget.lua`), one round trip.
+"""Budgets on a Redis or Valkey server, shared by all replicas: the verbs of one turn of the loop are one Lua call (`lua/budget.lua`).
 
 Decides nothing about who pays: the script does what `proxy.budget.book` does, atomically on the server. Every verb may be done twice, so
 what was in flight when a connection ended is sent again once. Amounts travel as decimal strings and are exact up to `MOST`; what is
 larger is refused. Time is the caller's.
 
 Fails closed: no answer, or one that means "not now", is `Unreachable`; whoever calls then does not know whether the verb was done. A hold
-whose reserve was not answered is let go of by its release, or by the sweep.
+whose reserve was not answered is let go of by its release, or by the sweep. A verb that fails takes no other of its call with it.
 
 No key of ours expires by itself on the server, so that no eviction policy for such keys can take a counter; the sweep forgets them.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -19,14 +20,58 @@ import msgspec
 
 from proxy.budget.port import OWED, Balance, Claim, Ended, Exceeded, Held
 from proxy.engine.ports import StoreError
-from proxy.stores.redis_link import RedisLink, Script
+from proxy.stores.faults import Lost, Moved
+from proxy.stores.redis_link import RedisLink, Script, Word, packed, tell
 
 MOST = 10**28
 """Amounts and limits from here on are refused."""
+PLAIN = 10**15
+"""Amounts from here on are no numbers in the script."""
 AT_ONCE = 200
-"""Most holds or counters that one script handles: the server does nothing else meanwhile."""
-_SCRIPT = Script.of("budget")
+"""Most holds or counters that one verb handles: the server does nothing else meanwhile."""
+MOST_VERBS = 64
+"""Most verbs in one call, for the same reason."""
+_TAKES = frozenset(("reserve", "extend"))
+"""Verbs that a server without memory refuses."""
+_NO_TEXT = "a name that is not text cannot be kept in the Redis store"
+_SCRIPT = Script.of("amounts", "windows", "budget")
 _json = msgspec.json.Encoder().encode
+_balances = msgspec.json.Decoder(tuple[int, float | None, tuple[Balance, ...]]).decode
+"""An answer: 0 for a hold that stands, the number of the claim that does not fit, or below 0 why there is none; when that claim's window
+frees something; and what is spent and held of each counter."""
+
+
+class Call:
+    """Verbs that go to the server together, each with who waits for it. See `redis_link.Asked`."""
+
+    __slots__ = ("_head", "verbs")
+
+    def __init__(self, head: tuple[Word, ...]) -> None:
+        self._head = head
+        self.verbs: list[tuple[asyncio.Future[Any], tuple[Word, ...]]] = []
+
+    def live(self) -> bool:
+        """See `Asked.live`."""
+        self.verbs = [verb for verb in self.verbs if not verb[0].done()]
+        return bool(self.verbs)
+
+    def packed(self, *, whole: bool = False) -> bytes:
+        """See `Asked.packed`."""
+        words: list[Word] = ["EVAL", _SCRIPT.text] if whole else ["EVALSHA", _SCRIPT.sha]
+        words += self._head
+        words.append(int(any(said[0] in _TAKES for _, said in self.verbs)))
+        for _, said in self.verbs:
+            words += said
+        return packed(words)
+
+    def answer(self, found: Any) -> None:
+        """See `Asked.answer`."""
+        if type(found) is list and len(found) == len(self.verbs):
+            for (future, _), one in zip(self.verbs, found, strict=True):
+                tell(future, one)
+        else:
+            for future, _ in self.verbs:
+                tell(future, found)
 
 
 class RedisBudget:
@@ -34,46 +79,54 @@ class RedisBudget:
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
-        self._keys = [link.key(name) for name in ("holds", "settled", "counters", *OWED)]
-        self._prefix = link.key("")
+        keys = [link.key(name) for name in ("holds", "settled", "counters", *OWED)]
+        self._head: tuple[Word, ...] = (len(keys), *keys, link.key(""))
+        self._call = Call(self._head)
 
     async def reserve(self, hold_id: str, claims: Sequence[Claim], now: float, hold_expires: float, about: str = "") -> Held | Exceeded:
         """See `BudgetStore.reserve`."""
         parts = [
-            (counter, unit, "" if limit is None else _text(limit), _text(amount), repr(span) if span else "0.0")
-            for counter, unit, limit, amount, _, _, _, _, span in claims
+            (
+                counter,
+                unit,
+                "" if limit is None else str(limit) if 0 <= limit < MOST else _text(limit),
+                str(amount) if 0 <= amount < MOST else _text(amount),
+                repr(span) if span else 0,
+                expires,
+            )
+            for counter, unit, limit, amount, expires, _, _, _, span in claims
         ]
-        expires = [repr(float(claim[4])) for claim in claims]
-        found = await self._run("reserve", now, hold_id, repr(float(hold_expires)), _encoded((about, parts, repr(float(now)))), *expires)
-        if found[0] == -1:
-            raise StoreError("the hold was settled before")
-        if found[0] == -2:
-            raise StoreError("a hold of this id stands with other claims")
-        return _answer(found)
+        found = await self._do("reserve", now, hold_id, hold_expires, _encoded((about, parts, repr(now))))
+        status, frees_at, balances = _balances(found)
+        if status == 0:
+            return Held(balances)
+        if status < 0:
+            raise StoreError("the hold was settled before" if status == -1 else "a hold of this id stands with other claims")
+        return Exceeded(status - 1, balances, frees_at)
 
     async def extend(self, hold_id: str, amounts: Mapping[str, int], now: float, hold_expires: float | None = None) -> Held | Exceeded:
         """See `BudgetStore.extend`."""
-        expires = "" if hold_expires is None else repr(float(hold_expires))
-        found = await self._run("extend", now, hold_id, expires, _amounts(amounts))
-        if found[0] == -1:
+        found = await self._do("extend", now, hold_id, "" if hold_expires is None else hold_expires, _amounts(amounts))
+        status, frees_at, balances = _balances(found)
+        if status < 0:
             raise StoreError("there is no such hold, or it was settled")
-        return _answer(found)
+        return Held(balances) if status == 0 else Exceeded(status - 1, balances, frees_at)
 
     async def settle(self, hold_id: str, amounts: Mapping[str, int], now: float, refund: Collection[str] = ()) -> bool:
         """See `BudgetStore.settle`."""
-        return bool(await self._run("settle", now, hold_id, _amounts(amounts), _encoded(dict.fromkeys(refund, True))))
+        refunded = _encoded(dict.fromkeys(refund, True)) if refund else "{}"
+        return bool(await self._do("settle", now, hold_id, _amounts(amounts), refunded))
 
     async def release(self, hold_id: str, now: float) -> bool:
         """See `BudgetStore.release`."""
-        return bool(await self._run("settle", now, hold_id, "{}", "{}"))
+        return bool(await self._do("settle", now, hold_id, "{}", "{}"))
 
     async def balances(self, counters: Sequence[str], now: float) -> dict[str, Balance]:
         """See `BudgetStore.balances`."""
         found: dict[str, Balance] = {}
         for start in range(0, len(counters), AT_ONCE):
             some = list(counters[start : start + AT_ONCE])
-            answer = await self._run("balances", now, _encoded(some))
-            found.update(zip(some, _balances(answer), strict=True))
+            found.update(zip(some, _balances(await self._do("balances", now, _encoded(some)))[2], strict=True))
         return found
 
     async def sweep(self, now: float) -> list[Ended]:
@@ -81,7 +134,7 @@ class RedisBudget:
         ended: list[Ended] = []
         more, first = 1, 1
         while more:
-            more, *found = await self._run("sweep", now, AT_ONCE, first)
+            more, *found = await self._do("sweep", now, AT_ONCE, first)
             first = 0
             ended += [_ended(found[i], found[i + 1]) for i in range(0, len(found), 2)]
         return ended
@@ -89,14 +142,32 @@ class RedisBudget:
     async def recorded(self, hold_ids: Sequence[str]) -> None:
         """See `BudgetStore.recorded`."""
         for start in range(0, len(hold_ids), AT_ONCE):
-            await self._run("recorded", 0.0, *hold_ids[start : start + AT_ONCE])
+            await self._do("recorded", 0.0, _encoded(list(hold_ids[start : start + AT_ONCE])))
 
     async def close(self) -> None:
         """See `BudgetStore.close`."""
         await self._link.close()
 
-    async def _run(self, verb: str, now: float, *args: Any) -> Any:
-        return await self._link.run(_SCRIPT, self._keys, [verb, self._prefix, repr(float(now)), *args], again=True)
+    async def _do(self, verb: str, now: float, one: Word, two: Word = "", three: Word = "") -> Any:
+        """Return the answer to a verb, which joins what this turn of the loop has submitted already."""
+        if type(one) is str:
+            one = _bytes(one)
+        said = (verb, now, one, two, three)
+        try:
+            return await self._submit(said)
+        except (Lost, Moved):
+            return await self._submit(said)
+
+    def _submit(self, said: tuple[Word, ...]) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = self._link.here().create_future()
+        call = self._call
+        if self._link.last is not call or len(call.verbs) >= MOST_VERBS:
+            call = self._call = Call(self._head)
+            call.verbs.append((future, said))
+            self._link.submit(call)
+        else:
+            call.verbs.append((future, said))
+        return future
 
 
 def _text(amount: int) -> str:
@@ -105,26 +176,22 @@ def _text(amount: int) -> str:
     return str(amount)
 
 
+def _bytes(name: str) -> bytes:
+    try:
+        return name.encode()
+    except UnicodeEncodeError:
+        raise StoreError(_NO_TEXT) from None
+
+
 def _amounts(amounts: Mapping[str, int]) -> bytes:
-    return _encoded({unit: _text(amount) for unit, amount in amounts.items()})
+    return _encoded({unit: amount if 0 <= amount < PLAIN else _text(amount) for unit, amount in amounts.items()})
 
 
 def _encoded(value: Any) -> bytes:
     try:
         return _json(value)
     except UnicodeEncodeError:
-        raise StoreError("a name that is not text cannot be kept in the Redis store") from None
-
-
-def _balances(found: Sequence[Any]) -> list[Balance]:
-    return [(int(found[i]), int(found[i + 1])) for i in range(2, len(found), 2)]
-
-
-def _answer(found: Sequence[Any]) -> Held | Exceeded:
-    balances = tuple(_balances(found))
-    if found[0] == 0:
-        return Held(balances)
-    return Exceeded(found[0] - 1, balances, float(found[1]) if found[1] else None)
+        raise StoreError(_NO_TEXT) from None
 
 
 def _ended(hold_id: bytes, text: bytes) -> Ended:

@@ -53,9 +53,9 @@ class Script:
         self.text, self.sha = text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
     @classmethod
-    def of(cls, name: str) -> Script:
-        """Return the script in `lua/NAME.lua`."""
-        return cls((_LUA / f"{name}.lua").read_text("utf-8"))
+    def of(cls, *names: str) -> Script:
+        """Return the script in `lua/NAME.lua`, of several one behind the other."""
+        return cls("\n".join([(_LUA / f"{name}.lua").read_text("utf-8") for name in names]))
 
 
 class Asked(Protocol):

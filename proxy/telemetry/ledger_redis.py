@@ -98,7 +98,7 @@ class RedisLedger:
         self._keys = [link.key(name) for name in ("ledger", *OWED)]
         self._max, self._close_timeout_s = max_queue, close_timeout_s
         self._queue: deque[Record] = deque()
-        self._wake, self._closing = threading.Event(), threading.Event()
+        self._wake, self._closing, self._idle = threading.Event(), threading.Event(), False
         self.lost = self.dropped = 0
         self.problem = ""
         self.shipping: Sequence[Lag] = ()
@@ -119,7 +119,9 @@ class RedisLedger:
             self._tell(self.problem or "queue full")
             return
         self._queue.append(record)
-        self._wake.set()
+        if self._idle:
+            self._idle = False
+            self._wake.set()
 
     async def close(self) -> None:
         """Send what is queued, for at most the close timeout; what remains then is lost, and said."""
@@ -178,9 +180,7 @@ class RedisLedger:
 
     def _run(self) -> None:
         while True:
-            self._wake.wait(LAG_S)
-            self._closing.wait(_GATHER_S)
-            self._wake.clear()
+            self._wait()
             try:
                 while self._queue:
                     self._send()
@@ -190,9 +190,17 @@ class RedisLedger:
                 self.problem = str(e)
                 self._tell(self.problem)
                 time.sleep(_GATHER_S) if self._closing.is_set() else self._closing.wait(_RETRY_S)
-                self._wake.set()
             if self._closing.is_set() and (not self._queue or time.monotonic() > self._give_up):
                 return
+
+    def _wait(self) -> None:
+        """Return when there is something to send (and a little more had time to arrive), to ask how far shipping is, or when closing."""
+        self._wake.clear()
+        self._idle = True
+        if not self._queue and not self.problem and not self._closing.is_set():
+            self._wake.wait(LAG_S)
+        self._idle = False
+        self._closing.wait(_GATHER_S)
 
     def _send(self) -> None:
         batch = [self._queue[i] for i in range(min(BATCH, len(self._queue)))]

@@ -173,7 +173,7 @@ def to_row(record: Record) -> list[Any]:
     """Return the record's values in column order."""
     row = list(_values(record))
     for i in _json_at:
-        row[i] = _text(row[i])
+        row[i] = "[]" if row[i] == () else _text(row[i])
     return row
 
 
@@ -190,10 +190,10 @@ def clean(row: list[Any]) -> list[Any]:
 
 
 def _clean(value: str | int) -> str | int:
-    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else max(-_BOUND, min(value, _BOUND))
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else max(-BOUND, min(value, BOUND))
 
 
-_BOUND = (1 << 63) - 1
+BOUND = (1 << 63) - 1
 SECOND = "+"
 """Behind the id of a record whose id was taken."""
 

@@ -8,6 +8,7 @@ the log: it must not keep those behind it from being read.
 from __future__ import annotations
 
 import logging
+import operator
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -44,6 +45,9 @@ _KINDS: dict[str, tuple[type, ...]] = {
     name: (bool,) if isinstance(_EMPTY[i], bool) else (int, float) if isinstance(_EMPTY[i], float) else (type(_EMPTY[i]),)
     for name, i in _COLUMNS.items()
 } | {"difficulty": (int, float, type(None)), "repriced": (int, type(None))}
+_integers = operator.attrgetter(*(name for name in schema.COLUMNS if schema.KINDS[name] == "int"))
+_Columns = msgspec.defstruct("_Columns", [(name, Any, _EMPTY[i]) for name, i in _COLUMNS.items()], omit_defaults=True)
+"""A row under its columns' names, for the encoder, which leaves out what is empty."""
 _INSERT = f"{schema.insert_sql(1).replace(' VALUES ', ' SELECT ').replace('(?', '?').removesuffix(')')} WHERE NOT EXISTS (SELECT 1 FROM records WHERE id = ?)"  # noqa: E501, S608
 
 
@@ -54,12 +58,13 @@ def entries_of(found: Any) -> list[Entry]:
 
 def packed(record: Record) -> bytes:
     """Return `record` as text for the stream, by column, so that other releases can read it. What it has nothing in is left out."""
-    names, values = [], []
-    for name, value, empty in zip(schema.COLUMNS, schema.to_row(record), _EMPTY, strict=True):
-        if value != empty:
-            names.append(name)
-            values.append(value)
-    return _encode(dict(zip(names, schema.clean(values), strict=True)))
+    row = schema.to_row(record)
+    try:
+        if max(_integers(record)) <= schema.BOUND:
+            return _encode(_Columns(*row))
+    except (UnicodeEncodeError, OverflowError):
+        pass
+    return _encode(_Columns(*schema.clean(row)))
 
 
 def row_of(entry: Entry) -> Row | None:
