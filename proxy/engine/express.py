@@ -58,37 +58,35 @@ class Express:
         """Send those at the front that are whole events and may pass at once; return how many. All others are the pump's."""
         if not self.open:
             return 0
+        ex, meter, gate, left = self._ex, self._meter, self._gate, None
         out: list[bytes] = []
-        left: Left | None = None
         for piece in pieces:
-            text = self._meter.again(piece)
+            text = meter.again(piece)
             if text is None:
                 break
             try:
-                left = self._stopped(self._ex, piece, text)
+                cut = watched(ex, Event(piece, "text", text), meter, self._taps)
+                if cut is not None:
+                    left = Left(len(piece), cut=cut)
+                    break
+                if gate is not None and gate.follows:
+                    gate.passed(piece, text)
+                if ex.pace is not None and self._due(ex.pace):
+                    left = Left(len(piece), piece)
+                    break
             except Exception as e:  # noqa: BLE001  the pump raises it
                 left = Left(len(piece), fault=e)
-            if left is not None:
                 break
             out.append(piece)
         if out:
             data = out[0] if len(out) == 1 else b"".join(out)
-            if self._ex.client.push(data):
-                self._ex.sizes[1] += len(data)
+            if ex.client.push(data):
+                ex.sizes[1] += len(data)
             else:
                 left = Left(len(data), data) if left is None else Left(len(data) + left.read, data + left.unsent, left.cut, left.fault)
                 out.clear()
         self.left, self.open = left, left is None
         return len(out)
-
-    def _stopped(self, ex: Exchange, piece: bytes, text: str) -> Left | None:
-        """Return what stands against an event that was read, None where it may pass."""
-        cut = watched(ex, Event(piece, "text", text), self._meter, self._taps)
-        if cut is not None:
-            return Left(len(piece), cut=cut)
-        if self._gate is not None:
-            self._gate.passed(piece, text)
-        return Left(len(piece), piece) if ex.pace is not None and self._due(ex.pace) else None
 
     def _due(self, pace: Pace) -> bool:
         pace.came(1)

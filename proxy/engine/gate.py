@@ -75,6 +75,9 @@ class Gate:
         editor: how its protocol is changed.
         meter: has read each event before it comes here.
         shown: a fresh one, for what leaves.
+
+    Attributes:
+        follows: what passes by must be told to it: `shown` reads every event.
     """
 
     def __init__(self, inspector: Inspector, editor: Editor, meter: Meter, shown: Meter) -> None:
@@ -88,7 +91,7 @@ class Gate:
         self._stride = max(1, (inspector.reach or 0) // _STRIDE)
         self._turns: int | None = None
         self._soonest = (inspector.reach or 1) - 1 + self._stride
-        shown.repeats = shown.turns is None
+        self.follows = shown.repeats = shown.turns is None
 
     @property
     def open(self) -> bool:
@@ -99,10 +102,9 @@ class Gate:
         return meter.turns == self._turns and not (self._calls and (meter.calling or len(meter.tool_calls) > self._judged))
 
     def passed(self, raw: bytes, text: str) -> None:
-        """Take note of an event that passed by, `open` as the gate was; `text` is what its meter read in it by `again`."""
-        if self._turns is None:
-            self.shown.follow(raw, text)
-            self.shown.texts.clear()
+        """Take note of an event that passed by, `open` as the gate was, where it `follows`; `text` is what its meter read in it."""
+        self.shown.follow(raw, text)
+        self.shown.texts.clear()
 
     def take(self, event: Event) -> bool:
         """Take one event in; tell whether calls are complete and wait for `judge`."""

@@ -63,12 +63,17 @@ class ResponseParser:
         state = self._state
         if self.done:
             self.reusable = self.reusable and not data
+        elif state == _IN_CHUNKS:
+            chunks = self._chunks
+            chunks.feed(data, self.pieces)
+            if chunks.done:
+                self.done = True
+                if chunks.rest:
+                    self.reusable = False
         elif state == _IN_HEAD:
             self._read_head(data)
         elif state == _IN_LENGTH:
             self._read_length(data)
-        elif state == _IN_CHUNKS:
-            self._read_chunks(data)
         elif data:
             self.pieces.append(data)
 
@@ -145,14 +150,6 @@ class ResponseParser:
         if data:
             self.pieces.append(data)
         self._left, self.done = left, not left
-
-    def _read_chunks(self, data: bytes) -> None:
-        chunks = self._chunks
-        chunks.feed(data, self.pieces)
-        if chunks.done:
-            self.done = True
-            if chunks.rest:
-                self.reusable = False
 
 
 def _parse_head(data: bytes, end: int) -> Head:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
+
 Operation = Literal["chat", "embeddings", "count_tokens", "models", "show"]
 """What is asked for: any text that a model makes is `chat`; `show` asks about one model."""
 EventKind = Literal["text", "tool", "usage", "end", "error", "other"]
@@ -183,8 +185,7 @@ class Edit:
     steer: Steer | None = None
 
 
-@dataclass(slots=True)
-class Event:
+class Event(msgspec.Struct):
     """One event of a stream: its bytes as they came, what it is, and the texts it carries.
 
     `text` is model output of any kind (answer, refusal, reasoning, tool arguments); `tool` names the tool whose call starts here, or

@@ -173,17 +173,6 @@ class GenerateMeter(RepeatingMeter):
         if newest:
             self._report(jsonio.decoded(replies, self._frame.data(newest)).usage_metadata)
 
-    @property
-    def usage(self) -> Usage | None:
-        """See `Meter`."""
-        if self._latest:
-            self._catch_up()
-        return self._usage
-
-    @usage.setter
-    def usage(self, found: Usage | None) -> None:
-        self._usage = found
-
     def _unread(self, raw: bytes, data: bytes) -> Event:
         if self._frame.closes and data == b"]":
             self.ended, self.finish = True, self._reason

@@ -70,21 +70,30 @@ class Chunk(msgspec.Struct):
 
 chunks = msgspec.json.Decoder(Chunk)
 _WORDS = {"content": (b'"content":',), "reasoning_content": (b'"reasoning_content":',), "reasoning": (b'"reasoning":',)}
-_PADDING = (b'"obfuscation":',)
+_PADDING = (b'"obfuscation":', b'"p":')
+"""OpenAI's and Mistral's: as long as makes all events alike in length."""
+_COUNTS = (b'"prompt_tokens":', b'"completion_tokens":', b'"total_tokens":', b'"reasoning_tokens":')
+"""Tokens so far, which vLLM and others report with each event."""
+_TIME = (b'"created":',)
 
 
-def stencil(raw: bytes, text: str, chunk: Chunk) -> Stencil | None:
+def stencil(raw: bytes, text: str, chunk: Chunk, timed: bool = False) -> Stencil | None:
     """Return the stencil of the event `raw`, which was read as `chunk` and says `text`; None where it says more than words of one choice.
 
-    `chunk` is used up.
+    The tokens that it reports may change, and where it is `timed` its time, which mostly is that of the reply. `chunk` is used up.
     """
     choices = chunk.choices or ()
-    delta = choices[0].delta if len(choices) == 1 and choices[0].finish_reason is None and len(chunk.usage) < 5 else None
+    delta = choices[0].delta if len(choices) == 1 and choices[0].finish_reason is None else None
     said = [name for name in Output.__struct_fields__ if getattr(delta, name, None)]
     if delta is None or len(said) != 1 or said[0] not in _WORDS:
         return None
-    found = stencil_of(raw, text, _WORDS[said[0]], letters=_PADDING)
+    found = stencil_of(raw, text, _WORDS[said[0]], _COUNTS + _TIME if timed else _COUNTS, _PADDING)
     if found is None:
         return None
     setattr(delta, said[0], PROBE)
-    return found if jsonio.decoded(chunks, data_of(found.probe())) == chunk else None
+    other = jsonio.decoded(chunks, data_of(found.probe()))
+    if timed and type(chunk.created) is type(other.created) is int:
+        chunk.created = other.created
+    if len(chunk.usage) > 4 and len(other.usage) > 4:
+        chunk.usage = other.usage
+    return found if other == chunk else None

@@ -137,6 +137,7 @@ class ChatMeter(RepeatingMeter):
         self._created: Any = None
         self._newest: Usage | None = None
         self._reason = ""
+        self._counts = False
 
     def buffered(self, body: bytes) -> None:
         """See `Meter.buffered`."""
@@ -194,9 +195,20 @@ class ChatMeter(RepeatingMeter):
         if text or tools:
             self.pieces += 1
             if speaks and not tools and self._worth():
-                self._like = stencil(raw, text, chunk)
+                self._like, self._counts = stencil(raw, text, chunk, chunk.created != self._created), reported
             return Event(raw, "text" if speaks else "tool", text, tools)
         return Event(raw, "usage" if reported and not choices else "other")
+
+    def _repeat(self, raw: bytes, text: str) -> None:
+        self.texts.append(text)
+        self.pieces += 1
+        if self._counts:
+            self._latest = raw
+
+    def _catch_up(self) -> None:
+        """See `RepeatingMeter`: the usage."""
+        newest, self._latest = self._latest, b""
+        self._report(usage_of(jsonio.decoded(chunks, data_of(newest)).usage), False)
 
     def _answer(self, index: int) -> _Answer:
         """Return the choice of that number; past what anybody can ask for, all share the last, so that no provider fills memory."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+from proxy.model import Usage
 from proxy.wire.base import Meter
 from proxy.wire.call import Event
 from proxy.wire.stencil import Stencil
@@ -16,10 +17,21 @@ class RepeatingMeter(Meter):
     """Reads one reply. What stands in an event beside its words and may change from one to the next is read when it is asked for."""
 
     def __init__(self) -> None:
+        self._latest = b""
         super().__init__()
         self._like: Stencil | None = None
-        self._latest = b""
         self._cut_at = self._missed = 0
+
+    @property
+    def usage(self) -> Usage | None:
+        """See `Meter`."""
+        if self._latest:
+            self._catch_up()
+        return self._usage
+
+    @usage.setter
+    def usage(self, found: Usage | None) -> None:
+        self._usage = found
 
     def event(self, raw: bytes) -> Event:
         """See `Meter.event`."""
@@ -34,7 +46,10 @@ class RepeatingMeter(Meter):
 
     def again(self, raw: bytes) -> str | None:
         """See `Meter.again`."""
-        text = None if self._like is None else self._like.text(raw)
+        like = self._like
+        if like is None:
+            return None
+        text = like.text(raw)
         if text is not None:
             self._repeat(raw, text)
         return text

@@ -4,14 +4,18 @@ A stream of words is one event over and over in which a text changes, and with s
 that was read as more of a text a stencil is cut: its bytes with holes where those stand. An event that fills the holes with plain words,
 figures and letters and is the same everywhere else is the same JSON with other leaves, so it reads the same but for them.
 
+Words with escapes in them (a line end, a quote) are decoded, by the parser that reads whole events.
+
 It decides only that; what the first event means, its meter has read. Whoever cuts one proves with `probe` that the hole is the text that
-was read: the probe's words must come out where the event's did. Fails closed: an event that does not fit, or whose text has an escape, a
-quote or anything unprintable in it, is read in full. A stencil is not used across another event, which may have changed what is meant.
+was read: the probe's words must come out where the event's did. Fails closed: an event that does not fit, or whose words are not all of one
+JSON string, is read in full. A stencil is not used across another event, which may have changed what is meant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import msgspec
 
 PROBE = "§probe§"
 """The words of a probe: none that an event which was read is likely to have."""
@@ -20,6 +24,7 @@ MAX_EVENT = 8192
 _TEXT, _DIGITS, _LETTERS = range(3)
 _FILLED = {_TEXT: PROBE.encode(), _DIGITS: b"0", _LETTERS: b"x"}
 _SAFE = bytes(range(0x30, 0x3A)) + bytes(range(0x41, 0x5B)) + bytes(range(0x61, 0x7B)) + b" +-./:=_"
+_string_decoder = msgspec.json.Decoder(str)
 Hole = tuple[int, int, int]
 """Where it starts and ends, and what fills it."""
 
@@ -32,7 +37,7 @@ class Stencil:
         holes: in it, in order; one is the text's.
     """
 
-    __slots__ = ("_behind", "_head", "_parts", "_size", "_tail")
+    __slots__ = ("_behind", "_head", "_more", "_parts", "_size", "_tail")
 
     def __init__(self, raw: bytes, holes: Sequence[Hole]) -> None:
         at, parts = 0, list[tuple[bytes, bytes, int]]()
@@ -40,20 +45,27 @@ class Stencil:
             parts.append((raw[at:start], raw[end : end + 1], kind))
             at = end
         self._head, self._parts, self._tail = parts[0][0], tuple(parts), raw[at:]
+        self._more = len(parts) > 1
         self._size, self._behind = len(self._head), -len(self._tail)
 
     def text(self, raw: bytes) -> str | None:
         """Return the words in `raw`, None where it is another event or has none."""
-        words = raw[self._size : self._behind]
-        if len(self._parts) > 1:
+        if self._more:
             words = self._words(raw)
-        elif self._head + words + self._tail != raw:
-            return None
+        else:
+            words = raw[self._size : self._behind]
+            if self._head + words + self._tail != raw:
+                return None
         try:
             text = words.decode()
         except UnicodeDecodeError:
             return None
-        return text if text and text.isprintable() and '"' not in text and "\\" not in text else None
+        if text.isprintable() and '"' not in text and "\\" not in text:
+            return text or None
+        try:
+            return _string_decoder.decode(b'"%b"' % words) or None
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None
 
     def _words(self, raw: bytes) -> bytes:
         """Return what fills the text's hole, nothing where another one is not filled as it must be, or something else is another."""
@@ -65,6 +77,11 @@ class Stencil:
                 return b""
             value = raw[start:end]
             if kind == _TEXT:
+                while _escapes(value):
+                    end = raw.find(stop, end + 1)
+                    if end < 0:
+                        return b""
+                    value = raw[start:end]
                 words = value
             elif kind == _DIGITS:
                 if not value.isdigit() or len(value) > MAX_DIGITS or (value[0] == 48 and len(value) > 1):
@@ -77,6 +94,11 @@ class Stencil:
     def probe(self) -> bytes:
         """Return the event with `PROBE` for its words, and other figures and letters in the other holes."""
         return b"".join([part for literal, _, kind in self._parts for part in (literal, _FILLED[kind])]) + self._tail
+
+
+def _escapes(value: bytes) -> bool:
+    """Tell whether the quote behind `value` belongs to it: an odd number of backslashes stands before it."""
+    return value[-1:] == b"\\" and (len(value) - len(value.rstrip(b"\\"))) % 2 == 1
 
 
 def stencil_of(

@@ -38,17 +38,20 @@ def test_words_are_all_that_may_be_different() -> None:
     assert made is not None
     assert made.text(b'data: {"a":1,"content":" two words","z":2}\n\n') == " two words"
     assert made.text('data: {"a":1,"content":"é雪😀","z":2}\n\n'.encode()) == "é雪😀"
+    assert made.text(b'data: {"a":1,"content":"t\\u0077o\\n\\"\\\\","z":2}\n\n') == 'two\n"\\'
+    assert made.text('data: {"a":1,"content":"\u2028\x7f","z":2}\n\n'.encode()) == "\u2028\x7f"
     for other in (
         b'data: {"a":2,"content":"two","z":2}\n\n',
         b'data: {"a":1,"content":"two","z":3}\n\n',
         b'data: {"a":1,"content":"","z":2}\n\n',
-        b'data: {"a":1,"content":"t\\u0077o","z":2}\n\n',
         b'data: {"a":1,"content":"two","content":"three","z":2}\n\n',
         b'data: {"a":1,"content":"t\nwo","z":2}\n\n',
         b'data: {"a":1,"content":"t\x00wo","z":2}\n\n',
         b'data: {"a":1,"content":"\xff","z":2}\n\n',
         b'data: {"a":1,"content":"\xed\xa0\x80","z":2}\n\n',
-        'data: {"a":1,"content":"\u2028","z":2}\n\n'.encode(),
+        b'data: {"a":1,"content":"t\\wo","z":2}\n\n',
+        b'data: {"a":1,"content":"\\","z":2}\n\n',
+        b'data: {"a":1,"content":"\\ud800","z":2}\n\n',
         b'data: {"a":1,"content":"o","z":2}\n\ndata: {"a":1,"content":"o","z":2}\n\n',
         b'data: {"a":1,"content":"',
         b"",
@@ -61,7 +64,10 @@ def test_counters_and_padding_may_change_too() -> None:
     made = stencil_of(raw, "one", CONTENT, (b'"n":', b'"m":'), (b'"t":',))
     assert made is not None
     assert made.text(b'data: {"n":1234,"content":"two","t":"","m": 0}\n\n') == "two"
+    assert made.text(b'data: {"n":1,"content":"\\"two\\n\\"\\\\","t":"x","m": 0}\n\n') == '"two\n"\\'
     for other in (
+        b'data: {"n":1,"content":"two\\"',
+        b'data: {"n":1,"content":"two\\","t":"x","m": 0}\n\n',
         b'data: {"n":07,"content":"two","t":"a","m": 1}\n\n',
         b'data: {"n":,"content":"two","t":"a","m": 1}\n\n',
         b'data: {"n":1e5,"content":"two","t":"a","m": 1}\n\n',
@@ -111,6 +117,11 @@ def chat(text: str, number: int, /, **more: Any) -> Any:
     return {"id": "c", "created": 1, "model": "m", "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}], **more}
 
 
+def counted(text: str, number: int, /, **more: Any) -> Any:
+    tokens = {"prompt_tokens": 9, "completion_tokens": number, "total_tokens": 9 + number}
+    return {**chat(text, number), "created": 1_700_000_000 + max(0, number - 4), "usage": tokens, "p": "x" * (number % 5), **more}
+
+
 def message(text: str, number: int, /, **more: Any) -> Any:
     return {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}, **more}
 
@@ -140,6 +151,7 @@ def element(value: Any, spaced: bool = True) -> bytes:
 Say = Callable[..., Any]
 KINDS: dict[str, tuple[Callable[[], RepeatingMeter], Say, Callable[..., bytes]]] = {
     "chat": (ChatMeter, chat, data),
+    "chat that counts": (ChatMeter, counted, data),
     "messages": (MessagesMeter, message, data),
     "responses": (ResponsesMeter, response, data),
     "gemini": (GenerateMeter, gemini, data),
@@ -205,6 +217,7 @@ ODD: dict[str, list[Any]] = {
     ],
 }
 ODD["gemini array"] = ODD["gemini"]
+ODD["chat that counts"] = ODD["chat"]
 WORDS = st.one_of(
     st.sampled_from(["one", " two", "", 'a "b"', "\\", "\n", "é", "\u2028", PROBE]), st.text(st.characters(codec="utf-8"), max_size=5)
 )
@@ -280,6 +293,24 @@ def test_the_newest_counts_of_a_stream_are_read_when_they_are_asked_for() -> Non
         meter.event(data(gemini("a", number)))
     assert meter.usage is not None
     assert (meter.usage.input, meter.usage.output, meter.usage.exact) == (9, 7, False)
+
+
+def test_a_time_that_moves_is_looked_past_once_it_has_moved() -> None:
+    meter = ChatMeter()
+    meter.event(data(chat("one", 1)))
+    assert meter.again(data(chat("two", 2, created=2))) is None
+    meter.event(data(chat("two", 2, created=2)))
+    assert meter.again(data(chat("three", 3, created=3))) == "three"
+    assert meter.again(data(chat("four", 4, created="4"))) is None
+
+
+def test_tokens_that_are_counted_in_each_event_are_read_when_they_are_asked_for() -> None:
+    meter = ChatMeter()
+    for number in range(1, 5):
+        meter.event(data(counted("a", number)))
+    assert meter.again(data(counted("a", 4))) == "a"
+    assert meter.usage is not None
+    assert (meter.usage.input, meter.usage.output, meter.usage.exact) == (9, 4, False)
 
 
 @pytest.mark.parametrize(
