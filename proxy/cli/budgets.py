@@ -19,6 +19,7 @@ from proxy.app import build
 from proxy.app.balances import NOTHING, Board, agent_of, balance_json, balances
 from proxy.app.build import Files
 from proxy.app.storage import open_stores, reading
+from proxy.cli.arguments import seconds
 from proxy.cli.asking import asked as admin
 from proxy.cli.audit import audit
 from proxy.cli.bars import Look, render, title
@@ -42,19 +43,11 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     p.add_argument("--agent", metavar="GLOB", help="only what calls of these agents draw from")
     p.add_argument("--name", metavar="GLOB", help="only budgets of this name")
     p.add_argument("--json", action="store_true")
-    p.add_argument("--watch", type=_seconds, nargs="?", const=WATCH_S, metavar="SECONDS", help="show it again and again (every 2 seconds)")
+    p.add_argument(
+        "--watch", type=seconds(0.1, 86_400), nargs="?", const=WATCH_S, metavar="SECONDS", help="show it again and again (every 2 seconds)"
+    )
     p.add_argument("--audit", action="store_true", help="compare every counter with what the records say; 1 when they differ")
     p.set_defaults(run=_budgets)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.1 <= seconds <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number of seconds")
-    return seconds
 
 
 def _budgets(args: argparse.Namespace) -> int:

@@ -50,7 +50,7 @@ def _target(text: str) -> str:
     try:
         target_of(text)
     except ValueError as e:
-        raise argparse.ArgumentTypeError(str(e).replace("%", "%%")) from None
+        raise argparse.ArgumentTypeError(str(e)) from None
     return text.strip()
 
 
@@ -59,7 +59,7 @@ def span(text: str) -> str:
     try:
         seconds_of(text)
     except ValueError as e:
-        raise argparse.ArgumentTypeError(str(e).replace("%", "%%")) from None
+        raise argparse.ArgumentTypeError(str(e)) from None
     return text
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from proxy.admin.api import record_json
 from proxy.app.house import table as model_table
 from proxy.cli import contents, ship
+from proxy.cli.arguments import when, whole
 from proxy.cli.asking import journal_of
 from proxy.cli.reprice import reprice
 from proxy.settings import Settings, load_settings
@@ -21,7 +22,7 @@ from proxy.telemetry.explain import explain
 from proxy.telemetry.grouping import FIELDS, every, fields_of
 from proxy.telemetry.query import MAX_ROWS, Filter
 from proxy.telemetry.rolled import asking
-from proxy.telemetry.tables import parse_when, record_table, sum_table
+from proxy.telemetry.tables import record_table, sum_table
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -32,10 +33,10 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     p.add_argument("--model")
     p.add_argument("--reason")
     p.add_argument("--outcome")
-    p.add_argument("--since", type=_when_asked, metavar="WHEN", help="1h, 2d, today, or a date")
-    p.add_argument("--until", type=_when_asked, metavar="WHEN")
+    p.add_argument("--since", type=when, metavar="WHEN", help="1h, 2d, today, or a date")
+    p.add_argument("--until", type=when, metavar="WHEN")
     p.add_argument("--by", type=_fields, metavar="FIELD[,FIELD…]", help="sums by one field or several: " + ", ".join(FIELDS))
-    p.add_argument("--limit", type=_limit, help=f"most lines to show, up to {MAX_ROWS} (default: 100; of CSV and Parquet all)")
+    p.add_argument("--limit", type=whole(MAX_ROWS), help=f"most lines to show, up to {MAX_ROWS} (default: 100; of CSV and Parquet all)")
     shape = p.add_mutually_exclusive_group()
     shape.add_argument("--json", action="store_true")
     shape.add_argument("--csv", action="store_true", help="CSV on standard output; what looks like a formula is made harmless")
@@ -52,24 +53,11 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
     p.set_defaults(run=_explain)
 
 
-def _when_asked(text: str) -> float:
-    try:
-        return parse_when(text, time.time())
-    except ValueError as e:
-        raise argparse.ArgumentTypeError(str(e)) from None
-
-
 def _fields(text: str) -> tuple[str, ...]:
     try:
         return fields_of(text)
     except ValueError as e:
         raise argparse.ArgumentTypeError(str(e)) from None
-
-
-def _limit(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(MAX_ROWS)) and 1 <= int(text) <= MAX_ROWS):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number from 1 to {MAX_ROWS}")
-    return int(text)
 
 
 def _settings(args: argparse.Namespace) -> Settings:

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from proxy.cli.arguments import when
 from proxy.cli.asking import journal_of
 from proxy.settings import load_settings
 from proxy.telemetry.report import gather
 from proxy.telemetry.report_page import page
-from proxy.telemetry.tables import parse_when
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 PRINT_S = 120.0
@@ -26,17 +26,10 @@ WEEK_S = 7 * 86_400.0
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the command."""
     p = commands.add_parser("report", parents=[common], help="write one page: spending, teams, savings, refusals, loops, top movers")
-    p.add_argument("--since", type=_when, metavar="WHEN", help="7d, yesterday, or a date (default: a week before --until)")
-    p.add_argument("--until", type=_when, metavar="WHEN", help="(default: now)")
+    p.add_argument("--since", type=when, metavar="WHEN", help="7d, yesterday, or a date (default: a week before --until)")
+    p.add_argument("--until", type=when, metavar="WHEN", help="(default: now)")
     p.add_argument("--out", type=Path, default=Path("fleetgate-report.html"), metavar="FILE", help=".html or .pdf (default: %(default)s)")
     p.set_defaults(run=_report)
-
-
-def _when(text: str) -> float:
-    try:
-        return parse_when(text, time.time())
-    except ValueError as e:
-        raise argparse.ArgumentTypeError(str(e)) from None
 
 
 def _report(args: argparse.Namespace) -> int:

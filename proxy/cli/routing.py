@@ -7,18 +7,18 @@ import argparse
 import json
 import os
 import sys
-import time
 from collections.abc import Iterator
 from typing import Any
 
 from proxy.app.storage import open_pairs, reading
+from proxy.cli.arguments import when
 from proxy.engine.record import Record
 from proxy.money import dollars
 from proxy.routing.pairs import Pair
 from proxy.settings import Settings, load_settings
 from proxy.telemetry.query import MAX_ROWS, Filter, Journal
 from proxy.telemetry.routed import Fit, fit_quality, fit_saving, report, words
-from proxy.telemetry.tables import count, moment, parse_when, printable
+from proxy.telemetry.tables import count, moment, printable
 
 
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -44,14 +44,7 @@ def add(commands: Any, common: argparse.ArgumentParser) -> None:
 
 
 def _since(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--since", type=_when, metavar="WHEN", help="1h, 2d, today, or a date (default: all that is recorded)")
-
-
-def _when(text: str) -> float:
-    try:
-        return parse_when(text, time.time())
-    except ValueError as e:
-        raise argparse.ArgumentTypeError(str(e)) from None
+    p.add_argument("--since", type=when, metavar="WHEN", help="1h, 2d, today, or a date (default: all that is recorded)")
 
 
 def _share(text: str) -> float:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from proxy.app.storage import FileJournal
+from proxy.cli.arguments import seconds, whole
 from proxy.cli.asking import journal_of
 from proxy.engine.ports import StoreError
 from proxy.settings import load_settings
@@ -31,27 +32,11 @@ _ENTER, _LEAVE, _HOME, _CLEAR_LINE, _CLEAR_REST = "\x1b[?1049h\x1b[?25l", "\x1b[
 def add(commands: Any, common: argparse.ArgumentParser) -> None:
     """Add the command."""
     p = commands.add_parser("top", parents=[common], help="watch agents work: calls, dollars, refusals, loops")
-    p.add_argument("--minutes", type=_whole, default=15, metavar="N", help="how far back, 1 to 240 (default: %(default)s)")
-    p.add_argument("--every", type=_seconds, default=EVERY_S, metavar="SECONDS", help="how often it is drawn (default: %(default)s)")
+    p.add_argument("--minutes", type=whole(240), default=15, metavar="N", help="how far back, 1 to 240 (default: %(default)s)")
+    p.add_argument("--every", type=seconds(0.2, 3600), default=EVERY_S, metavar="SECONDS", help="between two looks (default: %(default)s)")
     p.add_argument("--sort", choices=SORTS, default="usd", help="(default: %(default)s)")
     p.add_argument("--once", action="store_true", help="one snapshot; so it is where standard output is no window")
     p.set_defaults(run=_top)
-
-
-def _whole(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= 3 and 1 <= int(text) <= 240):
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number from 1 to 240")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0.2 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is not a number of seconds from 0.2 to 3600")
-    return seconds
 
 
 def _look(live: bool) -> Look:
