@@ -187,6 +187,7 @@ class House:
             approver=self.approvals,
             tracing=None if self.traces is None else self.traces.tracer,
             capture=self.capture,
+            carried=self.memos.carried,
         )
         self.sampler.runtime = None if second is None else replace(self.runtime, plan=second, approver=Nobody())
         self.problems = ()

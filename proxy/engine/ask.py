@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from functools import partial
 
 from proxy.engine.exchange import Exchange
 from proxy.engine.ports import UpstreamError, UpstreamRequest
@@ -11,7 +13,7 @@ from proxy.model import Deny, Reason, Target
 from proxy.wire.call import Edit
 from proxy.wire.editing import replace_words, stands
 from proxy.wire.refusals import DECIDED, Asker, Refusal, asker, sentence
-from proxy.wire.translate.bridge import Bridge, Untranslatable
+from proxy.wire.translate.bridge import Bridge, Origin, Untranslatable
 
 DROPPED = "translate/dropped"
 """The finding for what is left out where a request is carried into another dialect."""
@@ -24,14 +26,28 @@ HIDDEN_INLINE = 65_536
 
 
 async def requested(ex: Exchange, target: Target) -> tuple[UpstreamRequest, Bridge | None]:
-    """Return what `request_for` does, without holding up the loop."""
-    if ex.redactions and len(ex.call.body) > HIDDEN_INLINE:
-        return await asyncio.to_thread(request_for, ex, target)
-    return request_for(ex, target)
+    """Return what `request_for` does, with the texts hidden that must be, without holding up the loop. Raises Untranslatable."""
+    request, bridge = request_for(ex, target)
+    if ex.redactions and request.body:
+        hide = partial(_hidden, request.body, ex.redactions, bridge is not None)
+        request.body = await asyncio.to_thread(hide) if len(request.body) > HIDDEN_INLINE else hide()
+    return request, bridge
+
+
+def _hidden(body: bytes, words: Mapping[str, str], carried: bool) -> bytes:
+    """Return `body` without `words`.
+
+    Raises:
+        Untranslatable: it was carried into another dialect, where a text can be a number or a name, and one of them still stands there.
+    """
+    found = replace_words(body, words)
+    if carried and stands(found, words):
+        raise Untranslatable("a text that must be hidden, in a place where it cannot be")
+    return found
 
 
 def request_for(ex: Exchange, target: Target) -> tuple[UpstreamRequest, Bridge | None]:
-    """Return what `target` is asked, and the bridge where that is another dialect than the client's.
+    """Return what `target` is asked, in the client's own words, and the bridge where that is another dialect than the client's.
 
     Raises:
         Untranslatable: something in the request has no words in that dialect.
@@ -44,22 +60,19 @@ def request_for(ex: Exchange, target: Target) -> tuple[UpstreamRequest, Bridge |
         max_output_key="max_tokens" if target.local else "max_completion_tokens",
         steer=ex.steer,
     )
-    headers, hidden = upstream_headers(ex.headers), ex.redactions
+    headers = upstream_headers(ex.headers)
     if ex.trace is not None:
         headers = ex.trace.upstream(headers, target.local)
     if ex.bridge is not None:  # what an earlier target would have gone without
         ex.findings = [finding for finding in ex.findings if finding.rule != DROPPED]
     if target.wire and target.wire != codec.dialect:
-        bridge = Bridge(codec, target.wire, call, edit, ex.id)
+        bridge = Bridge(codec, target.wire, call, edit, Origin(ex.id, ex.rt.carried))
         for words in bridge.dropped:
             ex.find(DROPPED, words)
         ex.note("upstream", f"{target.provider} is asked in {target.wire}")
         path = bridge.codec.upstream_path(bridge.call, target.upstream_model)
-        asked = replace_words(bridge.body, hidden)
-        if stands(asked, hidden):  # a text here is a number or a name there
-            raise Untranslatable("a text that must be hidden, in a place where it cannot be")
         carried = [*bridge.headers, *[h for h in headers if h[0].lower() in _CARRIED]]
-        return UpstreamRequest(target, "POST", path, carried, asked, call.stream), bridge
+        return UpstreamRequest(target, "POST", path, carried, bridge.body, call.stream), bridge
     path, query = codec.upstream_path(call, target.upstream_model), upstream_query(ex.query)
     return (
         UpstreamRequest(
@@ -67,7 +80,7 @@ def request_for(ex: Exchange, target: Target) -> tuple[UpstreamRequest, Bridge |
             method=ex.method,
             path=f"{path}?{query}" if query else path,
             headers=headers,
-            body=replace_words(codec.rewrite(call, edit), hidden) if ex.method != "GET" else b"",
+            body=codec.rewrite(call, edit) if ex.method != "GET" else b"",
             stream=call.stream,
         ),
         None,

@@ -22,6 +22,7 @@ from proxy.model import NO_LOOP, Deny, Finding, Grant, LoopSignal, Nanos, Princi
 from proxy.wire.base import Codec, Meter
 from proxy.wire.call import Call, Steer
 from proxy.wire.translate.bridge import Bridge
+from proxy.wire.translate.carried import Carried
 
 if TYPE_CHECKING:
     from proxy.engine.pace import Pace
@@ -94,6 +95,8 @@ class Runtime:
     """Follows exchanges as parts of distributed traces; None where nobody wants any."""
     capture: Capturing | None = None
     """Keeps what is said; None where nothing is kept."""
+    carried: Carried | None = None
+    """What was carried into other dialects before; None to carry all of each call."""
 
 
 _NOTHING: Mapping[str, str] = {}

@@ -17,6 +17,7 @@ from proxy.wire.frame import Frames
 from proxy.wire.memo import Memo
 from proxy.wire.prefix import Prefixes
 from proxy.wire.sse import Splitter
+from proxy.wire.translate.carried import Carried
 
 PART, TEXT = 160, 60
 """Bytes that one call, result, media part or tool, and one text, take beside their letters."""
@@ -29,20 +30,21 @@ def weigh_message(message: Message) -> int:
 
 
 class Memos:
-    """The memos of one process: messages, tool lists, the latest bodies and what stands around conversations. Shared by all codecs;
-    cleared at will.
+    """The memos of one process: messages, tool lists, the latest bodies, what stands around conversations, and what was carried into other
+    dialects. Shared by all codecs; cleared at will.
 
     Args:
-        max_bytes: memory for messages and tools; the bodies may take as much again, and the frames a quarter of it.
+        max_bytes: memory for messages and tools; the bodies and what was carried may each take as much again, the frames a quarter of it.
     """
 
-    __slots__ = ("frames", "messages", "prefixes", "tools")
+    __slots__ = ("carried", "frames", "messages", "prefixes", "tools")
 
     def __init__(self, max_bytes: int = 12 << 20) -> None:
         self.messages: Memo[Message] = Memo(max_bytes * 3 // 4, weigh_message)
         self.tools: Memo[Tools] = Memo(max_bytes // 4, lambda tools: PART * len(tools.specs))
         self.prefixes = Prefixes(max_bytes)
         self.frames = Frames(self.prefixes, max_bytes // 4)
+        self.carried = Carried(max_bytes)
 
     def clear(self) -> None:
         """Forget everything; decisions stay the same."""
@@ -50,6 +52,7 @@ class Memos:
         self.tools.clear()
         self.prefixes.clear()
         self.frames.clear()
+        self.carried.clear()
 
 
 class Framing(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -134,6 +134,7 @@ class Call:
         aliases: other names of `model`, where the protocol has several for one: a rule that denies any of them denies it.
         dearer: members that can raise the price above the one that is reserved at.
         members: for each top-level key of the body, the span [start, end) of its value; edits splice there.
+        latest: the raw bytes of the last messages, as many as were split off: at least those that were never seen.
     """
 
     operation: Operation
@@ -155,6 +156,7 @@ class Call:
     aliases: tuple[str, ...] = ()
     dearer: tuple[str, ...] = ()
     members: Mapping[str, Span] = field(default_factory=dict)
+    latest: Sequence[bytes] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

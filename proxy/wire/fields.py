@@ -10,7 +10,7 @@ import msgspec
 
 from proxy.wire import jsonio
 from proxy.wire.call import Message, Span, ToolSpec, WireError
-from proxy.wire.frame import MAX_MESSAGES, SMALL, History
+from proxy.wire.frame import MAX_MESSAGES, SMALL, History, Read
 from proxy.wire.keys import DEARER, NOTHING, OFFERS, Keys
 from proxy.wire.memo import Memo
 from proxy.wire.prefix import MIN_BODY, Cut, Prefixes
@@ -46,7 +46,7 @@ class Fields:
     def __init__(self, body: bytes, keys: Keys, protocol: str, prefixes: Prefixes | None = None, history: str = "messages") -> None:
         self.body, self.protocol, self.prefixes, self._history = body, protocol, prefixes, history
         self._kind = f"{protocol} {history}"
-        self.read: History | None = None
+        self.read: Read | None = None
         self._cut = prefixes.find(self._kind, body) if prefixes is not None and len(body) >= MIN_BODY else None
         self._text = body if self._cut is None else body[: self._cut.opening] + body[self._cut.resume :]
         if len(self._text) > SMALL:
@@ -99,7 +99,7 @@ class Fields:
         history = History(key, memo, parse, dialect, self.protocol)
         found = history.read(items, before)
         if key == self._history:
-            self.read = history
+            self.read = Read(history, items)
             if items and self.prefixes is not None and len(self.body) >= MIN_BODY:
                 self.prefixes.keep(self._kind, self.body, found, self.members[key], [len(item) for item in items[-4:]], cut)
         return found

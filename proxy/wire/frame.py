@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from operator import attrgetter
+from typing import NamedTuple
 
 from proxy.wire import jsonio
 from proxy.wire.call import Call, Message, Span, WireError
@@ -26,7 +27,7 @@ MAX_MESSAGES = 10_000
 SMALL = 64 << 10
 """Bytes below which no body can take long to read, whatever is in it."""
 _NAMES = tuple([field.name for field in fields(Call)])
-_BODY, _MESSAGES, _MEMBERS = (_NAMES.index(name) for name in ("body", "messages", "members"))
+_BODY, _MESSAGES, _MEMBERS, _LATEST = (_NAMES.index(name) for name in ("body", "messages", "members", "latest"))
 _values = attrgetter(*_NAMES)
 _BUCKET = 8
 """Frames that begin with the same bytes and end alike."""
@@ -72,6 +73,13 @@ class History:
             raise WireError(self.protocol, f"/{self.key}", "nested too deep") from None
 
 
+class Read(NamedTuple):
+    """How a conversation was read: `latest` are the raw bytes of its last messages, as many as had to be split off."""
+
+    history: History
+    latest: list[bytes]
+
+
 class Frame:
     """The bytes around a conversation, and the call that they make of it.
 
@@ -90,7 +98,7 @@ class Frame:
         self.head, self.tail = call.body[:start], call.body[end:]
         self.cost = _COST * (len(self.head) + len(self.tail)) + OVERHEAD
         values = list(_values(call))
-        values[_BODY], values[_MESSAGES], values[_MEMBERS] = b"", (), {}
+        values[_BODY], values[_MESSAGES], values[_MEMBERS], values[_LATEST] = b"", (), {}, ()
         self._values = tuple(values)
         self._front = {key: span for key, span in call.members.items() if span[1] <= start}
         self._behind = [(key, low - end, high - end) for key, (low, high) in call.members.items() if low >= end]
@@ -117,7 +125,7 @@ class Frame:
             self._prefixes.keep(self.history.kind, body, messages, (start, end), [len(item) for item in items[-4:]], cut)
             self.stands(body)
         values = list(self._values)
-        values[_BODY], values[_MESSAGES], values[_MEMBERS] = body, messages, self._members(start, end)
+        values[_BODY], values[_MESSAGES], values[_MEMBERS], values[_LATEST] = body, messages, self._members(start, end), items
         return Call(*values)
 
     def stands(self, body: bytes) -> None:
@@ -188,16 +196,17 @@ class Frames:
                     return found
         return None
 
-    def keep(self, kind: str, call: Call, history: History | None) -> Call:
+    def keep(self, kind: str, call: Call, read: Read | None) -> Call:
         """Remember what stands around the conversation of `call`, and return `call`.
 
         Args:
             kind: whose reading it is: two kinds never share a frame.
-            call: nothing in it but `messages` and `members` may hang on what the conversation says.
-            history: where that stands; None where it is no array.
+            call: nothing in it but `messages`, `members` and `latest`, which is set here, may hang on what the conversation says.
+            read: how that was read; None where it is no array.
         """
-        if history is None:
+        if read is None:
             return call
+        history, call.latest = read
         frame = Frame(kind, call, history, self._prefixes)
         frame.stands(call.body)
         if frame.cost > self._max // 4:

@@ -21,7 +21,6 @@ from proxy.wire.translate.given import (
     arguments_text,
     flag,
     image_of,
-    merged,
     number,
     objects,
     schema,
@@ -31,6 +30,7 @@ from proxy.wire.translate.given import (
     word,
     words,
 )
+from proxy.wire.translate.history import told, told_tools, tools_of, turns_of
 from proxy.wire.translate.hub import (
     Asked,
     Dialect,
@@ -79,9 +79,9 @@ class MessagesDialect(Dialect):
         asked = Asked(model, stream=stream)
         sift(asked, body, _CARRIED, _REFUSED)
         system = _content(asked, body.get("system"), "/system")
-        turns = [_turn(asked, message, f"/messages/{i}") for i, message in enumerate(objects(body.get("messages"), "/messages"))]
+        turns = turns_of(asked, body.get("messages"), "/messages", _turn)
         asked.turns = [Turn("system", tuple(system)), *turns] if system else turns
-        asked.tools = [_tool(asked, tool, f"/tools/{i}") for i, tool in enumerate(objects(body.get("tools"), "/tools"))]
+        asked.tools = tools_of(asked, body.get("tools"), _tools)
         _choice(asked, body.get("tool_choice"))
         asked.max_output = whole(body, "max_tokens")
         asked.temperature, asked.top_p = number(body, "temperature"), number(body, "top_p")
@@ -101,12 +101,13 @@ class MessagesDialect(Dialect):
         system = _system(asked)
         if system:
             body["system"] = system
-        body["messages"] = _messages(asked)
+        spoken = told(asked, [turn for turn in asked.turns if turn.role != "system"], self.name, _message)
+        body["messages"] = [message for _, messages in spoken for message in messages]
         if asked.stream:
             body["stream"] = True
         _sampling(asked, body)
         if asked.tools:
-            body["tools"] = [_written_tool(tool) for tool in asked.tools]
+            body["tools"] = told_tools(asked, self.name, _written_tool)
             choice = _written_choice(asked)
             if choice is not None:
                 body["tool_choice"] = choice
@@ -195,6 +196,10 @@ def _image(source: object, place: str) -> Image:
     raise Untranslatable(f"{place}: an image that the provider keeps")
 
 
+def _tools(asked: Asked, value: object) -> list[Tool]:
+    return [_tool(asked, tool, f"/tools/{i}") for i, tool in enumerate(objects(value, "/tools"))]
+
+
 def _tool(asked: Asked, tool: dict[str, Any], place: str) -> Tool:
     kind = tool.get("type") or "custom"
     if kind != "custom":
@@ -246,18 +251,16 @@ def _system(asked: Asked) -> str | list[dict[str, Any]]:
     return said[0] if len(said) == 1 else [{"type": "text", "text": text} for text in said]
 
 
-def _messages(asked: Asked) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for turn in merged(turn for turn in asked.turns if turn.role != "system"):
-        outputs = [part for part in turn.parts if isinstance(part, ToolOutput)]
-        others = [part for part in turn.parts if isinstance(part, (Text, Image, ToolUse))]
-        if len(outputs) + len(others) < len(turn.parts):
-            asked.drop("reasoning of earlier turns")
-        blocks = [_written_output(asked, output) for output in outputs] + _blocks(asked, others)
-        if blocks:
-            plain = len(others) == len(blocks) == 1 and isinstance(others[0], Text)
-            found.append({"role": turn.role, "content": blocks[0]["text"] if plain else blocks})
-    return found
+def _message(asked: Asked, turn: Turn) -> list[dict[str, Any]]:
+    outputs = [part for part in turn.parts if isinstance(part, ToolOutput)]
+    others = [part for part in turn.parts if isinstance(part, (Text, Image, ToolUse))]
+    if len(outputs) + len(others) < len(turn.parts):
+        asked.drop("reasoning of earlier turns")
+    blocks = [_written_output(asked, output) for output in outputs] + _blocks(asked, others)
+    if not blocks:
+        return []
+    plain = len(others) == len(blocks) == 1 and isinstance(others[0], Text)
+    return [{"role": turn.role, "content": blocks[0]["text"] if plain else blocks}]
 
 
 def _written_output(asked: Asked, output: ToolOutput) -> dict[str, Any]:
@@ -307,7 +310,7 @@ def _sampling(asked: Asked, body: dict[str, Any]) -> None:
         asked.drop("reasoning effort")
 
 
-def _written_tool(tool: Tool) -> dict[str, Any]:
+def _written_tool(_: Asked, tool: Tool) -> dict[str, Any]:
     found: dict[str, Any] = {"name": tool.name}
     if tool.description:
         found["description"] = tool.description

@@ -6,6 +6,7 @@ really said), the bridge turns bytes into the client's dialect. What cannot be c
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import msgspec
@@ -19,15 +20,15 @@ from proxy.wire.openai_chat import ChatCodec
 from proxy.wire.openai_responses import ResponsesCodec
 from proxy.wire.steering import answers_first, takes_temperature
 from proxy.wire.translate.anthropic import MessagesDialect
+from proxy.wire.translate.carried import Carried
 from proxy.wire.translate.gemini import GeminiDialect
+from proxy.wire.translate.history import UNREADABLE, Conversation, Offer, parsed
 from proxy.wire.translate.hub import (
     Asked,
     Began,
     Dialect,
     Ended,
     Failed,
-    Image,
-    Role,
     Said,
     Step,
     Text,
@@ -35,7 +36,6 @@ from proxy.wire.translate.hub import (
     ToolBegan,
     ToolMore,
     ToolOutput,
-    ToolUse,
     Turn,
     Untranslatable,
     Words,
@@ -56,15 +56,25 @@ DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect, _ in _SPOKEN}
 TARGETS: dict[str, Codec] = {dialect.name: codec for dialect, codec in _SPOKEN}
 """Dialect to the codec that meters a target of it."""
 DEEP = "nested too deep"
-_SAYS: Final[dict[Role, set[type]]] = {
-    "system": {Text},
-    "user": {Text, Image, ToolOutput},
-    "assistant": {Text, Thought, ToolUse},
-}
-"""Role to what it can say."""
 _object_decoder = msgspec.json.Decoder(dict[str, Any])
 PREFERRED = ("openai.chat", "anthropic.messages", "gemini.generate", "ollama.chat", "openai.responses")
 """What a provider is asked in when it does not speak the client's dialect, first choice first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a call comes from.
+
+    Attributes:
+        id: what a reply without an id of its own is called; unique.
+        carried: what was carried over before; None to carry all of it anew.
+    """
+
+    id: str = ""
+    carried: Carried | None = None
+
+
+NEW = Origin()
 
 
 class Bridge:
@@ -75,13 +85,13 @@ class Bridge:
         wire: the target's dialect.
         call: what the client asked.
         edit: what must change on the way, as for `Codec.rewrite`.
-        id: what a reply without an id of its own is called; unique.
+        origin: of the call.
 
     Raises:
         Untranslatable: something in the request has no words in the target's dialect.
     """
 
-    def __init__(self, source: Codec, wire: str, call: Call, edit: Edit, id: str = "") -> None:
+    def __init__(self, source: Codec, wire: str, call: Call, edit: Edit, origin: Origin = NEW) -> None:
         if source.dialect not in DIALECTS or wire not in DIALECTS:
             raise Untranslatable(f"{source.dialect} cannot be carried into {wire}")
         self.codec = TARGETS[wire]
@@ -91,20 +101,31 @@ class Bridge:
         if call.thread:
             raise Untranslatable("a history that the provider keeps")
         try:
-            self.asked = asked = self._asked(source, call, edit, id)
-            self.body = jsonio.encoded(self._target.write_request(asked))
+            self.asked, self.body = self._carry(source, call, edit, origin)
         except RecursionError:
             raise Untranslatable(DEEP) from None
-        self.call = Call("chat", asked.model, self.body, stream=call.stream, max_output=asked.max_output)
+        self.call = Call("chat", self.asked.model, self.body, stream=call.stream, max_output=self.asked.max_output)
 
-    def _asked(self, source: Codec, call: Call, edit: Edit, id: str) -> Asked:
-        asked = self._client.read_request(_read(call.body), call.model, call.stream)
-        asked.model, asked.id = edit.model or call.model, id
+    def _carry(self, source: Codec, call: Call, edit: Edit, origin: Origin) -> tuple[Asked, bytes]:
+        """Return what is asked, and its JSON in the target's dialect. Half a surrogate has all of it written by the other encoder."""
+        if origin.carried is not None:
+            asked = self._asked(source, call, edit, origin)
+            try:
+                return asked, msgspec.json.encode(self._target.write_request(asked))
+            except UnicodeEncodeError:
+                origin = Origin(origin.id)
+        asked = self._asked(source, call, edit, origin)
+        return asked, jsonio.encoded(self._target.write_request(asked))
+
+    def _asked(self, source: Codec, call: Call, edit: Edit, origin: Origin) -> Asked:
+        body = _whole(call.body) if origin.carried is None else _members(call, self._client, origin.carried)
+        asked = self._client.read_request(body, call.model, call.stream)
+        asked.grow = None if origin.carried is None else origin.carried.grow
+        asked.model, asked.id = edit.model or call.model, origin.id
         asked.max_output = edit.max_output if edit.max_output is not None else call.max_output
         asked.ceiling_key, asked.framing = edit.max_output_key, source.content_type(call)
         if edit.steer is not None:
             _steer(asked, edit.steer)
-        _refuse_misplaced(asked)
         _refuse_prefill(asked)
         return asked
 
@@ -173,6 +194,26 @@ class Back:
         return self._writer.cut(deny)
 
 
+def _whole(body: bytes) -> dict[str, Any]:
+    value = parsed(body)
+    if not isinstance(value, dict):
+        raise Untranslatable(UNREADABLE)
+    return value
+
+
+def _members(call: Call, client: Dialect, carried: Carried) -> dict[str, Any]:
+    """Return the members of a request, with what may be known in the place of its JSON."""
+    found: dict[str, Any] = {}
+    for key, (start, end) in call.members.items():
+        if key == client.history and call.body.startswith(b"[", start):
+            found[key] = Conversation(carried, client.name, call, (start, end))
+        elif key == "tools":
+            found[key] = Offer(carried, client.name, call, (start, end))
+        else:
+            found[key] = parsed(call.body[start:end])
+    return found
+
+
 def _steer(asked: Asked, steer: Steer) -> None:
     """Put what `steer` asks for into the request: see `wire.steering`, whose rules these are."""
     if steer.system is not None:
@@ -189,27 +230,6 @@ def _steer(asked: Asked, steer: Steer) -> None:
 def _waits(asked: Asked) -> bool:
     """Return whether the model must answer what tools gave before it may read anything else."""
     return answers_first(asked.model) and any(isinstance(part, ToolOutput) for part in asked.turns[-1].parts)
-
-
-def _read(body: bytes) -> dict[str, Any]:
-    """Return the JSON of a request. A plain parser is enough, and several times faster than a strict one.
-
-    The codec has proved the top level and every message unambiguous, and the target gets what we write from this one reading: nobody
-    else reads the client's own bytes.
-    """
-    value = jsonio.parsed(body)
-    if not isinstance(value, dict):
-        raise Untranslatable("the body is nested too deep, or holds a number that nobody can")
-    return value
-
-
-def _refuse_misplaced(asked: Asked) -> None:
-    """Refuse a part in a turn of somebody who cannot say it, as a call of the user's: writers know no place for it, so it would be lost."""
-    for turn in asked.turns:
-        says = _SAYS[turn.role]
-        if not says.issuperset(map(type, turn.parts)):
-            odd = next(part for part in turn.parts if type(part) not in says)
-            raise Untranslatable(f"a {type(odd).__name__} in a turn of the {turn.role}'s")
 
 
 def _refuse_prefill(asked: Asked) -> None:

@@ -1,15 +1,31 @@
-"""Ids of tool calls, for the dialects that can do without: a call and its result find each other by name and order there.
+"""Ids and names of tool calls: what ties a call and its output together, wherever in the conversation they stand.
 
-The ids are made from the call's place in the conversation, so that the same history gives the same ids on every turn, and the provider's
-cache of it holds.
+Some dialects can do without ids; a call and its output find each other by name and order there. The ids are made from the call's place in
+the conversation, so that the same history gives the same ids on every turn, and the provider's cache of it holds. Others have ids and want
+to hear the name of the tool with its output. Both are given in reading order, and by what was said before alone.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable
+from typing import Protocol
 
-from proxy.wire.translate.hub import ToolUse, Turn
+from proxy.wire.translate.hub import Part, Tie, ToolOutput, ToolUse, Turn
+
+_TIED = frozenset({ToolUse, ToolOutput})
+
+
+class Ties(Protocol):
+    """Gives ids and names, in reading order."""
+
+    def call(self, id: str, name: str) -> str:
+        """Return the id of a call."""
+        ...
+
+    def result(self, id: str, name: str) -> Tie:
+        """Return the id and the name of the call that an output belongs to."""
+        ...
 
 
 class CallIds:
@@ -31,7 +47,7 @@ class CallIds:
         self._named[name].append(found)
         return found
 
-    def result(self, id: str, name: str) -> tuple[str, str]:
+    def result(self, id: str, name: str) -> Tie:
         """Return the id and the name of the call that a result belongs to: by id, else the first open call of that name, else the first.
 
         A result of no call at all keeps what it has: what becomes of it is the provider's to say.
@@ -57,6 +73,45 @@ class CallIds:
                 return made
 
 
-def names_of(turns: Iterable[Turn]) -> dict[str, str]:
-    """Return the names of the tools that `turns` call, by the ids of the calls."""
-    return {part.id: part.name for turn in turns for part in turn.parts if isinstance(part, ToolUse)}
+class Names:
+    """The names of the tools that were called, by the ids of the calls: an output that has none gets its call's."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, str] = {}
+
+    def call(self, id: str, name: str) -> str:
+        """Return `id`, and note the name."""
+        self._names[id] = name
+        return id
+
+    def result(self, id: str, name: str) -> Tie:
+        """Return `id`, and the name."""
+        return id, name or self._names.get(id, "")
+
+
+def tied(turns: Iterable[Turn], ties: Ties) -> list[Turn]:
+    """Return `turns` with the ids and names that `ties` gives. A turn in which they are what they were is the same turn as then."""
+    return [turn if _TIED.isdisjoint(map(type, turn.parts)) else _tied(turn, ties) for turn in turns]
+
+
+def _tied(turn: Turn, ties: Ties) -> Turn:
+    found, own = list[Tie](), list[Tie]()
+    for part in turn.parts:
+        if isinstance(part, ToolUse):
+            found.append((ties.call(part.id, part.name), part.name))
+            own.append((part.id, part.name))
+        elif isinstance(part, ToolOutput):
+            found.append(ties.result(part.id, part.name))
+            own.append((part.id, part.name))
+    if found == own:
+        return turn
+    if turn.tied is None or turn.tied[0] != found:
+        rest = iter(found)
+        turn.tied = found, Turn(turn.role, tuple([_with(part, *next(rest)) if type(part) in _TIED else part for part in turn.parts]))
+    return turn.tied[1]
+
+
+def _with(part: Part, id: str, name: str) -> Part:
+    if isinstance(part, ToolOutput):
+        return ToolOutput(id, name, part.parts, part.error)
+    return ToolUse(id, name, part.arguments) if isinstance(part, ToolUse) else part

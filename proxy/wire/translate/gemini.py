@@ -11,9 +11,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from proxy.wire.translate.calls import Names, tied
 from proxy.wire.translate.gemini_asked import BUDGETS, read_request
 from proxy.wire.translate.gemini_reply import GeminiReader, GeminiWriter, read_reply, write_reply
-from proxy.wire.translate.given import arguments_of, merged, texts
+from proxy.wire.translate.given import arguments_of, texts
+from proxy.wire.translate.history import told, told_tools
 from proxy.wire.translate.hub import (
     SEEN,
     Asked,
@@ -40,6 +42,7 @@ class GeminiDialect(Dialect):
     """See the module."""
 
     name = "gemini.generate"
+    history = "contents"
 
     def read_request(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
         """See `Dialect.read_request`."""
@@ -52,7 +55,7 @@ class GeminiDialect(Dialect):
         if system:
             body["systemInstruction"] = {"parts": [{"text": text} for text in system]}
         if asked.tools:
-            body["tools"] = [{"functionDeclarations": [_declared(tool, asked) for tool in asked.tools]}]
+            body["tools"] = [{"functionDeclarations": told_tools(asked, self.name, _declared)}]
             if asked.choice:
                 body["toolConfig"] = {"functionCallingConfig": _calling(asked.choice)}
         elif asked.choice:
@@ -81,28 +84,37 @@ class GeminiDialect(Dialect):
 
 
 def _contents(asked: Asked) -> list[dict[str, Any]]:
-    names: dict[str, str] = {}
     contents: list[dict[str, Any]] = []
     spoken = False
-    for turn in merged(asked.turns):
-        if turn.role == "system":
+    target = GeminiDialect.name if _signed(asked) else f"{GeminiDialect.name} unsigned"
+    for role, parts in told(asked, tied(asked.turns, Names()), target, _parts):
+        if role == "system":
             if spoken:
                 asked.drop("the place of a system message")
             continue
         spoken = True
-        names |= {part.id: part.name for part in turn.parts if isinstance(part, ToolUse)}
-        parts = _said(turn, asked) if turn.role == "assistant" else _given(turn, names)
-        role = "model" if turn.role == "assistant" else "user"
-        if contents and contents[-1]["role"] == role:
+        name = "model" if role == "assistant" else "user"
+        if contents and contents[-1]["role"] == name:
             contents[-1]["parts"] += parts
         elif parts:
-            contents.append({"role": role, "parts": parts})
+            contents.append({"role": name, "parts": [*parts]})
     return contents
+
+
+def _signed(asked: Asked) -> bool:
+    """Return whether the model wants a signature with the first call of each step."""
+    return _old.match(asked.model) is None
+
+
+def _parts(asked: Asked, turn: Turn) -> list[dict[str, Any]]:
+    if turn.role == "system":  # stands elsewhere
+        return []
+    return _said(turn, asked) if turn.role == "assistant" else _given(turn)
 
 
 def _said(turn: Turn, asked: Asked) -> list[dict[str, Any]]:
     parts: list[dict[str, Any]] = []
-    sign = _old.match(asked.model) is None
+    sign = _signed(asked)
     for part in turn.parts:
         if isinstance(part, ToolUse):
             call: dict[str, Any] = {"functionCall": {"id": part.id, "name": part.name, "args": arguments_of(part)}}
@@ -117,23 +129,22 @@ def _said(turn: Turn, asked: Asked) -> list[dict[str, Any]]:
     return parts
 
 
-def _given(turn: Turn, names: dict[str, str]) -> list[dict[str, Any]]:
+def _given(turn: Turn) -> list[dict[str, Any]]:
     """Return a user turn: the outputs of tools first, as they must follow the calls, then their images, then the rest."""
     outputs = [part for part in turn.parts if isinstance(part, ToolOutput)]
     images = [image for output in outputs for image in output.parts if isinstance(image, Image)]
     return [
-        *(_answered(output, names) for output in outputs),
+        *(_answered(output) for output in outputs),
         *(_shown(image) for image in images),
         *(_shown(part) if isinstance(part, Image) else {"text": part.text} for part in turn.parts if isinstance(part, SEEN)),
     ]
 
 
-def _answered(output: ToolOutput, names: dict[str, str]) -> dict[str, Any]:
-    name = output.name or names.get(output.id, "")
-    if not name:
+def _answered(output: ToolOutput) -> dict[str, Any]:
+    if not output.name:
         raise Untranslatable("a tool's output without the call that it answers")
     text = "\n".join(texts(output.parts))
-    return {"functionResponse": {"id": output.id, "name": name, "response": {"error" if output.error else "output": text}}}
+    return {"functionResponse": {"id": output.id, "name": output.name, "response": {"error" if output.error else "output": text}}}
 
 
 def _shown(image: Image) -> dict[str, Any]:
@@ -142,7 +153,7 @@ def _shown(image: Image) -> dict[str, Any]:
     return {"inlineData": {"mimeType": image.mime, "data": image.data}}
 
 
-def _declared(tool: Tool, asked: Asked) -> dict[str, Any]:
+def _declared(asked: Asked, tool: Tool) -> dict[str, Any]:
     if tool.strict:
         asked.drop("strict tools")
     found: dict[str, Any] = {"name": tool.name, "description": tool.description, "parametersJsonSchema": tool.schema}

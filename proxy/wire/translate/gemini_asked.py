@@ -12,9 +12,10 @@ import re
 from typing import Any
 
 from proxy.wire import jsonio
-from proxy.wire.translate.calls import CallIds
+from proxy.wire.translate.calls import CallIds, tied
 from proxy.wire.translate.gemini_schema import json_schema
 from proxy.wire.translate.given import SWITCHES_ON, arguments_text, flag, number, objects, schema, sift, whole, word, words
+from proxy.wire.translate.history import tools_of, turns_of
 from proxy.wire.translate.hub import Asked, Image, Part, Text, Thought, Tool, ToolOutput, ToolUse, Turn, Untranslatable
 
 # fmt: off
@@ -83,12 +84,10 @@ def read_request(body: dict[str, Any], model: str, stream: bool) -> Asked:
     sift(asked, top, _CARRIED, _REFUSED)
     if top.get("systemInstruction"):
         asked.turns.append(_system(asked, top["systemInstruction"]))
-    contents, ids = top.get("contents"), CallIds()
-    for i, content in enumerate(objects([contents] if isinstance(contents, dict) else contents, "/contents")):
-        turn = _turn(asked, content, ids, f"/contents/{i}")
-        asked.turns += [turn] if turn.parts else []
-    for i, tool in enumerate(objects(top.get("tools"), "/tools")):
-        asked.tools += _tools(asked, tool, f"/tools/{i}")
+    contents = top.get("contents")
+    turns = turns_of(asked, [contents] if isinstance(contents, dict) else contents, "/contents", _turn)
+    asked.turns += tied([turn for turn in turns if turn.parts], CallIds())
+    asked.tools = tools_of(asked, top.get("tools"), _tools)
     _choice(asked, camel(top.get("toolConfig"), "/toolConfig"))
     _config(asked, camel(top.get("generationConfig"), "/generationConfig"))
     return asked
@@ -106,7 +105,7 @@ def _system(asked: Asked, value: object) -> Turn:
     return Turn("system", tuple(text for text in found if text.text))
 
 
-def _turn(asked: Asked, value: dict[str, Any], ids: CallIds, place: str) -> Turn:
+def _turn(asked: Asked, value: dict[str, Any], place: str) -> Turn:
     content = camel(value, place)
     sift(asked, content, _CONTENT, {}, "contents/")
     role = ROLES.get(word(content.get("role"), place))
@@ -115,22 +114,22 @@ def _turn(asked: Asked, value: dict[str, Any], ids: CallIds, place: str) -> Turn
     theirs = (ToolUse, Thought) if role == "user" else (ToolOutput, Image)
     parts: list[Part] = []
     for i, part in enumerate(objects(content.get("parts"), f"{place}/parts")):
-        found = _part(asked, part, ids, f"{place}/parts/{i}")
+        found = _part(asked, part, f"{place}/parts/{i}")
         if isinstance(found, theirs):
             raise Untranslatable(f"{place}: a {type(found).__name__} in a turn of the {role}'s")
         parts += () if found is None else (found,)
     return Turn("user" if role == "user" else "assistant", tuple(parts))
 
 
-def _part(asked: Asked, value: dict[str, Any], ids: CallIds, place: str) -> Part | None:
+def _part(asked: Asked, value: dict[str, Any], place: str) -> Part | None:
     part = camel(value, place)
     sift(asked, part, _PART, _PART_REFUSED, "contents/parts/")
     if len(part) > 1 and sum([part.get(key) not in (None, "") for key in _DATA]) > 1:
         raise Untranslatable(f"{place}: several things in one part")
     if part.get("functionCall") is not None:
-        return _call(asked, camel(part["functionCall"], place), ids, place)
+        return _call(asked, camel(part["functionCall"], place), place)
     if part.get("functionResponse") is not None:
-        return _output(asked, camel(part["functionResponse"], place), ids, place)
+        return _output(asked, camel(part["functionResponse"], place), place)
     if part.get("inlineData") is not None:
         return _image(part["inlineData"], place)
     text = word(part.get("text"), place)
@@ -139,17 +138,17 @@ def _part(asked: Asked, value: dict[str, Any], ids: CallIds, place: str) -> Part
     return Thought(text) if flag(part, "thought") else Text(text)
 
 
-def _call(asked: Asked, call: dict[str, Any], ids: CallIds, place: str) -> ToolUse:
+def _call(asked: Asked, call: dict[str, Any], place: str) -> ToolUse:
     sift(asked, call, _CALL, {"partialArgs": "arguments in pieces", "willContinue": "arguments in pieces"}, "contents/parts/functionCall/")
     name, args = word(call.get("name"), place), call.get("args")
     if not isinstance(args, dict | None):
         raise Untranslatable(f"{place}: arguments that are no object")
-    return ToolUse(ids.call(word(call.get("id"), place), name), name, arguments_text(args))
+    return ToolUse(word(call.get("id"), place), name, arguments_text(args))
 
 
-def _output(asked: Asked, output: dict[str, Any], ids: CallIds, place: str) -> ToolOutput:
+def _output(asked: Asked, output: dict[str, Any], place: str) -> ToolOutput:
     sift(asked, output, _OUTPUT, {"willContinue": "an output in pieces"}, "contents/parts/functionResponse/")
-    id, name = ids.result(word(output.get("id"), place), word(output.get("name"), place))
+    id, name = word(output.get("id"), place), word(output.get("name"), place)
     response = output.get("response") or {}
     if not isinstance(response, dict):
         raise Untranslatable(f"{place}: a response that is no object")
@@ -174,7 +173,11 @@ def _image(value: object, place: str) -> Image:
     return Image(mime, word(blob.get("data"), place).translate(_STANDARD))
 
 
-def _tools(asked: Asked, value: dict[str, Any], place: str) -> list[Tool]:
+def _tools(asked: Asked, value: object) -> list[Tool]:
+    return [tool for i, tools in enumerate(objects(value, "/tools")) for tool in _declared(asked, tools, f"/tools/{i}")]
+
+
+def _declared(asked: Asked, value: dict[str, Any], place: str) -> list[Tool]:
     tool = camel(value, place)
     hosted = [key for key, item in tool.items() if key != "functionDeclarations" and item is not None]
     if hosted:

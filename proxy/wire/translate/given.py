@@ -7,19 +7,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from itertools import groupby
-from operator import attrgetter
 from typing import Any
 
 from proxy.wire import jsonio
 from proxy.wire.keys import OFFERS
-from proxy.wire.translate.hub import Asked, Image, Part, Role, Text, ToolUse, Turn, Untranslatable
+from proxy.wire.translate.hub import Asked, Image, Part, Text, ToolUse, Turn, Untranslatable
 
 _NOTHING: tuple[Any, ...] = (None, False, 0, "", [], {})
 _OBJECTS = {dict}
-_role: Callable[[Turn], Role] = attrgetter("role")
 _prefixes = re.compile(r"(chatcmpl|msg|resp|gen)[-_]")
 _data_url = re.compile(r"data:([\w.+-]+/[\w.+-]+);base64,")
 SWITCHES_ON = {name: f"switches on {tool}, which only its own provider has" for name, tool in OFFERS.items()}
@@ -139,13 +136,29 @@ def flag(value: Mapping[str, Any], key: str, place: str = "") -> bool | None:
     return found
 
 
+def neighbours(turns: Iterable[Turn]) -> list[list[Turn]]:
+    """Return `turns` in groups of neighbours with one role, and without empty ones."""
+    found: list[list[Turn]] = []
+    role = ""
+    for turn in turns:
+        if not turn.parts:
+            continue
+        if turn.role == role:
+            found[-1].append(turn)
+        else:
+            found.append([turn])
+            role = turn.role
+    return found
+
+
+def joined(turns: Sequence[Turn]) -> Turn:
+    """Return turns of one role as one."""
+    return turns[0] if len(turns) == 1 else Turn(turns[0].role, tuple([part for turn in turns for part in turn.parts]))
+
+
 def merged(turns: Iterable[Turn]) -> list[Turn]:
     """Return `turns` with neighbours of one role made one, and without empty ones: many models take only turns that alternate."""
-    found: list[Turn] = []
-    for role, neighbours in groupby((turn for turn in turns if turn.parts), key=_role):
-        first, *more = neighbours
-        found.append(Turn(role, (*first.parts, *(part for turn in more for part in turn.parts))) if more else first)
-    return found
+    return [joined(group) for group in neighbours(turns)]
 
 
 def texts(parts: Iterable[Part]) -> list[str]:

@@ -8,6 +8,7 @@ asked, refused as `Untranslatable`. Pure; no I/O, no clock.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -74,15 +75,41 @@ class ToolOutput(msgspec.Struct, frozen=True):
 
 
 Part = Text | Thought | Image | ToolUse | ToolOutput
+Tie = tuple[str, str]
+"""The id and the name of a call, or of what it is that a tool gave back."""
 SEEN: Final = (Text, Image)
 """What a user shows beside the outputs of tools; as a tuple, since `isinstance` builds a union anew each time that it is asked."""
 
 
-class Turn(msgspec.Struct, frozen=True):
-    """One turn: tool outputs stand in user turns, tool uses and thoughts in the assistant's."""
+@dataclass(slots=True)
+class Piece:
+    """What a turn, or the tools, became: `items` in JSON for a `target`, together with the turns of `rest`, which follow and have the
+    same role. `size` is bytes of memory, by estimate."""
+
+    target: str
+    rest: Sequence[Turn]
+    items: tuple[msgspec.Raw, ...]
+    dropped: tuple[str, ...]
+    size: int
+
+
+@dataclass(slots=True)
+class Turn:
+    """One turn: tool outputs stand in user turns, tool uses and thoughts in the assistant's.
+
+    Role and parts are fixed when it is made; the others are caches. `piece` is what it became, `tied` the turn that it is with other ids
+    and names for its calls and outputs. Emptying them changes cost, never a byte.
+    """
 
     role: Role
     parts: tuple[Part, ...]
+    piece: Piece | None = field(default=None, compare=False, repr=False)
+    tied: tuple[Sequence[Tie], Turn] | None = field(default=None, compare=False, repr=False)
+
+    def cost(self) -> int:
+        """Return the bytes that the caches hold, by estimate."""
+        own = 0 if self.piece is None else self.piece.size
+        return own if self.tied is None else own + self.tied[1].cost()
 
 
 class Tool(msgspec.Struct, frozen=True):
@@ -92,6 +119,18 @@ class Tool(msgspec.Struct, frozen=True):
     description: str
     schema: dict[str, Any]
     strict: bool | None = None
+
+
+@dataclass(slots=True)
+class Offered:
+    """All tools of a request; `piece` is a cache of what they became."""
+
+    tools: list[Tool]
+    piece: Piece | None = None
+
+    def cost(self) -> int:
+        """Return the bytes that the cache holds, by estimate."""
+        return 0 if self.piece is None else self.piece.size
 
 
 @dataclass(slots=True)
@@ -108,6 +147,8 @@ class Asked:
         id: a name for the reply where the provider gives it none: unique, letters and digits.
         framing: the content type of the reply that the client waits for, where its protocol has several ways to frame a stream.
         dropped: what was left out by the documented rules, for the record; filled by `drop`.
+        offered: the tools as they were read, where what they became is to be kept.
+        grow: asked whether so many bytes of what a turn or the tools became may be kept; None where nothing is.
     """
 
     model: str
@@ -130,12 +171,21 @@ class Asked:
     id: str = ""
     framing: str = ""
     dropped: list[str] = field(default_factory=list)
+    offered: Offered | None = None
+    grow: Callable[[int], bool] | None = None
 
     def drop(self, name: str) -> None:
         """Note that what `name` says is left out; once, and within bounds, since it may be a caller's own word."""
+        if name in self.dropped:
+            return
         name = shown(name)
         if name not in self.dropped and len(self.dropped) < MAX_DROPPED:
             self.dropped.append(name)
+
+    def drop_all(self, names: Iterable[str]) -> None:
+        """Note what was left out when it was read or written before."""
+        for name in names:
+            self.drop(name)
 
 
 @dataclass(slots=True)
@@ -227,6 +277,8 @@ class Dialect(ABC):
 
     name: str
     """The codec's dialect, as `openai.chat`."""
+    history: str = "messages"
+    """The member that holds the conversation."""
     headers: tuple[tuple[str, str], ...] = ()
     """Headers without which a provider of this dialect does not answer, beside the transport's own."""
 

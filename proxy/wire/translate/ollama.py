@@ -12,12 +12,11 @@ import base64
 import binascii
 from typing import Any
 
-from proxy.wire.translate.calls import CallIds, names_of
+from proxy.wire.translate.calls import CallIds, Names, tied
 from proxy.wire.translate.given import (
     SWITCHES_ON,
     arguments_of,
     arguments_text,
-    merged,
     number,
     objects,
     schema,
@@ -27,6 +26,7 @@ from proxy.wire.translate.given import (
     word,
     words,
 )
+from proxy.wire.translate.history import told, told_tools, tools_of, turns_of
 from proxy.wire.translate.hub import (
     SEEN,
     Asked,
@@ -70,11 +70,10 @@ class OllamaDialect(Dialect):
         """See `Dialect.read_request`."""
         asked = Asked(model, stream=stream)
         sift(asked, body, _CARRIED, _REFUSED)
-        ids = CallIds()
-        asked.turns = [_turn(asked, message, ids, f"/messages/{i}") for i, message in enumerate(objects(body.get("messages"), "/messages"))]
+        asked.turns = tied(turns_of(asked, body.get("messages"), "/messages", _turn), CallIds())
         if not asked.turns:
             raise Untranslatable("/messages: none, which only loads the model")
-        asked.tools = [_tool(asked, tool, f"/tools/{i}") for i, tool in enumerate(objects(body.get("tools"), "/tools"))]
+        asked.tools = tools_of(asked, body.get("tools"), _tools)
         _options(asked, body.get("options"))
         _format(asked, body.get("format"))
         think = body.get("think")
@@ -84,13 +83,15 @@ class OllamaDialect(Dialect):
 
     def write_request(self, asked: Asked) -> dict[str, Any]:
         """See `Dialect.write_request`. Usage always comes."""
-        body: dict[str, Any] = {"model": asked.model, "messages": _messages(asked), "stream": asked.stream}
+        spoken = told(asked, tied(asked.turns, Names()), self.name, _messages)
+        messages = [message for _, said in spoken for message in said]
+        body: dict[str, Any] = {"model": asked.model, "messages": messages, "stream": asked.stream}
         if not asked.tools and asked.choice:
             asked.drop("tool_choice without tools")
         elif asked.choice not in ("", "auto", "none"):
             raise Untranslatable("/tool_choice: Ollama cannot make a model call a tool")
         if asked.tools and asked.choice != "none":
-            body["tools"] = [_written_tool(asked, tool) for tool in asked.tools]
+            body["tools"] = told_tools(asked, self.name, _written_tool)
         if asked.parallel is False:
             asked.drop("parallel tool calls off")
         options: dict[str, Any] = {
@@ -133,7 +134,7 @@ class OllamaDialect(Dialect):
 # --- reading -----------------------------------------------------------------------------------------------------------------------
 
 
-def _turn(asked: Asked, message: dict[str, Any], ids: CallIds, place: str) -> Turn:
+def _turn(asked: Asked, message: dict[str, Any], place: str) -> Turn:
     sift(asked, message, _MESSAGE, {}, "messages/")
     role, content = word(message.get("role"), place), word(message.get("content"), place)
     said: list[Text | Image] = [Text(content)] if content else []
@@ -142,11 +143,11 @@ def _turn(asked: Asked, message: dict[str, Any], ids: CallIds, place: str) -> Tu
         raise Untranslatable(f"{place}/images: not a list")
     said += [_image(picture, place) for picture in pictures]
     if role == "tool":
-        id, name = ids.result(word(message.get("tool_call_id"), place), word(message.get("tool_name"), place))
+        id, name = word(message.get("tool_call_id"), place), word(message.get("tool_name"), place)
         return Turn("user", (ToolOutput(id, name, tuple(said)),))
     if role == "assistant":
         parts: list[Part] = [Thought(thought)] if (thought := word(message.get("thinking"), place)) else []
-        calls = [_call(call, ids, f"{place}/tool_calls/{i}") for i, call in enumerate(objects(message.get("tool_calls"), place))]
+        calls = [_call(call, f"{place}/tool_calls/{i}") for i, call in enumerate(objects(message.get("tool_calls"), place))]
         return Turn("assistant", (*parts, *_no_images(said, place), *calls))
     if role == "user":
         return Turn("user", tuple(said))
@@ -173,7 +174,7 @@ def _image(value: object, place: str) -> Image:
     return Image(mime, data)
 
 
-def _call(call: dict[str, Any], ids: CallIds, place: str) -> ToolUse:
+def _call(call: dict[str, Any], place: str) -> ToolUse:
     function = call.get("function")
     if not isinstance(function, dict):
         raise Untranslatable(f"{place}: a call of no function")
@@ -181,7 +182,11 @@ def _call(call: dict[str, Any], ids: CallIds, place: str) -> ToolUse:
     if not isinstance(arguments, dict | str | None):
         raise Untranslatable(f"{place}: arguments that are no object")
     text = arguments if isinstance(arguments, str) else arguments_text(arguments)
-    return ToolUse(ids.call(word(call.get("id"), place), name), name, text or "{}")
+    return ToolUse(word(call.get("id"), place), name, text or "{}")
+
+
+def _tools(asked: Asked, value: object) -> list[Tool]:
+    return [_tool(asked, tool, f"/tools/{i}") for i, tool in enumerate(objects(value, "/tools"))]
 
 
 def _tool(asked: Asked, tool: dict[str, Any], place: str) -> Tool:
@@ -218,18 +223,13 @@ def _format(asked: Asked, value: object) -> None:
 # --- writing -----------------------------------------------------------------------------------------------------------------------
 
 
-def _messages(asked: Asked) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    names = names_of(asked.turns)
-    for turn in merged(asked.turns):
-        if turn.role == "assistant":
-            found += _said(asked, turn)
-        else:
-            outputs = [part for part in turn.parts if isinstance(part, ToolOutput)]
-            found += [_written_output(output, names) for output in outputs]
-            found += _given(turn.role, [image for output in outputs for image in output.parts if isinstance(image, Image)])
-            found += _given(turn.role, [part for part in turn.parts if isinstance(part, SEEN)])
-    return found
+def _messages(asked: Asked, turn: Turn) -> list[dict[str, Any]]:
+    if turn.role == "assistant":
+        return _said(asked, turn)
+    outputs = [part for part in turn.parts if isinstance(part, ToolOutput)]
+    found = [_written_output(output) for output in outputs]
+    found += _given(turn.role, [image for output in outputs for image in output.parts if isinstance(image, Image)])
+    return found + _given(turn.role, [part for part in turn.parts if isinstance(part, SEEN)])
 
 
 def _said(asked: Asked, turn: Turn) -> list[dict[str, Any]]:
@@ -261,11 +261,10 @@ def _data(image: Image) -> str:
     return image.data
 
 
-def _written_output(output: ToolOutput, names: dict[str, str]) -> dict[str, Any]:
+def _written_output(output: ToolOutput) -> dict[str, Any]:
     text = "\n".join(texts(output.parts))
     found = {"role": "tool", "content": ERROR + text if output.error else text}
-    name = output.name or names.get(output.id, "")
-    return found | {key: value for key, value in (("tool_name", name), ("tool_call_id", output.id)) if value}
+    return found | {key: value for key, value in (("tool_name", output.name), ("tool_call_id", output.id)) if value}
 
 
 def _written_tool(asked: Asked, tool: Tool) -> dict[str, Any]:

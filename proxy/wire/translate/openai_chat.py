@@ -17,7 +17,6 @@ from proxy.wire.translate.given import (
     flag,
     image_of,
     image_url,
-    merged,
     number,
     objects,
     schema,
@@ -28,6 +27,7 @@ from proxy.wire.translate.given import (
     word,
     words,
 )
+from proxy.wire.translate.history import told, told_tools, tools_of, turns_of
 from proxy.wire.translate.hub import (
     SEEN,
     Asked,
@@ -85,8 +85,8 @@ class ChatDialect(Dialect):
         sift(asked, body, _CARRIED, _REFUSED)
         if body.get("modalities") not in (None, ["text"]):
             raise Untranslatable("/modalities: an answer that is not text")
-        asked.turns = _turns(asked, objects(body.get("messages"), "/messages"))
-        asked.tools = [_tool(asked, tool, f"/tools/{i}") for i, tool in enumerate(objects(body.get("tools"), "/tools"))]
+        asked.turns = turns_of(asked, body.get("messages"), "/messages", _turn)
+        asked.tools = tools_of(asked, body.get("tools"), _tools)
         asked.choice, asked.parallel = _choice(body.get("tool_choice")), flag(body, "parallel_tool_calls")
         ceilings = [c for key in ("max_completion_tokens", "max_tokens") if (c := whole(body, key)) is not None]
         asked.max_output = min(ceilings) if ceilings else None
@@ -103,7 +103,8 @@ class ChatDialect(Dialect):
 
     def write_request(self, asked: Asked) -> dict[str, Any]:
         """See `Dialect.write_request`."""
-        body: dict[str, Any] = {"model": asked.model, "messages": _messages(asked)}
+        messages = [message for _, spoken in told(asked, asked.turns, self.name, _messages) for message in spoken]
+        body: dict[str, Any] = {"model": asked.model, "messages": messages}
         if asked.stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         if asked.max_output is not None:
@@ -111,7 +112,7 @@ class ChatDialect(Dialect):
         plain = {"temperature": asked.temperature, "top_p": asked.top_p, "seed": asked.seed, "stop": asked.stop or None}
         body |= {key: value for key, value in plain.items() if value is not None}
         if asked.tools:
-            body["tools"] = [{"type": "function", "function": _function(tool)} for tool in asked.tools]
+            body["tools"] = told_tools(asked, self.name, _function)
             if asked.choice:
                 body["tool_choice"] = _written_choice(asked.choice)
             if asked.parallel is not None:
@@ -147,27 +148,19 @@ class ChatDialect(Dialect):
 # --- reading -----------------------------------------------------------------------------------------------------------------------
 
 
-def _turns(asked: Asked, messages: Sequence[dict[str, Any]]) -> list[Turn]:
-    turns: list[Turn] = []
-    called: dict[str, str] = {}
-    for i, message in enumerate(messages):
-        place, role = f"/messages/{i}", message.get("role")
-        sift(asked, message, _MESSAGE, _MESSAGE_REFUSED, "messages/")
-        content = message.get("content")
-        if role in ("system", "developer"):
-            turns.append(Turn("system", tuple(_content(asked, content, place, images=False))))
-        elif role == "user":
-            turns.append(Turn("user", tuple(_content(asked, content, place))))
-        elif role == "assistant":
-            parts = _assistant(asked, message, place)
-            called |= {part.id: part.name for part in parts if isinstance(part, ToolUse)}
-            turns.append(Turn("assistant", tuple(parts)))
-        elif role == "tool":
-            id = word(message.get("tool_call_id"), f"{place}/tool_call_id")
-            turns.append(Turn("user", (ToolOutput(id, called.get(id, ""), tuple(_content(asked, content, place))),)))
-        else:
-            raise Untranslatable(f"{place}: a message of the role {role}")
-    return turns
+def _turn(asked: Asked, message: dict[str, Any], place: str) -> Turn:
+    role, content = message.get("role"), message.get("content")
+    sift(asked, message, _MESSAGE, _MESSAGE_REFUSED, "messages/")
+    if role in ("system", "developer"):
+        return Turn("system", tuple(_content(asked, content, place, images=False)))
+    if role == "user":
+        return Turn("user", tuple(_content(asked, content, place)))
+    if role == "assistant":
+        return Turn("assistant", tuple(_assistant(asked, message, place)))
+    if role == "tool":
+        id = word(message.get("tool_call_id"), f"{place}/tool_call_id")
+        return Turn("user", (ToolOutput(id, "", tuple(_content(asked, content, place))),))
+    raise Untranslatable(f"{place}: a message of the role {role}")
 
 
 def _content(asked: Asked, content: object, place: str, images: bool = True) -> list[Text | Image]:
@@ -202,6 +195,10 @@ def _assistant(asked: Asked, message: dict[str, Any], place: str) -> list[Part]:
         arguments = arguments_text(given) if isinstance(given, dict) else word(given, here)
         parts.append(ToolUse(word(call.get("id"), here), word(function.get("name"), here), arguments or "{}"))
     return parts
+
+
+def _tools(asked: Asked, value: object) -> list[Tool]:
+    return [_tool(asked, tool, f"/tools/{i}") for i, tool in enumerate(objects(value, "/tools"))]
 
 
 def _tool(asked: Asked, tool: dict[str, Any], place: str) -> Tool:
@@ -247,17 +244,13 @@ def _format(asked: Asked, value: object) -> None:
 # --- writing -----------------------------------------------------------------------------------------------------------------------
 
 
-def _messages(asked: Asked) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for turn in merged(asked.turns):
-        if turn.role == "assistant":
-            message = _said_before(asked, turn)
-            found += [message] if message else []
-        elif turn.role == "user":
-            found += _user(turn)
-        else:
-            found.append({"role": "system", "content": _parts([p for p in turn.parts if isinstance(p, Text)])})
-    return found
+def _messages(asked: Asked, turn: Turn) -> list[dict[str, Any]]:
+    if turn.role == "assistant":
+        message = _said_before(asked, turn)
+        return [message] if message else []
+    if turn.role == "user":
+        return _user(turn)
+    return [{"role": "system", "content": _parts([p for p in turn.parts if isinstance(p, Text)])}]
 
 
 def _user(turn: Turn) -> list[dict[str, Any]]:
@@ -301,12 +294,12 @@ def _image(image: Image) -> dict[str, str]:
     return found | {"detail": image.detail} if image.detail else found
 
 
-def _function(tool: Tool) -> dict[str, Any]:
+def _function(_: Asked, tool: Tool) -> dict[str, Any]:
     found: dict[str, Any] = {"name": tool.name}
     if tool.description:
         found["description"] = tool.description
     found["parameters"] = tool.schema
-    return found if tool.strict is None else found | {"strict": tool.strict}
+    return {"type": "function", "function": found if tool.strict is None else found | {"strict": tool.strict}}
 
 
 def _written_choice(choice: str) -> str | dict[str, Any]:

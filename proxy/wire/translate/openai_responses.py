@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.wire.translate.given import image_url, merged, takes_strict, texts
+from proxy.wire.translate.given import image_url, takes_strict, texts
+from proxy.wire.translate.history import told, told_tools
 from proxy.wire.translate.hub import (
     SEEN,
     Asked,
@@ -38,6 +39,7 @@ class ResponsesDialect(Dialect):
     """See the module."""
 
     name = "openai.responses"
+    history = "input"
 
     def read_request(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
         """See `Dialect.read_request`."""
@@ -45,13 +47,14 @@ class ResponsesDialect(Dialect):
 
     def write_request(self, asked: Asked) -> dict[str, Any]:
         """See `Dialect.write_request`. Usage always comes."""
-        body: dict[str, Any] = {"model": asked.model, "input": _input(asked), "store": False}
+        items = [item for _, spoken in told(asked, asked.turns, self.name, _items) for item in spoken]
+        body: dict[str, Any] = {"model": asked.model, "input": items, "store": False}
         if asked.stream:
             body["stream"] = True
         plain = {"max_output_tokens": asked.max_output, "temperature": asked.temperature, "top_p": asked.top_p}
         body |= {key: value for key, value in plain.items() if value is not None}
         if asked.tools:
-            body["tools"] = [_tool(tool) for tool in asked.tools]
+            body["tools"] = told_tools(asked, self.name, _tool)
             if asked.choice:
                 body["tool_choice"] = _choice(asked.choice)
             if asked.parallel is not None:
@@ -87,11 +90,8 @@ class ResponsesDialect(Dialect):
         return ResponsesWriter(asked)
 
 
-def _input(asked: Asked) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for turn in merged(asked.turns):
-        found += _said(asked, turn) if turn.role == "assistant" else _given(turn)
-    return found
+def _items(asked: Asked, turn: Turn) -> list[dict[str, Any]]:
+    return _said(asked, turn) if turn.role == "assistant" else _given(turn)
 
 
 def _said(asked: Asked, turn: Turn) -> list[dict[str, Any]]:
@@ -135,7 +135,7 @@ def _output(output: ToolOutput) -> str | list[dict[str, Any]]:
     return ERROR + text if output.error else text
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
+def _tool(_: Asked, tool: Tool) -> dict[str, Any]:
     """Return a tool. Strictness is said in any case: left open it is off in other dialects and on in this one."""
     found: dict[str, Any] = {"type": "function", "name": tool.name}
     if tool.description:

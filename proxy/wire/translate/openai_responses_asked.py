@@ -11,7 +11,8 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.wire.translate.given import SWITCHES_ON, flag, image_of, number, objects, schema, sift, whole, word
-from proxy.wire.translate.hub import Asked, Image, Part, Role, Text, Tool, ToolOutput, ToolUse, Turn, Untranslatable
+from proxy.wire.translate.history import tools_of, turns_of
+from proxy.wire.translate.hub import Asked, Image, Part, Text, Tool, ToolOutput, ToolUse, Turn, Untranslatable
 
 # fmt: off
 _CARRIED = frozenset({
@@ -45,7 +46,7 @@ def read_request(body: dict[str, Any], model: str, stream: bool) -> Asked:
     if instructions:
         asked.turns.append(Turn("system", (Text(word(instructions, "/instructions")),)))
     asked.turns += _turns(asked, body.get("input"))
-    asked.tools = [_tool(asked, tool, f"/tools/{i}") for i, tool in enumerate(objects(body.get("tools"), "/tools"))]
+    asked.tools = tools_of(asked, body.get("tools"), _tools)
     _choice(asked, body.get("tool_choice"))
     asked.parallel = flag(body, "parallel_tool_calls")
     asked.max_output = whole(body, "max_output_tokens")
@@ -67,39 +68,27 @@ def _object(value: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def _turns(asked: Asked, value: object) -> list[Turn]:
-    """Return the input as turns. What the assistant said and called in one go is one turn, and so are the outputs that follow."""
+    """Return the input as turns, each item as one, without those that say nothing."""
     if isinstance(value, str):
         return [Turn("user", (Text(value),))] if value else []
-    turns: list[tuple[Role, bool, list[Part]]] = []
-    called: dict[str, str] = {}
-    for i, item in enumerate(objects(value, "/input")):
-        turn = _item(asked, item, called, f"/input/{i}")
-        if turn is None or not turn.parts:
-            continue
-        joins = turn.role == "assistant" or all(isinstance(part, ToolOutput) for part in turn.parts)
-        if turns and joins and turns[-1][:2] == (turn.role, joins):
-            turns[-1][2].extend(turn.parts)
-        else:
-            turns.append((turn.role, joins, list(turn.parts)))
-    return [Turn(role, tuple(parts)) for role, _, parts in turns]
+    return [turn for turn in turns_of(asked, value, "/input", _item) if turn.parts]
 
 
-def _item(asked: Asked, item: dict[str, Any], called: dict[str, str], place: str) -> Turn | None:
+def _item(asked: Asked, item: dict[str, Any], place: str) -> Turn:
     kind = item.get("type") or "message"
     if kind == "message":
         return _message(asked, item, place)
     if kind == "function_call":
         sift(asked, item, _CALL, {}, "input/function_call/")
         id, name = word(item.get("call_id"), place), word(item.get("name"), place)
-        called[id] = name
         return Turn("assistant", (ToolUse(id, name, word(item.get("arguments"), place) or "{}"),))
     if kind == "function_call_output":
         sift(asked, item, _OUTPUT, {}, "input/function_call_output/")
-        id, output = word(item.get("call_id"), place), item.get("output")
-        return Turn("user", (ToolOutput(id, called.get(id, ""), tuple(_content(asked, output, f"{place}/output"))),))
+        id = word(item.get("call_id"), place)
+        return Turn("user", (ToolOutput(id, "", tuple(_content(asked, item.get("output"), f"{place}/output"))),))
     if kind == "reasoning":
         asked.drop("reasoning of earlier turns")
-        return None
+        return Turn("assistant", ())
     raise Untranslatable(f"{place}: a {kind} item, which only its own provider has")
 
 
@@ -131,6 +120,10 @@ def _content(asked: Asked, content: object, place: str) -> list[Text | Image]:
         else:
             raise Untranslatable(f"{here}: a {kind} part")
     return found
+
+
+def _tools(asked: Asked, value: object) -> list[Tool]:
+    return [_tool(asked, tool, f"/tools/{i}") for i, tool in enumerate(objects(value, "/tools"))]
 
 
 def _tool(asked: Asked, tool: dict[str, Any], place: str) -> Tool:

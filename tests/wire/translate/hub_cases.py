@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from proxy.model import Deny, Reason, Usage
 from proxy.wire.base import Framing
 from proxy.wire.translate.bridge import steps
+from proxy.wire.translate.calls import Names, tied
 from proxy.wire.translate.draft import Draft
 from proxy.wire.translate.given import merged
 from proxy.wire.translate.hub import (
@@ -140,9 +141,9 @@ def request(dialect: Dialect, body: dict[str, Any], model: str = "some-model", s
 
 
 def asked_again(dialect: Dialect, asked: Asked) -> Asked:
-    """Return `asked` as it reads after it was written; neighbours of one role are one turn, as every writer takes them."""
+    """Return `asked` as it reads after it was written, as writers take it: neighbours of one role are one turn, outputs have names."""
     found = request(dialect, dialect.write_request(asked), asked.model, asked.stream)
-    found.turns = merged(found.turns)
+    found.turns = merged(tied(found.turns, Names()))
     return found
 
 

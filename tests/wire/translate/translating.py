@@ -10,7 +10,7 @@ from proxy.wire.base import Codec, Memos
 from proxy.wire.call import Edit
 from proxy.wire.openai_chat import ChatCodec
 from proxy.wire.sse import Splitter, data_of
-from proxy.wire.translate.bridge import Bridge
+from proxy.wire.translate.bridge import Bridge, Origin
 
 CHAT, MESSAGES = "openai.chat", "anthropic.messages"
 CODECS: dict[str, Codec] = {CHAT: ChatCodec(), MESSAGES: MessagesCodec()}
@@ -21,7 +21,7 @@ def bridge(source: str, target: str, body: dict[str, Any], edit: Edit | None = N
     """The bridge that carries a client's request."""
     codec = CODECS[source]
     raw = json.dumps({"model": "m", "messages": USER, **body}).encode()
-    return Bridge(codec, target, codec.decode(raw, Memos()), edit or Edit(), "ex1")
+    return Bridge(codec, target, codec.decode(raw, Memos()), edit or Edit(), Origin("ex1"))
 
 
 def carried(source: str, target: str, body: dict[str, Any], edit: Edit | None = None) -> tuple[dict[str, Any], list[str]]:

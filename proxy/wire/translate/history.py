@@ -1,0 +1,204 @@
+"""The conversation and the tools of one request, read into the hub and written from it: what is known of them is not read or written again.
+
+Where nothing is to be remembered a request is read and written whole, from plain JSON to plain JSON; that is what the words mean. With a
+memory (`carried`) the same readers and writers are asked for what it does not know alone, and what it does know stands in their places:
+turns as they were read then, and the JSON that they became. So nothing here may hang on anything but one message, or the neighbours that
+become one turn; what hangs on more (ids, names, where the system stands) is done each time.
+
+Fails closed: what cannot be read is `Untranslatable`. Half a surrogate, which one encoder cannot write, raises `UnicodeEncodeError`; the
+request is then written whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from proxy.wire import jsonio
+from proxy.wire.call import Call, Span
+from proxy.wire.translate.carried import OVERHEAD, PART, Carried, Known
+from proxy.wire.translate.given import joined, neighbours, objects
+from proxy.wire.translate.hub import Asked, Image, Offered, Piece, Role, Text, Thought, Tool, ToolOutput, ToolUse, Turn, Untranslatable
+
+ReadTurn = Callable[[Asked, dict[str, Any], str], Turn]
+"""Reads one message that stands at a place."""
+ReadTools = Callable[[Asked, object], list[Tool]]
+WriteTurn = Callable[[Asked, Turn], list[dict[str, Any]]]
+WriteTool = Callable[[Asked, Tool], dict[str, Any]]
+UNREADABLE = "the body is nested too deep, or holds a number that nobody can"
+_SAYS: Final[dict[Role, set[type]]] = {
+    "system": {Text},
+    "user": {Text, Image, ToolOutput},
+    "assistant": {Text, Thought, ToolUse},
+}
+"""Role to what it can say."""
+
+
+def parsed(raw: bytes) -> Any:
+    """Return JSON. A plain parser is enough, and several times faster than a strict one.
+
+    The codec has proved the top level and every message unambiguous, and the target gets what we write from this one reading: nobody
+    else reads the client's own bytes.
+
+    Raises:
+        Untranslatable: nobody can read it.
+    """
+    value = jsonio.parsed(raw)
+    if value is None and raw != b"null":
+        raise Untranslatable(UNREADABLE)
+    return value
+
+
+class Conversation:
+    """The messages of a call, in the place of their JSON.
+
+    Args:
+        carried: what is known.
+        dialect: the client's.
+        call: what it asked.
+        span: where in its body the array of messages stands.
+    """
+
+    __slots__ = ("_call", "_carried", "_dialect", "_raws", "_span")
+
+    def __init__(self, carried: Carried, dialect: str, call: Call, span: Span) -> None:
+        self._carried, self._dialect, self._call, self._span = carried, dialect, call, span
+        self._raws: Sequence[bytes] = call.latest
+
+    def turns(self, asked: Asked, place: str, read: ReadTurn) -> list[Turn]:
+        """See `turns_of`."""
+        turns: list[Turn] = []
+        find, dialect = self._carried.find, self._dialect
+        for i, message in enumerate(self._call.messages):
+            known = find(message, dialect)
+            if known is None:
+                known = self._read(i, place, read)
+            if known.dropped:
+                asked.drop_all(known.dropped)
+            turns.append(known.value)
+        return turns
+
+    def _read(self, i: int, place: str, read: ReadTurn) -> Known[Any, Turn]:
+        raw, apart = self._raw(i), Asked(self._call.model)
+        value = parsed(raw)
+        if not isinstance(value, dict):
+            raise Untranslatable(f"{place}: not a list of objects")
+        turn = _placed(read(apart, value, f"{place}/{i}"))
+        size = 2 * len(raw) + OVERHEAD + PART * len(turn.parts)
+        known = Known(self._call.messages[i], self._dialect, b"", turn, tuple(apart.dropped), size)
+        self._carried.keep(known)
+        return known
+
+    def _raw(self, i: int) -> bytes:
+        """Return the bytes of message `i`. The codec has split the array from the first one on that it did not know."""
+        behind = len(self._call.messages) - i
+        if behind > len(self._raws):
+            start, end = self._span
+            self._raws = jsonio.elements(memoryview(self._call.body)[start:end], self._dialect, "")
+        return self._raws[-behind]
+
+
+class Offer:
+    """The tools of a call, in the place of their JSON.
+
+    Args:
+        carried, dialect, call: see `Conversation`.
+        span: where in its body they stand.
+    """
+
+    __slots__ = ("_call", "_carried", "_dialect", "_span")
+
+    def __init__(self, carried: Carried, dialect: str, call: Call, span: Span) -> None:
+        self._carried, self._dialect, self._call, self._span = carried, dialect, call, span
+
+    def tools(self, asked: Asked, read: ReadTools) -> list[Tool]:
+        """See `tools_of`."""
+        body, (start, end), source = self._call.body, self._span, self._call.tools
+        known = self._carried.find(source, self._dialect)
+        if known is None or len(known.raw) != end - start or not body.startswith(known.raw, start):
+            raw, apart = body[start:end], Asked(self._call.model)
+            offered = Offered(read(apart, parsed(raw)))
+            size = 4 * len(raw) + OVERHEAD + PART * len(offered.tools)
+            known = Known(source, self._dialect, raw, offered, tuple(apart.dropped), size)
+            self._carried.keep(known)
+        asked.drop_all(known.dropped)
+        asked.offered = known.value
+        return asked.offered.tools
+
+
+def turns_of(asked: Asked, value: object, place: str, read: ReadTurn) -> list[Turn]:
+    """Return the messages that stand at `place` as turns.
+
+    Args:
+        asked: takes what is left out.
+        value: a list of objects, or a `Conversation`.
+        place: of the list.
+        read: reads one of them, from nothing but itself.
+
+    Raises:
+        Untranslatable: one of them cannot be read, or says what its role cannot.
+    """
+    if isinstance(value, Conversation):
+        return value.turns(asked, place, read)
+    return [_placed(read(asked, message, f"{place}/{i}")) for i, message in enumerate(objects(value, place))]
+
+
+def tools_of(asked: Asked, value: object, read: ReadTools) -> list[Tool]:
+    """Return the tools that `value` is: JSON, or an `Offer`. The list is not to be changed. Raises Untranslatable."""
+    return value.tools(asked, read) if isinstance(value, Offer) else read(asked, value)
+
+
+def _placed(turn: Turn) -> Turn:
+    """Refuse a part in a turn of somebody who cannot say it, as a call of the user's: writers know no place for it, so it would be lost."""
+    says = _SAYS[turn.role]
+    if not says.issuperset(map(type, turn.parts)):
+        odd = next(part for part in turn.parts if type(part) not in says)
+        raise Untranslatable(f"a {type(odd).__name__} in a turn of the {turn.role}'s")
+    return turn
+
+
+def told(asked: Asked, turns: Iterable[Turn], target: str, write: WriteTurn) -> Iterator[tuple[Role, Sequence[Any]]]:
+    """Yield what `turns` become, neighbours of one role as one turn, with that role; the JSON of each thing as it is, or written already.
+
+    Args:
+        asked: takes what is left out.
+        turns: without empty ones they take turns.
+        target: two writings of different `write`, or of one that heeds more of `asked`, need two names.
+        write: writes one turn, from nothing but itself and its target.
+
+    Raises:
+        Untranslatable: there are no words for something.
+    """
+    for first, *rest in neighbours(turns):
+        if asked.grow is None:
+            yield first.role, write(asked, joined([first, *rest]))
+            continue
+        piece = first.piece
+        if piece is None or piece.target != target or piece.rest != rest:
+            apart = Asked(asked.model)
+            piece = _piece(target, rest, write(apart, joined([first, *rest])), apart)
+            first.piece = piece if asked.grow(piece.size) else None
+        if piece.dropped:
+            asked.drop_all(piece.dropped)
+        yield first.role, piece.items
+
+
+def told_tools(asked: Asked, target: str, write: WriteTool) -> Sequence[Any]:
+    """Return what the tools become: see `told`."""
+    offered = asked.offered
+    if offered is None or asked.grow is None or asked.tools is not offered.tools:
+        return [write(asked, tool) for tool in asked.tools]
+    piece = offered.piece
+    if piece is None or piece.target != target:
+        apart = Asked(asked.model)
+        piece = _piece(target, (), [write(apart, tool) for tool in asked.tools], apart)
+        offered.piece = piece if asked.grow(piece.size) else None
+    asked.drop_all(piece.dropped)
+    return piece.items
+
+
+def _piece(target: str, rest: Sequence[Turn], items: Iterable[dict[str, Any]], apart: Asked) -> Piece:
+    written = tuple([msgspec.Raw(msgspec.json.encode(item)) for item in items])
+    return Piece(target, rest, written, tuple(apart.dropped), sum(map(len, written)) + PART * (1 + len(written)))

@@ -1,0 +1,233 @@
+"""A request of which much is known becomes what it becomes whole, byte for byte, and nothing that is known is read or written again."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hub_cases import requests
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.wire import jsonio
+from proxy.wire.base import Memos
+from proxy.wire.call import Edit, Steer, WireError
+from proxy.wire.translate import carried as module
+from proxy.wire.translate.bridge import DIALECTS, TARGETS, Bridge, Origin, Untranslatable
+from proxy.wire.translate.carried import Carried
+from proxy.wire.translate.hub import Asked, Text, Turn
+
+CHAT, MESSAGES, OLLAMA, RESPONSES = "openai.chat", "anthropic.messages", "ollama.chat", "openai.responses"
+PAIRS = [(source, target) for source in DIALECTS for target in DIALECTS if source != target]
+Outcome = tuple[bytes, list[str]] | str
+
+
+def outcome(source: str, target: str, body: bytes, memos: Memos, origin: Origin, edit: Edit) -> Outcome:
+    """What a body becomes, and what is left out of it; or why it is refused."""
+    codec = TARGETS[source]
+    try:
+        found = Bridge(codec, target, codec.decode(body, memos), edit, origin)
+    except (Untranslatable, WireError) as e:
+        return str(e)
+    return found.body, found.dropped
+
+
+def same(source: str, target: str, body: bytes, memos: Memos, edit: Edit) -> Outcome:
+    """The outcome, which is that of a request that nobody has seen before."""
+    whole = outcome(source, target, body, Memos(), Origin("9"), edit)
+    assert outcome(source, target, body, memos, Origin("9", memos.carried), edit) == whole
+    return whole
+
+
+EDITS = st.sampled_from(
+    [
+        Edit(),
+        Edit(model="gemini-1.5-pro", max_output=7, max_output_key="max_tokens"),
+        Edit(steer=Steer(note="Try something else.", system="Be calm.", temperature=0.5, no_tools=True)),
+    ]
+)
+
+
+@st.composite
+def spoiled(draw: st.DrawFn) -> tuple[str, list[dict[str, Any]]]:
+    """A dialect, and the requests of one conversation in it: it grows, is changed in its middle, and has what is dropped or odd."""
+    source = draw(st.sampled_from(list(DIALECTS)))
+    asked = draw(requests())
+    asked.json = False
+    body = json.loads(jsonio.encoded(DIALECTS[source].write_request(asked)))
+    key = DIALECTS[source].history
+    conversation: list[dict[str, Any]] = body[key]
+    for message in conversation:
+        if draw(st.integers(0, 3)) == 0:
+            message[draw(st.sampled_from(["cache_control", "name", "odd"]))] = {"type": "ephemeral"}
+        if draw(st.booleans()):
+            forget_ids(message)
+    bodies = [body | {key: conversation[:end]} for end in sorted(draw(st.sets(st.integers(1, len(conversation)), min_size=1, max_size=4)))]
+    if draw(st.booleans()):
+        at = draw(st.integers(0, len(conversation) - 1))
+        other = [*conversation[:at], *draw(st.permutations(conversation[at:]))]
+        bodies += [body | {key: other}, body | {key: [*other, *conversation]}]
+    return source, bodies
+
+
+def forget_ids(message: dict[str, Any]) -> None:
+    """Leave out what ties calls and outputs together, where the dialect can do without."""
+    for part in message.get("parts", []):
+        for key in ("functionCall", "functionResponse"):
+            part.get(key, {}).pop("id", None)
+    if "tool_name" in message or ("tool_calls" in message and "type" not in message["tool_calls"][0]):
+        message.pop("tool_call_id", None)
+        for call in message.get("tool_calls", []):
+            call.pop("id", None)
+
+
+@given(spoiled(), st.lists(st.tuples(st.sampled_from(list(DIALECTS)), EDITS), min_size=1, max_size=3), st.booleans())
+@settings(max_examples=150)
+def test_what_is_known_becomes_what_it_becomes_whole(
+    sent: tuple[str, list[dict[str, Any]]], route: list[tuple[str, Edit]], compact: bool
+) -> None:
+    source, bodies = sent
+    memos = Memos()
+    for body in [*bodies, *bodies]:
+        raw = json.dumps(body, separators=(",", ":") if compact else None, ensure_ascii=compact).encode("utf-8", "replace")
+        for target, edit in route:
+            if target != source:
+                same(source, target, raw, memos, edit)
+
+
+TALK = [
+    Turn("system", (Text("Sort invoices."),)),
+    *[Turn(role, (Text(f"{role} {i} " + "word " * 40),)) for i in range(30) for role in ("user", "assistant")],
+    Turn("user", (Text("And now?"),)),
+]
+
+
+def talk(source: str, last: str) -> bytes:
+    """A long conversation of a client's, with other last words."""
+    asked = Asked("m", [*TALK[:-1], Turn("user", (Text(last),))])
+    return jsonio.encoded(DIALECTS[source].write_request(asked))
+
+
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+def test_only_what_is_new_is_read(source: str, target: str) -> None:
+    memos = Memos()
+    same(source, target, talk(source, "one"), memos, Edit())
+    known = memos.carried.misses
+    for last in ("two", "three", "two"):
+        same(source, target, talk(source, last), memos, Edit())
+    assert memos.carried.misses == known + 2
+
+
+@pytest.mark.parametrize(("source", "target"), PAIRS)
+def test_dropping_the_memory_changes_nothing(source: str, target: str) -> None:
+    memos = Memos()
+    found = same(source, target, talk(source, "one"), memos, Edit())
+    memos.carried.clear()
+    assert len(memos.carried) == 0
+    assert same(source, target, talk(source, "one"), memos, Edit()) == found
+    memos.clear()
+    assert same(source, target, talk(source, "one"), memos, Edit()) == found
+
+
+TOOLS: list[dict[str, Any]] = [
+    {"name": "a", "description": "A tool.", "input_schema": {"type": "object"}, "strict": True, "input_examples": [1]},
+    {"name": "b", "input_schema": {"type": "object", "properties": {}}},
+]
+
+
+def asks(**more: Any) -> bytes:
+    return json.dumps({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], **more}).encode()
+
+
+@pytest.mark.parametrize("target", [name for name in DIALECTS if name != MESSAGES])
+def test_tools_are_known_by_their_bytes(target: str) -> None:
+    memos = Memos()
+    found = same(MESSAGES, target, asks(tools=TOOLS), memos, Edit())
+    known = memos.carried.misses
+    assert same(MESSAGES, target, asks(tools=TOOLS, temperature=1), memos, Edit()) != found
+    assert memos.carried.misses == known
+    assert same(MESSAGES, target, asks(tools=[*TOOLS, {**TOOLS[0], "name": "c"}]), memos, Edit()) != found
+    assert same(MESSAGES, target, asks(tools=TOOLS), memos, Edit()) == found
+    for odd in (None, [], [{"type": "bash_20250124", "name": "bash"}], [{"name": 1}]):
+        same(MESSAGES, target, asks(tools=odd), memos, Edit())
+        same(MESSAGES, target, asks(tools=odd), memos, Edit())
+
+
+def test_tools_of_which_some_are_allowed_are_written_anew() -> None:
+    memos = Memos()
+    body: dict[str, Any] = {"model": "m", "input": "hi", "tools": [{"type": "function", "name": name, "parameters": {}} for name in "ab"]}
+    allowed = {"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "b"}]}
+    for choice in (None, allowed, None):
+        whole = same(RESPONSES, CHAT, json.dumps(body | {"tool_choice": choice}).encode(), memos, Edit())
+        assert not isinstance(whole, str)
+        assert len(json.loads(whole[0])["tools"]) == (2 if choice is None else 1)
+
+
+def test_half_a_surrogate_has_all_of_it_written_by_the_other_encoder() -> None:
+    memos = Memos()
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": '{"a":"\\ud800"}'}}
+    messages = [{"role": "assistant", "tool_calls": [call]}, {"role": "user", "content": "Zürich"}]
+    for _ in range(2):
+        found = same(CHAT, MESSAGES, jsonio.encoded({"model": "m", "messages": messages}), memos, Edit())
+        assert isinstance(found, tuple)
+        assert found[0].isascii()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["1e999", "[" * 3000 + "]" * 3000, '[{"type":"document"}]', '[{"type":"tool_use","id":"x","name":"f","input":{}}]'],
+    ids=["number", "deep", "document", "misplaced"],
+)
+def test_what_is_refused_is_refused_again(content: str) -> None:
+    memos = Memos()
+    body = b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":%b}]}' % content.encode()
+    first = outcome(MESSAGES, CHAT, body, memos, Origin("9", memos.carried), Edit())
+    assert isinstance(first, str)
+    assert same(MESSAGES, CHAT, body, memos, Edit()) == first
+    assert len(memos.carried) == 0
+
+
+def test_a_call_of_another_splitting_is_split_again() -> None:
+    """Messages that another target's call made known to the codec alone: their bytes are found in the body."""
+    memos = Memos()
+    codec = TARGETS[CHAT]
+    codec.decode(talk(CHAT, "one"), memos)
+    assert len(codec.decode(talk(CHAT, "two"), memos).latest) < len(TALK)
+    same(CHAT, MESSAGES, talk(CHAT, "two"), memos, Edit())
+
+
+def test_the_memory_is_bounded_and_forgets_what_is_not_used() -> None:
+    memos = Memos()
+    small = Carried(200_000)
+    codec = TARGETS[CHAT]
+    for number in range(60):
+        call = codec.decode(talk(CHAT, str(number)), memos)
+        Bridge(codec, MESSAGES, call, Edit(), Origin(carried=small))
+        other = codec.decode(talk(CHAT, str(number)).replace(b"word", b"%04d" % number), memos)
+        Bridge(codec, MESSAGES, other, Edit(), Origin(carried=small))
+        kept = [*small._young.values(), *small._old.values()]
+        assert sum(known.size + known.value.cost() for known in kept) < 300_000
+    large = jsonio.encoded({"model": "m", "messages": [{"role": "user", "content": "x" * 200_000}]})
+    before = len(small)
+    Bridge(codec, MESSAGES, codec.decode(large, memos), Edit(), Origin(carried=small))
+    assert len(small) == before
+
+
+def test_one_reading_of_a_dialect_is_not_anothers() -> None:
+    memos = Memos()
+    message = TARGETS[CHAT].decode(talk(CHAT, "one"), memos).messages[0]
+    memos.carried.keep(module.Known(message, CHAT, b"", Turn("user", (Text("x"),)), (), 9))
+    assert memos.carried.find(message, CHAT) is not None
+    assert memos.carried.find(message, OLLAMA) is None
+
+
+def test_pieces_are_json_that_is_written_already() -> None:
+    memos = Memos()
+    codec = TARGETS[CHAT]
+    Bridge(codec, MESSAGES, codec.decode(talk(CHAT, "one"), memos), Edit(), Origin(carried=memos.carried))
+    pieces = [known.value.piece for known in memos.carried._young.values()]
+    items = [item for piece in pieces if piece is not None for item in piece.items]
+    assert {type(item) for item in items} == {msgspec.Raw}
+    assert len(items) == len(TALK) - 1
