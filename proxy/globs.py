@@ -6,6 +6,7 @@ runs are atomic groups, so no pattern and no name makes it backtrack. Nothing he
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable
 
@@ -13,6 +14,8 @@ CACHED_NAMES = 1024
 """Answers kept per predicate; when full the cache starts anew."""
 CACHED_LENGTH = 256
 """Longer names are answered, not kept: no caller may fill memory with names."""
+SHARED = 1024
+"""Clauses whose predicate is made once: of thousands of agents most say one of a few."""
 LONGEST_NAME = 1024
 """A longer name is no model's and no tool's: it passes no clause, so that nobody makes patterns work on megabytes."""
 
@@ -56,9 +59,14 @@ def allower(allow: Iterable[str] | None, deny: Iterable[str]) -> Callable[[str],
     """Return the predicate of one clause: not denied, and allowed where an allow-list is given. Answers are cached, bounded.
 
     A denial holds in any letter case: some providers read `GPT-4o` as `gpt-4o`, and nobody may slip past a rule by shouting.
+    Clauses that say the same share one predicate.
     """
+    return _allower(None if allow is None else tuple(allow), tuple(deny))
+
+
+@functools.lru_cache(maxsize=SHARED)
+def _allower(allow: tuple[str, ...] | None, deny: tuple[str, ...]) -> Callable[[str], bool]:
     allowed = None if allow is None else matcher(allow)
-    deny = tuple(deny)
     as_written, folded = matcher(deny), matcher(pattern.casefold() for pattern in deny)
 
     def denied(name: str) -> bool:

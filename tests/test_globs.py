@@ -97,3 +97,16 @@ def test_overlap_table(one: str, other: str, expected: bool) -> None:
 def test_a_denial_holds_in_any_letter_case(deny: str, name: str) -> None:
     assert not globs.allower(None, (deny,))(name)
     assert globs.allower(("Read",), ())("read") is False
+
+
+def test_clauses_that_say_the_same_share_a_predicate_and_others_do_not() -> None:
+    one = globs.allower(["gpt-*"], ["gpt-3*"])
+    assert globs.allower(("gpt-*",), iter(["gpt-3*"])) is one
+    others = [
+        globs.allower(["gpt-*"], []),
+        globs.allower(None, ["gpt-3*"]),
+        globs.allower([], ["gpt-3*"]),
+        globs.allower(["gpt-3*"], ["gpt-*"]),
+    ]
+    assert [allows("gpt-3.5") for allows in (one, *others)] == [False, True, False, False, False]
+    assert [allows("gpt-4o") for allows in (one, *others)] == [True, True, True, False, False]

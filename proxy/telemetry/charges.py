@@ -88,6 +88,8 @@ _CHARGED = """
 SELECT value ->> 0, sum(value ->> 2), min(time), max(time) FROM records, json_each(charges)
 WHERE seq > ?1 AND seq <= ?2 AND charges <> '[]' GROUP BY 1
 """
+_CACHE = "PRAGMA cache_size = -256"
+"""KiB of pages that a look keeps: it reads each once."""
 _UPTO = "SELECT max(seq) FROM (SELECT seq FROM records WHERE seq > ? ORDER BY seq LIMIT ?)"
 _RECENT = "SELECT value ->> 0, sum(value ->> 2) FROM records, json_each(charges) WHERE time >= ?1 AND charges <> '[]'{} GROUP BY 1 LIMIT ?2"
 _LASTING = "".join(f" AND NOT instr(value ->> 0, '{mark}')" for mark in PASSING)
@@ -105,6 +107,7 @@ WHERE instr(charges, ?1) AND value ->> 0 = ?1 ORDER BY seq
 def charged(path: str | Path, after: int, most: int = STEP) -> Charged:
     """See `Charges.charged`."""
     with reading(path) as db:
+        db.execute(_CACHE)
         (upto,) = db.execute(_UPTO, (after, most)).fetchone()
         if upto is None:
             return Charged(0, {}, {}, {})
@@ -118,6 +121,7 @@ def charged(path: str | Path, after: int, most: int = STEP) -> Charged:
 def recent(path: str | Path, since: float, now: float) -> Recent:
     """See `Charges.recent`."""
     with reading(path) as db:
+        db.execute(_CACHE)
         many = db.execute(_START, (since, MOST_RECENT)).fetchone()
         start = since if many is None else many[0]
         amounts = dict(db.execute(_RECENT.format(""), (start, MANY + 1)))
