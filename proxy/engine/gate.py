@@ -57,8 +57,7 @@ class _Channel:
 
 @dataclass(slots=True)
 class _Held:
-    """One event that waits: the ranges of text in it by channel, whether it belongs to tool calls, judged or not, and whether it is
-    nothing but more of texts that have begun."""
+    """One event that waits: its text by channel, whether it awaits a verdict, is of tool calls, or only more of texts that have begun."""
 
     raw: bytes
     ranges: tuple[Range, ...]
