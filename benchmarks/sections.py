@@ -177,7 +177,7 @@ async def memory(lab: Lab) -> Section:
 
 async def redis(lab: Lab) -> Section:
     """What a shared store costs beside counters in memory."""
-    store, case = Store(None, lab.folder, "everysec"), replace(cases.SPEED[0], connections=32, limit=None)
+    store, case = Store(None, lab.folder, "everysec", lab.there), replace(cases.SPEED[0], connections=32, limit=None)
     try:
         store.start()
     except (NotReady, ImportError) as e:

@@ -97,8 +97,8 @@ def asked(stream: bool) -> tuple[str, dict[str, Any]]:
 class Store:
     """A server of our own, fsynced always unless said, so that a restart forgets nothing; or one that is given and left alone."""
 
-    def __init__(self, given: str | None, folder: Path, fsync: str = "always") -> None:
-        self.given, self.folder, self.port, self.fsync = given, folder, free_port(), fsync
+    def __init__(self, given: str | None, folder: Path, fsync: str = "always", core: int = 0) -> None:
+        self.given, self.folder, self.port, self.fsync, self.core = given, folder, free_port(), fsync, core
         self.process: Process | None = None
 
     @property
@@ -114,7 +114,7 @@ class Store:
 
             binary = str(get_binary_path())
         options = ["--bind", "127.0.0.1", "--dir", str(self.folder), "--save", "", "--appendonly", "yes", "--appendfsync", self.fsync]
-        self.process = start([binary, "--port", str(self.port), *options], 0, self.folder / "store.log")
+        self.process = start([binary, "--port", str(self.port), *options], self.core, self.folder / "store.log")
         wait_ready(self.process, self.port)
 
     def stop(self) -> None:
