@@ -323,3 +323,11 @@ def test_what_cannot_be_hidden_over_there_is_not_sent(arguments: str) -> None:
     assert done.upstream.asked == []
     assert done.caller.status == 403
     assert b"4111" not in done.caller.got
+
+
+@pytest.mark.parametrize("padding", [0, 70_000])
+def test_what_must_be_hidden_is_hidden_over_there(padding: int) -> None:
+    said = [{"role": "user", "content": "pay 4111111111111111 " + "x" * padding}]
+    done = play(json.dumps({"model": "strong", "messages": said}).encode(), targets=[AS_MESSAGES], stages=[Hides()])
+    sent = done.upstream.asked[0].body
+    assert (b"pay [CARD_1] " in sent, b"4111" in sent) == (True, False)

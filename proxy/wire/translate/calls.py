@@ -95,15 +95,17 @@ def tied(turns: Iterable[Turn], ties: Ties) -> list[Turn]:
 
 
 def _tied(turn: Turn, ties: Ties) -> Turn:
-    found, own = list[Tie](), list[Tie]()
+    found, other = list[Tie](), False
     for part in turn.parts:
         if isinstance(part, ToolUse):
-            found.append((ties.call(part.id, part.name), part.name))
-            own.append((part.id, part.name))
+            id, name = ties.call(part.id, part.name), part.name
         elif isinstance(part, ToolOutput):
-            found.append(ties.result(part.id, part.name))
-            own.append((part.id, part.name))
-    if found == own:
+            id, name = ties.result(part.id, part.name)
+        else:
+            continue
+        found.append((id, name))
+        other = other or id != part.id or name != part.name
+    if not other:
         return turn
     if turn.tied is None or turn.tied[0] != found:
         rest = iter(found)

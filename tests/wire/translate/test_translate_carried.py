@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from proxy.wire import jsonio
 from proxy.wire.base import Memos
-from proxy.wire.call import Edit, Steer, WireError
+from proxy.wire.call import Call, Edit, Message, Steer, WireError
 from proxy.wire.translate import carried as module
 from proxy.wire.translate.bridge import DIALECTS, TARGETS, Bridge, Origin, Untranslatable
 from proxy.wire.translate.carried import Carried
@@ -187,6 +187,25 @@ def test_what_is_refused_is_refused_again(content: str) -> None:
     assert isinstance(first, str)
     assert same(MESSAGES, CHAT, body, memos, Edit()) == first
     assert len(memos.carried) == 0
+
+
+def test_what_is_left_out_is_told_each_time() -> None:
+    """When it is read, and when it is written."""
+    memos = Memos()
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": "s", "odd": 1}
+    messages = [{"role": "assistant", "content": [thought, {"type": "text", "text": "Well"}]}, {"role": "user", "content": "And?"}]
+    for _ in range(2):
+        found = same(MESSAGES, CHAT, asks(messages=messages), memos, Edit())
+        assert isinstance(found, tuple)
+        assert found[1] == ["messages/content/odd", "reasoning of earlier turns"]
+
+
+def test_a_message_that_is_no_object_is_refused() -> None:
+    """The codecs let none pass; a reader must not rely on that."""
+    body = b'{"model":"m","messages":["hi"]}'
+    call = Call("chat", "m", body, messages=(Message(b"", "user", ()),), members={"model": (9, 12), "messages": (24, 30)})
+    with pytest.raises(Untranslatable, match="not a list of objects"):
+        Bridge(TARGETS[CHAT], MESSAGES, call, Edit(), Origin(carried=Carried()))
 
 
 def test_a_call_of_another_splitting_is_split_again() -> None:
