@@ -1,8 +1,8 @@
 """The short way: an event that says more of the same words goes on to the client where it arrives, and wakes nobody.
 
 Most events of a stream are the one before with other words. Such an event (`Meter.again`) needs no framing, no gate and no task: the
-connection that it came in on hands it here, taps and hold look at it as at any other, and it is written. Everything else takes the pump's
-way, and so does the stream while a client is slow, a gate holds something, a hold must grow or a part of an event has come.
+connection that it came in on hands it here, taps, hold and the gate's window look at it as at any other, and it is written. Everything else
+takes the pump's way, and so does the stream while a client is slow, a call is under way, a hold must grow or a part of an event has come.
 
 It decides nothing that the pump does not: what an event may not do, it may not do here. What was read here and not sent is left to the
 pump in `left`, with why, so that nothing is read or watched twice.
@@ -10,16 +10,21 @@ pump in `left`, with why, so that nothing is read or watched twice.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from proxy.engine.ask import failed, store_down
 from proxy.engine.exchange import Exchange
 from proxy.engine.gate import Gate
 from proxy.engine.pace import Pace
+from proxy.engine.ports import StoreError
 from proxy.engine.stage import Tap
 from proxy.model import Deny, Reason
 from proxy.wire.base import Meter
 from proxy.wire.call import Event
+
+log = logging.getLogger("fleetgate.engine")
 
 
 @dataclass(slots=True)
@@ -58,7 +63,8 @@ class Express:
         """Send those at the front that are whole events and may pass at once; return how many. All others are the pump's."""
         if not self.open:
             return 0
-        ex, meter, gate, left = self._ex, self._meter, self._gate, None
+        ex, meter, gate, left, count = self._ex, self._meter, self._gate, None, 0
+        flows = gate is not None and not gate.open
         out: list[bytes] = []
         for piece in pieces:
             text = meter.again(piece)
@@ -66,31 +72,52 @@ class Express:
                 break
             try:
                 cut = watched(ex, Event(piece, "text", text), meter, self._taps)
-                if cut is not None:
-                    left = Left(len(piece), cut=cut)
-                    break
-                if gate is not None and gate.follows:
-                    gate.passed(piece, text)
-                if ex.pace is not None and self._due(ex.pace):
-                    left = Left(len(piece), piece)
-                    break
             except Exception as e:  # noqa: BLE001  the pump raises it
                 left = Left(len(piece), fault=e)
                 break
-            out.append(piece)
-        if out:
-            data = out[0] if len(out) == 1 else b"".join(out)
-            if ex.client.push(data):
-                ex.sizes[1] += len(data)
-            else:
-                left = Left(len(data), data) if left is None else Left(len(data) + left.read, data + left.unsent, left.cut, left.fault)
-                out.clear()
+            if cut is None and gate is not None and flows:
+                cut = self._flowed(gate, piece, text, out)
+            elif cut is None:
+                out.append(piece)
+                if gate is not None and gate.follows:
+                    gate.passed(piece, text)
+            if cut is not None or (ex.pace is not None and self._due(ex.pace)):
+                left = Left(len(piece), cut=cut)
+                break
+            count += 1
+        return self._sent(pieces, count, b"".join(out), left)
+
+    def _sent(self, pieces: Sequence[bytes], count: int, data: bytes, left: Left | None) -> int:
+        """Send `data`, which `count` whole pieces, and what is `left`, made; return how many of them are done with."""
+        if data and left is None and self._ex.client.push(data):
+            self._ex.sizes[1] += len(data)
+        elif data or left is not None:
+            left = left or Left(0)
+            left.read, left.unsent, count = left.read + sum(map(len, pieces[:count])), data, 0
         self.left, self.open = left, left is None
-        return len(out)
+        return count
+
+    def _flowed(self, gate: Gate, piece: bytes, text: str, out: list[bytes]) -> Deny | None:
+        """Take an event into the gate, add what it lets go of to `out`, and return why the stream stops after it."""
+        try:
+            free, deny = gate.flow(piece, text)
+        except Exception as e:  # noqa: BLE001  fails closed: it is a cut
+            return gate_failed(self._ex, e)
+        out += free
+        return deny
 
     def _due(self, pace: Pace) -> bool:
         pace.came(1)
         return pace.due(self._meter)
+
+
+def gate_failed(ex: Exchange, fault: Exception) -> Deny:
+    """Return why a stream stops whose gate failed."""
+    if isinstance(fault, StoreError):
+        log.error("exchange %s: gate: %s", ex.id, fault)
+        return store_down("gate")
+    log.error("exchange %s: the gate failed", ex.id, exc_info=fault)
+    return failed("gate")
 
 
 def watched(ex: Exchange, event: Event, meter: Meter, taps: Sequence[Tap]) -> Deny | None:

@@ -20,12 +20,11 @@ from dataclasses import dataclass, field
 
 from proxy.engine.exchange import Exchange
 from proxy.engine.inspector import PASSES, CallJudge, Inspector, Span, Verdict, spliced
+from proxy.engine.withheld import MAX_HELD, ODD, SLIPPED, TOO_MUCH, TORN, UNFINISHED
 from proxy.model import Deny, Reason
 from proxy.wire.base import THOUGHT, Editor, Meter
 from proxy.wire.call import Event
 
-MAX_HELD = 64 << 20
-"""Bytes that may wait at once."""
 _HELD = 128
 """Bytes that an event which waits takes beside its own."""
 MAX_CHANNELS = 4096
@@ -89,6 +88,7 @@ class Gate:
         self._texts, self._calls = inspector.reach != 0, inspector.calls
         self._stride = max(1, (inspector.reach or 0) // _STRIDE)
         self._turns: int | None = None
+        self._flow = ""
         self._soonest = (inspector.reach or 1) - 1 + self._stride
         self.follows = shown.repeats = shown.turns is None
 
@@ -114,15 +114,31 @@ class Gate:
         if self._calls and (event.kind == "tool" or meter.calling or len(meter.tool_calls) > self._judged):
             self._window = True
             complete = len(meter.tool_calls) > self._judged and not meter.calling
-        ranges, window = self._grow(raw) if self._texts else (), self._window
+        ranges, window = self._grow(raw, event.text) if self._texts else (), self._window
         more = event.kind == "text" and meter.turns == self._turns is not None and not window
         self._turns = meter.turns
-        self._held.append(_Held(raw, ranges, window, window, more))
-        self._size += len(raw) + _HELD
+        return self._hold(_Held(raw, ranges, window, window, more)) and complete
+
+    @property
+    def flows(self) -> bool:
+        """Whether more of the words that came last may come by `flow`: no call is under way and nothing was changed or is odd."""
+        meter = self._meter
+        if not self._flow or self._changed or self._window or self._deny is not None or meter.odd:
+            return False
+        return meter.turns == self._turns and not (self._calls and (meter.calling or len(meter.tool_calls) > self._judged))
+
+    def flow(self, raw: bytes, text: str) -> tuple[list[bytes], Deny | None]:
+        """Take in an event that is as the newest but for its words, where the gate `flows`, and `leave`; `text` is what its meter read."""
+        name = self._flow
+        self._hold(_Held(raw, (self._more(name, self._channels[name], text),), False, False, self._turns is not None))
+        return self.leave()
+
+    def _hold(self, held: _Held) -> bool:
+        self._held.append(held)
+        self._size += len(held.raw) + _HELD
         if self._size > MAX_HELD or len(self._channels) > MAX_CHANNELS:
             self._deny = TOO_MUCH
-            return False
-        return complete
+        return self._deny is None
 
     async def judge(self) -> None:
         """Have the calls judged that are complete."""
@@ -182,22 +198,26 @@ class Gate:
 
     # --- texts -------------------------------------------------------------------------------------------------------------------
 
-    def _grow(self, raw: bytes) -> tuple[Range, ...]:
-        """Take the texts of an event into their channels; return where they stand."""
+    def _grow(self, raw: bytes, text: str) -> tuple[Range, ...]:
+        """Take the texts of an event, of which its meter read `text`, into their channels; return where they stand."""
         pieces = self._editor.texts(raw)
+        self._flow = pieces[0][0] if len(pieces) == 1 and pieces[0][1] == text else ""
         if not pieces:
             return ()
         channels = self._channels
         name, piece = pieces[0]
         channel = channels.get(name)
         if len(pieces) == 1 and piece is not None and channel is not None:  # as most events are
-            start = channel.end
-            channel.more.append(piece)
-            channel.end = end = start + len(piece)
-            if end - channel.safe >= self._soonest:
-                self._look(name, channel)
-            return ((name, start, end),)
+            return (self._more(name, channel, piece),)
         return self._grown(pieces)
+
+    def _more(self, name: str, channel: _Channel, piece: str) -> Range:
+        start = channel.end
+        channel.more.append(piece)
+        channel.end = end = start + len(piece)
+        if end - channel.safe >= self._soonest:
+            self._look(name, channel)
+        return name, start, end
 
     def _grown(self, pieces: Sequence[tuple[str, str | None]]) -> tuple[Range, ...]:
         found: dict[str, Range] = {}
@@ -299,33 +319,6 @@ class Gate:
             out.append(raw)
         self.shown.texts.clear()
         return None
-
-
-def _stop(reason: Reason, message: str, remedy: str) -> Deny:
-    return Deny(reason, message, rule="gate", remedy=remedy)
-
-
-ODD = _stop(
-    Reason.UPSTREAM_ERROR,
-    "The provider's reply could not be read as its protocol, so nobody could look at what stands in it.",
-    "Try again; if it stays, check the provider.",
-)
-TOO_MUCH = _stop(
-    Reason.CONTENT_BLOCKED,
-    f"More than {MAX_HELD >> 20} MiB of the reply, or of texts side by side in it, would have to wait until it can be looked at.",
-    "Have the model write less at once.",
-)
-UNFINISHED = _stop(Reason.TOOL_CALL_BLOCKED, "The reply ended inside of a tool call, which nobody could look at.", "Try again.")
-SLIPPED = _stop(
-    Reason.TOOL_CALL_BLOCKED,
-    "The reply holds a tool call that could not be taken out of it alone, so it stops here.",
-    "Try again; if it stays, check the provider.",
-)
-TORN = _stop(
-    Reason.CONTENT_BLOCKED,
-    "The reply says in pieces, with other words between them, what this agent must not be told.",
-    "Try again.",
-)
 
 
 def gate_for(ex: Exchange, meter: Meter) -> Gate | Deny | None:

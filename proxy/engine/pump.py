@@ -17,23 +17,19 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from proxy.engine.ask import failed, store_down
 from proxy.engine.exchange import Exchange
-from proxy.engine.express import Express, Left, watched
+from proxy.engine.express import Express, Left, gate_failed, watched
 from proxy.engine.gate import Gate
 from proxy.engine.pace import Pace, count_behind, judge_paced, read_out, write_paced
-from proxy.engine.ports import ClientGone, StoreError, UpstreamError, UpstreamReply
+from proxy.engine.ports import ClientGone, UpstreamError, UpstreamReply
 from proxy.engine.stage import Tap
 from proxy.model import Deny, Reason
 from proxy.wire.base import Framing, Meter
 from proxy.wire.call import Event, WireError
 from proxy.wire.translate.bridge import Back
-
-log = logging.getLogger("fleetgate.engine")
 
 
 class Mode(enum.Enum):
@@ -105,7 +101,7 @@ async def pump(ex: Exchange, reply: UpstreamReply, flow: Flow) -> Deny | None:
                 await count_behind(ex, flow.meter, todo, chunks, framing)
                 reply.close()
                 return cut
-            express.open = not carried and flow.back is None and (flow.gate is None or flow.gate.open)
+            express.open = not carried and flow.back is None and (flow.gate is None or flow.gate.open or flow.gate.flows)
         express.open = False
         return await _tail(ex, flow)
     except (ClientGone, asyncio.CancelledError):
@@ -205,12 +201,8 @@ async def _through(ex: Exchange, event: Event | None, flow: Flow, gate: Gate, ou
         free, deny = gate.leave()
     except ClientGone:
         raise
-    except StoreError as e:
-        log.error("exchange %s: gate: %s", ex.id, e)
-        return store_down("gate")
-    except Exception:
-        log.exception("exchange %s: the gate failed", ex.id)
-        return failed("gate")
+    except Exception as e:  # noqa: BLE001  fails closed: it is a cut
+        return gate_failed(ex, e)
     out += free if flow.back is None else [flow.back.event(one) for one in free]
     return deny
 

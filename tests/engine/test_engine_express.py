@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 from proxy.engine import pace
 from proxy.engine.exchange import Exchange
 from proxy.engine.express import Express
+from proxy.engine.inspector import Span
+from proxy.engine.ports import StoreError
 from proxy.engine.stage import Stage, Tap
 from proxy.model import Deny, Reason
 from proxy.wire.call import Event
@@ -230,20 +232,39 @@ def test_all_protocols_have_it(protocol: str, monkeypatch: pytest.MonkeyPatch) -
     assert out.caller.got == b"".join(events)
 
 
-@pytest.mark.parametrize(
-    ("look", "before"),
-    [
-        (Look(pattern="secret", reach=9), ()),
-        (Look(pattern="secret", reach=None), ()),
-        (Look(refused=frozenset({"delete"})), (Use("delete"),)),
-    ],
-    ids=["texts are looked at", "texts wait for their end", "a call was taken out"],
-)
-def test_nothing_does_where_somebody_has_to_look(look: Look, before: tuple[Part, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_does_behind_a_call_that_was_taken_out(monkeypatch: pytest.MonkeyPatch) -> None:
     short = taken(monkeypatch)
     spoken = PROTOCOLS["chat"]
-    out = spoken.play(spoken.write([*before, Text((" a", " b", " c", " d"))]), look)
+    out = spoken.play(spoken.write([Use("delete"), Text((" a", " b", " c", " d"))]), Look(refused=frozenset({"delete"})))
     assert (short, out.record.outcome) == ([], "ok")
+
+
+@pytest.mark.parametrize("protocol", [name for name in PROTOCOLS if name != "completions"])
+@pytest.mark.parametrize("reach", [7, None])
+def test_texts_that_are_looked_at_wait_there_as_anywhere(protocol: str, reach: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    short, spoken = taken(monkeypatch), PROTOCOLS[protocol]
+    events = spoken.write([Text((" a", " b", " c", " d", " e", " sec", "ret", " f", " g", " h", " i", " j", " k"))])
+    out = spoken.play(events, Look(pattern="secret", reach=reach))
+    assert len(short) >= (5 if reach else 10)
+    assert (out.record.outcome, b"ret" in out.caller.got, b"[X]" in out.caller.got) == ("ok", False, True)
+
+
+@pytest.mark.parametrize("fault", [ZeroDivisionError(), StoreError("gone")])
+def test_a_gate_that_fails_there_fails_as_anywhere(fault: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def spans(self: Look, text: str) -> list[Span]:
+        if "stop" in text:
+            raise fault
+        return []
+
+    monkeypatch.setattr(Look, "spans", spans)
+    ends: list[tuple[bytes, str]] = []
+    for worth in (True, False):
+        with mock.patch.object(RepeatingMeter, "_worth", return_value=worth):
+            out = play(STREAM, stream(*SAID[:4], says(" stop"), *SAID), stages=[Inspecting(Look(pattern="x", reach=7))])
+        ends.append((out.caller.got, out.record.reason))
+    assert ends[0] == ends[1]
+    assert ends[0][1] == ("store_unavailable" if isinstance(fault, StoreError) else "internal")
+    assert b"stop" not in ends[0][0]
 
 
 def test_nothing_does_behind_a_part_of_an_event(monkeypatch: pytest.MonkeyPatch) -> None:
