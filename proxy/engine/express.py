@@ -52,19 +52,24 @@ class Express:
         left: what the pump has to do first, or None.
     """
 
-    __slots__ = ("_ex", "_gate", "_meter", "_taps", "left", "open")
+    __slots__ = ("_ex", "_flows", "_gate", "_meter", "_taps", "left", "open")
 
     def __init__(self, ex: Exchange, meter: Meter, taps: Sequence[Tap], gate: Gate | None) -> None:
         self._ex, self._meter, self._taps, self._gate = ex, meter, taps, gate
-        self.open = False
+        self.open = self._flows = False
         self.left: Left | None = None
+
+    def begin(self) -> None:
+        """Take events from here on, if the gate lets them by or can take them in; what passes here changes nothing of that."""
+        gate = self._gate
+        self._flows = gate is not None and not gate.open
+        self.open = gate is None or not self._flows or gate.flows
 
     def __call__(self, pieces: Sequence[bytes]) -> int:
         """Send those at the front that are whole events and may pass at once; return how many. All others are the pump's."""
         if not self.open:
             return 0
         ex, meter, gate, left, count = self._ex, self._meter, self._gate, None, 0
-        flows = gate is not None and not gate.open
         out: list[bytes] = []
         for piece in pieces:
             text = meter.again(piece)
@@ -75,7 +80,7 @@ class Express:
             except Exception as e:  # noqa: BLE001  the pump raises it
                 left = Left(len(piece), fault=e)
                 break
-            if cut is None and gate is not None and flows:
+            if cut is None and gate is not None and self._flows:
                 cut = self._flowed(gate, piece, text, out)
             elif cut is None:
                 out.append(piece)

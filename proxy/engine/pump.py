@@ -101,7 +101,8 @@ async def pump(ex: Exchange, reply: UpstreamReply, flow: Flow) -> Deny | None:
                 await count_behind(ex, flow.meter, todo, chunks, framing)
                 reply.close()
                 return cut
-            express.open = not carried and flow.back is None and (flow.gate is None or flow.gate.open or flow.gate.flows)
+            if not carried and flow.back is None:
+                express.begin()
         express.open = False
         return await _tail(ex, flow)
     except (ClientGone, asyncio.CancelledError):
