@@ -25,9 +25,9 @@ from proxy.stores.budget_log import Body, BudgetLog, Row, counter_of, counter_ro
 
 MOST_COUNTERS = 20_000
 """Cached counters above which all are forgotten: they are read again when they are needed."""
-FOLD_ITEMS, FOLD_ROWS = 2_000, 512
-"""Counters and holds, or batches, that are not in the tables yet, above which they are brought there. It takes some milliseconds,
-and less for each of many: the records of most settled holds have come by then, and those are not owed any more."""
+FOLD_ITEMS, FOLD_ROWS = 1_000, 256
+"""Counters and holds, or batches, that are not in the tables yet, above which they are brought there. It takes some milliseconds, for
+which a reserve waits, and less for each of many: the records of most settled holds have come by then, and those are not owed any more."""
 WARY = 64
 """So many batches after others wrote go behind the lock at once."""
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -68,7 +68,8 @@ class Connection(asyncio.Protocol):
     async def ask(self, head: bytes, body: bytes, bodiless: bool) -> Head:
         """Send a request and return the head of its response.
 
-        The whole request is handed over at once (the body is in memory anyway). While an upstream is slow to take it the wait for the
+        The whole request is handed over at once (the body is in memory anyway), at the end of the event loop's turn: requests that came
+        together leave together, and wake their reader once. While an upstream is slow to take it the wait for the
         head goes on, so that an early refusal is heard; the deadline begins anew when the last of it has left.
 
         Raises:
@@ -77,10 +78,7 @@ class Connection(asyncio.Protocol):
         parser = self._parser = ResponseParser(bodiless)
         self._in_body = False
         self._since = self._began = self._loop.time()
-        if body:
-            self._transport.writelines((head, body))
-        else:
-            self._transport.write(head)
+        self._loop.call_soon(self._send, (head, body) if body else (head,))
         while parser.head is None:
             if self._failure is not None:
                 raise UpstreamError(*self._failure)
@@ -206,6 +204,10 @@ class Connection(asyncio.Protocol):
         self._since = self._loop.time()
 
     # --- inside ----------------------------------------------------------------------------------------------------------------
+
+    def _send(self, request: Sequence[bytes]) -> None:
+        if not self.closing and not self._transport.is_closing():
+            self._transport.writelines(request)
 
     async def _wait(self) -> None:
         waiter = self._waiter = self._loop.create_future()

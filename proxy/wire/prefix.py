@@ -151,7 +151,7 @@ class Prefixes:
         self._put(new, cut.source if cut is not None and goes_on else None)  # else it is another one with the same beginning
 
     def _put(self, new: _Kept, over: _Kept | None) -> None:
-        """Keep `new` in the place of `over`; drop the oldest keys until a quarter is free where that takes too much memory."""
+        """Keep `new` in the place of `over`; drop the oldest, never `new`, until a quarter is free where that takes too much memory."""
         self.newest, self._asked = new, None
         bucket = self._kept.pop(new.key, [])
         if over is not None and over in bucket:
@@ -165,8 +165,10 @@ class Prefixes:
         if self._size <= self._max:
             return
         while self._size > self._max * 3 // 4:
-            oldest = next(iter(self._kept))
-            self._size -= sum([kept.cost for kept in self._kept.pop(oldest)])
+            key, oldest = next(iter(self._kept.items()))
+            self._size -= oldest.pop(0).cost
+            if not oldest:
+                del self._kept[key]
 
     def clear(self) -> None:
         """Forget everything."""

@@ -95,3 +95,22 @@ def test_long_paths_and_names_are_not_kept() -> None:
             assert [(a.get(long), len(a.line) > 5000) for a in upstream.asked] == [(["1"], True)] * 2
 
     run(LEAN[0], main())
+
+
+@every
+def test_a_connection_that_ends_before_its_request_has_left(case: str) -> None:
+    async def main() -> None:
+        faults = list[object]()
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: faults.append(context))
+        async with Upstream([OK]) as upstream, client(case, upstream.url) as transport:
+            await whole(transport, ask())
+            pool = transport._ways["p", "openai"][1]
+            [connection] = pool._alive
+            asking = loop.create_task(outcome(transport, ask(b"never sent")))
+            loop.call_soon(connection.abort)  # behind the first step of `asking`, in front of what it leaves for the end of the turn
+            assert await asking == "cut"
+            assert [asked.body for asked in upstream.asked] == [b"{}"]
+            assert faults == []
+
+    run(case, main())

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.wire.anthropic import MessagesCodec
@@ -198,10 +198,14 @@ def size_of(prefixes: Prefixes) -> int:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 4)), max_size=40))
+@example([(0, 1), (0, 1), *[(0, 4)] * 7])
+@example([(0, 4)] * 40)
 def test_what_is_kept_is_known_to_the_byte_and_found_after_each_turn(turns: list[tuple[int, int]]) -> None:
     memos, codec = Memos(300_000), ChatCodec()
     talks: list[list[dict[str, Any]]] = [[{"role": "user", "content": f"talk {n}"}] for n in range(4)]
-    for talk, more in turns:
+    for turn, (talk, more) in enumerate(turns):
+        if len(body_of(talks[talk])) > 20_000:  # what would take more than a quarter of the memory is not kept
+            talks[talk] = [{"role": "user", "content": f"talk {talk} from turn {turn}"}]
         talks[talk] += [{"role": "user", "content": "x" * 300 * (n + 1)} for n in range(more)]
         body = body_of(talks[talk])
         call = codec.decode(body, memos)

@@ -22,7 +22,7 @@ from proxy.wire.translate.hub import Offered, Turn
 K = TypeVar("K", Message, Tools)
 V = TypeVar("V", Turn, Offered)
 OVERHEAD = 1200
-"""Bytes that a message and its turn take beside their texts, measured with tracemalloc on typical messages."""
+"""Bytes that a message and its turn take beside their texts, on the safe side of the 800 and what a short message itself takes."""
 PART = 200
 """Bytes that one part of a turn, or one tool, takes beside its letters."""
 
