@@ -69,9 +69,11 @@ class Call:
         if type(found) is list and len(found) == len(self.verbs):
             for (future, _), one in zip(self.verbs, found, strict=True):
                 tell(future, one)
-        else:
-            for future, _ in self.verbs:
-                tell(future, found)
+            return
+        if not isinstance(found, Exception):
+            found = StoreError("the Redis store answered what nobody asked")
+        for future, _ in self.verbs:
+            tell(future, found)
 
 
 class RedisBudget:

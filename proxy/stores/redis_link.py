@@ -238,7 +238,7 @@ class RedisLink:
         word, _, rest = refusal.partition(" ")
         if word == "MOVED":
             host, _, port = rest.rpartition(" ")[2].rpartition(":")
-            self._moved = (host or self.place.hosts[0][0], int(port))
+            self._moved = (host or self.place.hosts[0][0], int(port)) if port.isdecimal() else None
         if word == "MOVED" or word in AWAY:
             self._drop()
 

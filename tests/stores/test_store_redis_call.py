@@ -9,11 +9,11 @@ import pytest
 from redis_server import RedisServer, needs_own_redis, needs_redis, shared_url
 from store_cases import rolling, usd
 
-from proxy.budget.port import Exceeded, Held
+from proxy.budget.port import Claim, Exceeded, Held
 from proxy.engine.ports import StoreError
 from proxy.stores import Stores, open_store
-from proxy.stores.faults import Lost, Unreachable
-from proxy.stores.redis_budget import MOST_VERBS
+from proxy.stores.faults import Lost, Moved, Unreachable
+from proxy.stores.redis_budget import MOST_VERBS, Call
 from proxy.stores.redis_link import RedisLink
 from proxy.stores.redis_place import Place
 
@@ -148,6 +148,36 @@ def test_without_memory_a_settle_beside_it_lets_no_reserve_through() -> None:
         run(server.url, body)
 
 
+@needs_own_redis
+def test_without_memory_a_sweep_ends_what_expired_though_a_record_is_late() -> None:
+    with RedisServer() as server, server.client() as other:
+
+        async def body(stores: Stores, link: RedisLink) -> None:
+            store = stores.budget
+            await store.reserve("late", [usd("a", 100, 20)], 1, 50)
+            await store.settle("late", {"usd": 20}, 2)
+            await store.reserve("over", [usd("a", 100, 60)], 2, 50)
+            other.config_set("maxmemory", "1")
+            assert [ended.hold_id for ended in await store.sweep(500)] == ["late", "over"]
+            assert await store.balances(["a"], 500) == {"a": (80, 0)}
+
+        run(server.url, body)
+
+
+@needs_redis
+def test_a_counter_that_outlived_its_time_is_forgotten_whatever_the_time_of_the_verb_behind() -> None:
+    async def body(stores: Stores, link: RedisLink) -> None:
+        store = stores.budget
+        await store.reserve("1", [Claim("short", "usd", 100, 10, 50.0)], 1, 1000)
+        assert await store.sweep(100) == [], "the counter is over, but something is held in it"
+        ended, _ = await asyncio.gather(store.settle("1", {"usd": 3}, 100), store.recorded(["another"]))
+        assert ended
+        await store.sweep(101)
+        assert await link.call("EXISTS", link.key("c", "short")) == 0
+
+    run(shared_url(), body)
+
+
 @needs_redis
 def test_names_that_are_no_text_are_refused_before_they_are_sent() -> None:
     async def body(stores: Stores, link: RedisLink) -> None:
@@ -159,6 +189,19 @@ def test_names_that_are_no_text_are_refused_before_they_are_sent() -> None:
         assert found[1] == Held(((0, 4),))
 
     run(shared_url(), body)
+
+
+@pytest.mark.parametrize("odd", [[], [1, 1], b"OK", 1, None])
+def test_answers_to_something_else_are_no_answers(odd: object) -> None:
+    async def main() -> None:
+        call = Call(())
+        future = asyncio.get_running_loop().create_future()
+        call.verbs.append((future, ("settle", 1.0, b"1", "{}", "{}")))
+        call.answer(odd)
+        with pytest.raises(StoreError, match="what nobody asked"):
+            await future
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("odd", [b"+PONG\r\n+PONG\r\n", b"?what\r\n"])
@@ -178,6 +221,26 @@ def test_a_server_that_says_too_much_or_no_answer_at_all_is_left(odd: bytes) -> 
             with pytest.raises(Lost, match="ended"):
                 await link.call("PING")
             assert await link.call("SET", "a", 1) == b"OK", "on another connection"
+            await link.close()
+
+    asyncio.run(main())
+
+
+def test_a_server_that_says_nonsense_of_where_the_keys_are_holds_up_nobody() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while said := await reader.read(65536):
+                writer.write(b"".join([b"-MOVED 1 nowhere\r\n" if b"GET" in word else b"+OK\r\n" for word in said.split(b"*")[1:]]))
+        except OSError:  # as the link left
+            pass
+        finally:
+            writer.close()
+
+    async def main() -> None:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server, asyncio.timeout(10):
+            link = RedisLink(Place("cluster", (("127.0.0.1", server.sockets[0].getsockname()[1]),)))
+            found = await asyncio.gather(link.call("GET", "a"), link.call("SET", "a", 1), return_exceptions=True)
+            assert [type(found[0]), found[1]] == [Moved, b"OK"]
             await link.close()
 
     asyncio.run(main())

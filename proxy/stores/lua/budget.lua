@@ -31,9 +31,10 @@ local function counter(key, span)
       local rest = redis.call('HMGET', prefix .. 'c:' .. key, 'o', 'r')
       c.o, c.r = tonumber(rest[1] or ''), rest[2] or ''
     end
-    c.expires = v[3]
+    c.expires, c.seen = v[3], now
     counters[key] = c
   end
+  c.seen = math.max(c.seen, now)
   if c.w > 0 then
     forget(c, now)
   elseif span and tonumber(span) > 0 then  -- one that was none before: what it knows was spent just now
@@ -56,7 +57,7 @@ local function save(c)
   else
     redis.call('HSET', name, 's', str(c.s), 'h', str(c.h), 'e', expires)
   end
-  if c.new or c.later or c.e <= now then redis.call('ZADD', KEYS[3], expires, c.key) end
+  if c.new or c.later or c.e <= c.seen then redis.call('ZADD', KEYS[3], expires, c.key) end
 end
 
 -- write what changed, and have counters read again
@@ -225,6 +226,7 @@ end
 -- the most to do at once, and whether to look for those whose record is late too
 local function sweep(most, first)
   most = tonumber(most)
+  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)  -- allowed without memory, and what follows it then is too
   local over = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, most)
   local ended = {0}
   if first == '1' then late(ended) end
@@ -238,7 +240,6 @@ local function sweep(most, first)
     end
   end
   save_all()
-  redis.call('ZREMRANGEBYSCORE', KEYS[2], '-inf', now)
   local old = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', now, 'LIMIT', 0, most)
   for _, key in ipairs(old) do
     -- one that holds something goes back among them when it is next written
