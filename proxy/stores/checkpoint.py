@@ -36,8 +36,10 @@ class Checkpoints:
         """Take in that its writer has committed. For one thread."""
         self._commits += 1
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="fleetgate-checkpoint", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="fleetgate-checkpoint", daemon=True)
+            with contextlib.suppress(RuntimeError):  # the system has no more threads
+                thread.start()
+                self._thread = thread
 
     def stop(self, timeout_s: float) -> None:
         """End the thread, in the thread that `committed` belongs to."""

@@ -60,7 +60,8 @@ def packed(record: Record) -> bytes:
     """Return `record` as text for the stream, by column, so that other releases can read it. What it has nothing in is left out."""
     row = schema.to_row(record)
     try:
-        if max(_integers(record)) <= schema.BOUND:
+        numbers = _integers(record)
+        if max(numbers) <= schema.BOUND and min(numbers) >= -schema.BOUND and abs(record.repriced or 0) <= schema.BOUND:
             return _encode(_Columns(*row))
     except (UnicodeEncodeError, OverflowError):
         pass
@@ -77,6 +78,8 @@ def row_of(entry: Entry) -> Row | None:
                 continue
             if not isinstance(value, _KINDS[name]) or (isinstance(value, bool) and bool not in _KINDS[name]):
                 raise ValueError(f"{name} is {type(value).__name__}")
+            if type(value) is int and abs(value) > schema.BOUND:
+                raise ValueError(f"{name} is larger than a row can hold")
             row[_COLUMNS[name]] = value
         if not row[_COLUMNS["id"]]:
             raise ValueError("no id")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 from pathlib import Path
@@ -108,3 +109,24 @@ def test_a_file_that_cannot_be_used_is_left_to_the_commits(tmp_path: Path, monke
     odd = sqlite3.connect(tmp_path / "odd.db")
     assert not checkpoint(odd)
     odd.close()
+
+
+def test_where_there_are_no_more_threads_the_store_goes_on_without_and_ends_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "fleetgate-checkpoint":
+            raise RuntimeError("can't start new thread")
+        real(thread)
+
+    real = threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", start)
+
+    async def body() -> None:
+        store = SqliteBudget(tmp_path / "f.db")
+        assert isinstance(await store.reserve("h", [usd("a", 100, 60)], 1, 50), Held)
+        assert await store.settle("h", {"usd": 20}, 2)
+        await store.close()
+        assert not store._thread.is_alive()
+        with contextlib.closing(sqlite3.connect(tmp_path / "f.db")) as db:
+            assert db.execute("SELECT spent, held FROM budget_counters").fetchall() == [(20, 0)], "all is in the tables"
+
+    asyncio.run(body())

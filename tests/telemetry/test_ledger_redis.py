@@ -210,3 +210,11 @@ def test_what_a_record_has_nothing_in_is_not_in_the_stream_and_comes_back(sample
     assert row is not None
     assert schema.to_record(row) == sample
     assert not {b"saved", b"fallbacks", b"repriced"} & set(data.replace(b'"', b" ").split())
+
+
+def test_numbers_that_no_row_holds_are_cut_to_what_it_does() -> None:
+    odd = Record("x", 0.0, saved=-(10**30), repriced=10**30, cost=10**30)
+    row = row_of((b"1-0", packed(odd), False))
+    assert row is not None
+    found = schema.to_record(row)
+    assert (found.saved, found.repriced, found.cost) == (-schema.BOUND, schema.BOUND, schema.BOUND)

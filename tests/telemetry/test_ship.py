@@ -172,20 +172,23 @@ def test_replicas_show_how_far_it_is_and_keep_what_they_knew(link: BlockingLink,
     assert [len(family.samples) for family in unknown] == [0, 1]
 
 
+HUGE = '{"id": "a", "cost": 9223372036854775808}'
+
+
 def test_what_is_no_record_is_passed_over_and_said(link: BlockingLink, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     add(link, "first")
-    for text in ("no json", "[1]", '{"id": 5}', '{"id": "a", "cost": true}', '{"id": "a", "cost": 1.5}', '{"time": 1}', b"\xff"):
+    for text in ("no json", "[1]", '{"id": 5}', '{"id": "a", "cost": true}', '{"id": "a", "cost": 1.5}', '{"time": 1}', b"\xff", HUGE, '{"id": "\\u0000\\ud800"}'):
         link.call("XADD", link.key("ledger"), "*", "r", text)
     add(link, "last")
     shipment = Shipment(link, SqliteTarget(tmp_path / "all.db"))
     index = Index(link)
     assert [r.id for r in reversed(query.rows(index.now()))] == ["first", "last"]
     index.close()
-    assert all_of(shipment) == (9, 2)
+    assert all_of(shipment) == (11, 2)
     shipment.close()
     assert waiting(link) == 0
     assert sorted(r.id for r in query.rows(tmp_path / "all.db", Filter())) == ["first", "last"]
-    assert caplog.text.count("holds no record and is passed over") == 14
+    assert caplog.text.count("holds no record and is passed over") == 18
 
 
 @pytest.mark.parametrize(
