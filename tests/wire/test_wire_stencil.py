@@ -84,3 +84,13 @@ def test_a_number_that_is_no_count_is_no_hole() -> None:
         assert made is not None
         assert made.text(raw.replace(b"one", b"two")) == "two"
         assert made.text(raw.replace(b"1", b"7").replace(b"null", b"7")) is None
+
+
+@pytest.mark.timeout(20)
+def test_words_full_of_quotes_take_no_longer_than_their_length() -> None:
+    made = stencil_of(b'data: {"n":7,"content":"one"}\n\n', "one", CONTENT, (b'"n":',))
+    assert made is not None
+    count = 1_000_000
+    assert made.text(b'data: {"n":8,"content":"%b"}\n\n' % (b'\\"' * count)) == '"' * count
+    assert made.text(b'data: {"n":8,"content":"%b' % (b'\\"' * count)) is None
+    assert made.text(b'data: {"n":8,"content":"%b"}\n\n' % (b"\\" * 2 * count)) == "\\" * count
