@@ -63,7 +63,7 @@ def request_for(ex: Exchange, target: Target) -> tuple[UpstreamRequest, Bridge |
     headers = upstream_headers(ex.headers)
     if ex.trace is not None:
         headers = ex.trace.upstream(headers, target.local)
-    if ex.bridge is not None:  # what an earlier target would have gone without
+    if ex.findings:  # of what an earlier target would have gone without
         ex.findings = [finding for finding in ex.findings if finding.rule != DROPPED]
     if target.wire and target.wire != codec.dialect:
         bridge = Bridge(codec, target.wire, call, edit, Origin(ex.id, ex.rt.carried))

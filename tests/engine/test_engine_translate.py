@@ -325,6 +325,18 @@ def test_what_cannot_be_hidden_over_there_is_not_sent(arguments: str) -> None:
     assert b"4111" not in done.caller.got
 
 
+def test_what_was_not_sent_since_it_cannot_be_hidden_leaves_no_findings() -> None:
+    function = {"name": "pay", "arguments": '{"card": 4111111111111111}'}
+    said = [
+        {"role": "assistant", "tool_calls": [{"id": "c", "type": "function", "function": function}]},
+        {"role": "tool", "tool_call_id": "c", "content": "ok"},
+    ]
+    body = json.dumps({"model": "strong", "seed": 5, "messages": said}).encode()
+    done = play(body, Says([ANSWER]), targets=[AS_MESSAGES, STRONG], stages=[Hides()])
+    assert [r.target.provider for r in done.upstream.asked] == [STRONG.provider]
+    assert done.record.findings == ()
+
+
 @pytest.mark.parametrize("padding", [0, 70_000])
 def test_what_must_be_hidden_is_hidden_over_there(padding: int) -> None:
     said = [{"role": "user", "content": "pay 4111111111111111 " + "x" * padding}]
