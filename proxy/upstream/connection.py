@@ -45,6 +45,9 @@ class Connection(asyncio.Protocol):
         waits: how long it may be silent.
         gone: is called once, when it can carry no further exchange (it may still be closing).
         lost: is called once, when it is closed.
+
+    Attributes:
+        unsent: nothing of the latest request has left, and nothing will where the connection is closing.
     """
 
     def __init__(self, waits: Waits, gone: Callable[[Connection], None], lost: Callable[[Connection], None]) -> None:
@@ -57,11 +60,11 @@ class Connection(asyncio.Protocol):
         self._failure: tuple[Kind, str] | None = None
         self._since = self._began = 0.0
         self._unread = 0
-        self._paused = self._in_body = False
+        self._paused = self._in_body = self._kept = False
         self._take: Take | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._tick_s = min(waits.head_s, waits.piece_s, waits.pooled_s, waits.whole_s)
-        self.closed = self.closing = False
+        self.closed = self.closing = self.unsent = False
 
     # --- one exchange ----------------------------------------------------------------------------------------------------------
 
@@ -76,7 +79,7 @@ class Connection(asyncio.Protocol):
             UpstreamError: timeout, cut or protocol. The connection is closed then, as on cancellation.
         """
         parser = self._parser = ResponseParser(bodiless)
-        self._in_body = False
+        self._in_body, self.unsent = False, True
         self._since = self._began = self._loop.time()
         self._loop.call_soon(self._send, (head, body) if body else (head,))
         while parser.head is None:
@@ -124,6 +127,7 @@ class Connection(asyncio.Protocol):
         if self._paused:
             self._resume()
         self._since = self._loop.time()
+        self._kept = True
         return not self.closing
 
     def abort(self) -> None:
@@ -153,7 +157,7 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes came."""
         parser = self._parser
-        if parser is None or self.closing:
+        if parser is None or self.closing or self.unsent:  # said unasked
             self.abort()
             return
         try:
@@ -206,7 +210,11 @@ class Connection(asyncio.Protocol):
     # --- inside ----------------------------------------------------------------------------------------------------------------
 
     def _send(self, request: Sequence[bytes]) -> None:
-        if not self.closing and not self._transport.is_closing():
+        """Send, unless the upstream has closed or said something meanwhile: see `usable`. What is there on a new one is TLS's."""
+        if self.closing or self._transport.is_closing() or (self._kept and self._unheard(0)):
+            self._fail("cut", "the connection ended before the request was sent")
+        else:
+            self.unsent = False
             self._transport.writelines(request)
 
     async def _wait(self) -> None:

@@ -53,9 +53,7 @@ class LeanTransport:
         head = endpoint.head(request)
         self._active += 1
         try:
-            connection = pool.take() or await pool.open()
-            request.idle = False
-            found = await connection.ask(head, request.body, request.method == "HEAD")
+            connection, found = await self._ask(pool, request, head)
             if found.status == 407 and endpoint.proxied:
                 connection.abort()
                 raise refused(target.provider)
@@ -63,6 +61,19 @@ class LeanTransport:
         except BaseException:
             self._done()
             raise
+
+    async def _ask(self, pool: Pool, request: UpstreamRequest, head: bytes) -> tuple[Connection, Head]:
+        """Return what answers, and the head of its answer. One of the pool that turns out to be closed before anything left is replaced."""
+        while True:
+            kept = pool.take()
+            connection = kept or await pool.open()
+            request.idle = False
+            try:
+                return connection, await connection.ask(head, request.body, request.method == "HEAD")
+            except BaseException as e:
+                request.idle = connection.unsent
+                if kept is None or not (connection.unsent and isinstance(e, UpstreamError)):
+                    raise
 
     def _done(self) -> None:
         self._active -= 1

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import os
+import socket
 
 import pytest
 from upstream_script import LEAN, OK, Peer, Upstream, ask, client, outcome, run, whole
@@ -103,14 +106,37 @@ def test_a_connection_that_ends_before_its_request_has_left(case: str) -> None:
         faults = list[object]()
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: faults.append(context))
-        async with Upstream([OK]) as upstream, client(case, upstream.url) as transport:
+        async with Upstream([OK, OK]) as upstream, client(case, upstream.url) as transport:
             await whole(transport, ask())
             pool = transport._ways["p", "openai"][1]
             [connection] = pool._alive
-            asking = loop.create_task(outcome(transport, ask(b"never sent")))
+            asking = loop.create_task(outcome(transport, ask(b"sent once")))
             loop.call_soon(connection.abort)  # behind the first step of `asking`, in front of what it leaves for the end of the turn
-            assert await asking == "cut"
-            assert [asked.body for asked in upstream.asked] == [b"{}"]
+            assert await asking == (200, b"{}"), "on another one"
+            assert [asked.body for asked in upstream.asked] == [b"{}", b"sent once"]
             assert faults == []
+
+    run(case, main())
+
+
+@every
+@pytest.mark.parametrize("unasked", [b"", OK])
+def test_a_connection_that_the_upstream_gives_up_before_a_request_has_left_is_replaced(case: str, unasked: bytes) -> None:
+    async def main() -> None:
+        async def play(peer: Peer) -> None:
+            peers.append(peer)
+            with contextlib.suppress(asyncio.IncompleteReadError):
+                while (await peer.request()).line:
+                    await peer.send(OK)
+
+        peers: list[Peer] = []
+        loop = asyncio.get_running_loop()
+        async with Upstream(play=play) as upstream, client(case, upstream.url) as transport:
+            await whole(transport, ask(b"one"))
+            asking = loop.create_task(whole(transport, ask(b"two")))
+            with socket.socket(fileno=os.dup(peers[0].writer.get_extra_info("socket").fileno())) as theirs:
+                loop.call_soon(*((theirs.send, unasked) if unasked else (theirs.shutdown, socket.SHUT_RDWR)))
+                assert await asking == (200, b"{}")
+            assert [(asked.body, asked.connection) for asked in upstream.asked] == [(b"one", 0), (b"two", 1)]
 
     run(case, main())
