@@ -37,8 +37,9 @@ from proxy.stores.redis_wire import Refusal, Wire
 BACKOFF_S, MOST_BACKOFF_S = 0.05, 1.0
 MOST_WAITING = 20_000
 """Commands that wait for a connection; more fail at once."""
-MOST_AT_ONCE = 1000
-"""Commands in one round trip: what comes behind them waits for their answers."""
+MOST_AT_ONCE = 100
+"""Commands in one round trip, which must be answered within `command_s`: what comes behind them waits for their answers. One of them may be
+dozens of verbs of budgets, each some 50 µs of the server's time."""
 _LUA = Path(__file__).parent / "lua"
 
 Word = str | bytes | int | float

@@ -14,7 +14,7 @@ from proxy.engine.ports import StoreError
 from proxy.stores import Stores, open_store
 from proxy.stores.faults import Lost, Moved, Unreachable
 from proxy.stores.redis_budget import MOST_VERBS, Call
-from proxy.stores.redis_link import RedisLink
+from proxy.stores.redis_link import MOST_AT_ONCE, RedisLink
 from proxy.stores.redis_place import Place
 
 
@@ -89,6 +89,21 @@ def test_more_verbs_than_a_call_takes_are_several_calls_in_one_packet() -> None:
         found = await asyncio.gather(*[store.reserve(f"{i}", [usd("a", None, 1)], 1, 50) for i in range(2 * MOST_VERBS + 1)])
         assert found == [Held(((0, i + 1),)) for i in range(2 * MOST_VERBS + 1)]
         assert link.round_trips == before + 1
+
+    run(shared_url(), body)
+
+
+@needs_redis
+def test_a_crowd_goes_in_packets_that_a_server_answers_in_time() -> None:
+    async def body(stores: Stores, link: RedisLink) -> None:
+        store = stores.budget
+        await store.balances(["a"], 1)
+        before = link.round_trips
+        crowd = MOST_AT_ONCE * MOST_VERBS + 1
+        found = await asyncio.gather(*[store.balances(["a"], 1) for _ in range(crowd)])
+        assert found == [{"a": (0, 0)}] * crowd
+        assert link.round_trips == before + 2
+        assert crowd <= 10_000
 
     run(shared_url(), body)
 
