@@ -201,4 +201,5 @@ def told_tools(asked: Asked, target: str, write: WriteTool) -> Sequence[Any]:
 
 def _piece(target: str, rest: Sequence[Turn], items: Iterable[dict[str, Any]], apart: Asked) -> Piece:
     written = tuple([msgspec.Raw(msgspec.json.encode(item)) for item in items])
-    return Piece(target, rest, written, tuple(apart.dropped), sum(map(len, written)) + PART * (1 + len(written)))
+    size = sum(map(len, written)) + PART * (1 + len(written) + len(rest))  # `rest` is kept alive, whatever becomes of what it was read from
+    return Piece(target, rest, written, tuple(apart.dropped), size)

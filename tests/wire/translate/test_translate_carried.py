@@ -250,3 +250,15 @@ def test_pieces_are_json_that_is_written_already() -> None:
     items = [item for piece in pieces if piece is not None for item in piece.items]
     assert {type(item) for item in items} == {msgspec.Raw}
     assert len(items) == len(TALK) - 1
+
+
+def test_what_a_turn_keeps_alive_of_its_neighbours_is_counted() -> None:
+    memos = Memos()
+    codec = TARGETS[CHAT]
+    said = [{"role": "user", "content": f"{i}"} for i in range(500)]
+    call = codec.decode(jsonio.encoded({"model": "m", "messages": said}), memos)
+    Bridge(codec, MESSAGES, call, Edit(), Origin("9", memos.carried))
+    known = memos.carried.find(call.messages[0], CHAT)
+    assert known is not None
+    assert len(known.value.piece.rest) == 499
+    assert known.value.cost() > 499 * module.PART
