@@ -32,6 +32,11 @@ _TLS = {
 """What OpenSSL calls a reason, in words that say what to do."""
 
 
+_ENDED = (NoConnection, RuntimeError)
+"""What it is when the server ends a connection; the second is uvloop's word."""
+_NONE = (RedisError, OSError, *_ENDED)
+
+
 async def dialled(place: Place, first: Address | None) -> asyncio.StreamWriter:
     """Return a connection to `place` that is ready for commands; where `first` is one, that address is tried first.
 
@@ -65,7 +70,7 @@ async def _greeted(place: Place, host: Address | None) -> asyncio.StreamWriter:
         await connection.disconnect(nowait=True)
         if isinstance(e, ResponseError | AuthenticationError | BusyLoadingError):
             raise Unreachable(f"{fault(said(e))} ({place})") from None
-        if isinstance(e, RedisError | OSError) and not isinstance(e, TimeoutError):
+        if isinstance(e, _NONE) and not isinstance(e, TimeoutError):
             raise Unreachable(f"the Redis store at {place} cannot be reached: {_why(e)}") from None
         raise
     return _taken(connection)
@@ -75,7 +80,7 @@ def _taken(connection: AbstractConnection) -> asyncio.StreamWriter:
     """Return the stream beneath `connection`, which then has none and closes nothing."""
     writer = connection._writer
     connection._reader = connection._writer = None
-    if writer is None:
+    if writer is None or writer.transport.is_closing():
         raise Unreachable("the connection to the Redis store ended")
     return writer
 
@@ -146,4 +151,4 @@ def _why(error: Exception) -> str:
         return _TLS.get(cause.reason or "", f"TLS failed: {cause.reason or cause}")
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
-    return "no answer" if isinstance(error, Overdue) else "it ended the connection" if isinstance(error, NoConnection) else str(error)
+    return "no answer" if isinstance(error, Overdue) else "it ended the connection" if isinstance(error, _ENDED) else str(error)

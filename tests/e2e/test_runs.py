@@ -133,16 +133,18 @@ def test_sub_agents_by_headers_draw_from_the_parents_session(sim: Simulator) -> 
 def test_a_child_key_made_and_revoked_beside_a_running_server(sim: Simulator) -> None:
     with served(sim, 0.10) as proxy:
 
-        def until(key: str, wanted: int) -> None:
-            deadline = time.monotonic() + 10
+        def until(key: str, wanted: int) -> int:
+            deadline, asked = time.monotonic() + 10, 1
             while ask(proxy, key, tokens=1).status != wanted:
                 assert time.monotonic() < deadline
+                asked += 1
+            return asked
 
         parent = proxy.command("keys", "create", "lead").stdout.strip()
         made = proxy.command("keys", "create", "scout", "--run", "job", "--parent", digest(parent)[:8], "--expires", "2h")
         child = made.stdout.strip()
-        until(child, 200)
-        assert proxy.records(1)[-1]["run"] == f"{digest(parent)[:8]}/job"
+        asked = until(child, 200)
+        assert proxy.records(asked)[-1]["run"] == f"{digest(parent)[:8]}/job"
         shown = proxy.command("ledger", "--by", "run", "--json").stdout
         assert f"{digest(parent)[:8]}/job" in shown
         assert proxy.command("keys", "revoke", digest(parent)[:8]).stdout == "revoked 2 keys\n"

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
+import struct
 from collections.abc import Awaitable, Callable
 
 import pytest
+import uvloop
+from redis.asyncio.connection import AbstractConnection
 from redis_server import RedisServer, needs_own_redis, needs_redis, shared_url
 
 from proxy.engine.ports import StoreError
+from proxy.stores import redis_dial
 from proxy.stores.faults import Unreachable, fault
 from proxy.stores.redis_blocking import BlockingLink
 from proxy.stores.redis_link import RedisLink, Script
@@ -104,6 +110,35 @@ def test_an_answer_that_is_overdue_fails_all_who_wait() -> None:
             await until_back(link)
 
         run(Place("single", (("127.0.0.1", server.port),), command_s=0.2, connect_s=0.5), body)
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_server_that_ends_the_connection_before_it_was_greeted(
+    loop: Callable[[], asyncio.AbstractEventLoop], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    role = redis_dial._role
+
+    async def late(connection: AbstractConnection) -> object:
+        assert connection._reader is not None
+        with contextlib.suppress(ConnectionResetError):
+            await connection._reader.read(1)
+        return await role(connection)
+
+    def reset(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    async def main() -> None:
+        async with await asyncio.start_server(reset, "127.0.0.1", 0) as server:
+            link = RedisLink(place_of(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+            with pytest.raises(Unreachable) as refused:
+                await link.call("PING")
+            assert "reset" in str(refused.value) or "ended the connection" in str(refused.value)
+            await link.close()
+
+    monkeypatch.setattr(redis_dial, "_role", late)
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(main())
 
 
 @needs_redis
