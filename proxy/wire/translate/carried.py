@@ -2,7 +2,7 @@
 
 Agents resend the whole conversation on every turn, and what one message becomes hangs on its bytes, but for the names that calls and their
 outputs share and for neighbours of one role, which become one turn. So a message is read into a turn once, and the turn keeps what it
-became, with the neighbours that it became it with (see `given.told`); names and ids are given anew each time (see `calls`).
+became, with the neighbours that it became it with (see `history.told`); names and ids are given anew each time (see `calls`).
 
 A message is found by being the very object that the memo gave for its bytes, and that memo compares all of them; it is kept alive here, so
 that no other can take its place. Tools are found so too, and their bytes compared as well. Dropping all of it changes cost, never a byte.
