@@ -28,6 +28,7 @@ _PACKAGE = re.compile(r"^([a-z0-9][a-z0-9._-]*)==(\S+)")
 DATA = {
     "proxy/budget/vocab/cl100k_base.tiktoken": ("MIT", "Byte-pair vocabulary of OpenAI's tiktoken"),
     "proxy/budget/vocab/o200k_base.tiktoken": ("MIT", "Byte-pair vocabulary of OpenAI's tiktoken"),
+    "proxy/budget/price_list/genai-prices.json": ("MIT", "Prices and context windows, from genai-prices"),
     "proxy/loops/weights.json": ("Apache-2.0", "Weights of the loop detector"),
     "proxy/routing/difficulty.json": ("Apache-2.0", "Weights of the difficulty score"),
 }

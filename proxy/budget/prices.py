@@ -1,7 +1,7 @@
-"""What a model costs, in integer nano-dollars per million tokens: from the genai-prices table, or from the user's own file.
+"""What a model costs, in integer nano-dollars per million tokens: from the price list, or from the user's own file.
 
-Decides which entry of the table is meant; computes no cost (`proxy.money` does). The table ships with the package and is never fetched.
-A model that it does not know is unpriced (None): the caller must refuse, never guess. Only standard prices count: batch and other
+Turns what the list says into a price; which entry is meant `budget.catalogue` finds, and what a call costs `proxy.money` computes.
+A model that the list does not know is unpriced (None): the caller must refuse, never guess. Only standard prices count: batch and other
 variants are not what a proxied call pays.
 """
 
@@ -9,35 +9,25 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
-from importlib.metadata import version
 from typing import Any
 
-from genai_prices.data import providers as _PROVIDERS
-from genai_prices.types import ModelInfo, ModelPrice, Provider, TieredPrices
-
+from proxy.budget.catalogue import Rates, find, price_list
 from proxy.config import Doc, KeyPath, near
 from proxy.model import MEDIA, Price
 from proxy.money import NANOS
 
-VENDORS = ("openai", "anthropic", "google", "mistral", "deepseek", "x-ai", "cohere", "moonshotai", "zai", "meta", "voyageai")
-"""Where a bare model name is looked up when the provider says nothing: those who make models, before those who resell them."""
-
 Steps = tuple[tuple[int, int], ...]
 _KINDS = ("input", "output", "cache_read", "cache_write", "cache_write_1h")
-TABLE = f"genai-prices {version('genai-prices')}"
-"""The table that prices come from, with its version: another release may say something else."""
-_MEDIA = {kind: f"cache_{kind.removeprefix('cache_read_')}_read" if kind.startswith("cache_read") else kind for kind in MEDIA}
-"""Our names of media, and the table's."""
+_EPOCH = date(1970, 1, 1)
 MAX_USD_PER_MILLION = 1_000_000
 
 
 def price_of(provider_hint: str, model: str, now: float | None = None) -> Price | None:
-    """Return the standard price of `model` on the day of `now` (UTC seconds), or None when the table has none.
+    """Return the standard price of `model` on the day of `now` (UTC seconds), or None when the list has none.
 
     Args:
         provider_hint: our provider's name, its base URL, or its URL's host; one that says nothing falls back to the makers of models.
@@ -50,55 +40,32 @@ def price_of(provider_hint: str, model: str, now: float | None = None) -> Price 
 
 @functools.lru_cache(maxsize=4096)
 def _price_of(hint: str, model: str, day: int) -> Price | None:
-    at = datetime.fromtimestamp(day * 86_400 + 43_200, UTC)  # noon: off-peak discounts are not counted on
-    found = _find(hint, model)
-    return None if found is None else _standard(*found, at)
+    found = find(hint, model)
+    if found is None:
+        return None
+    entry, provider = found
+    return _standard(entry.rates(_EPOCH + timedelta(day)), f"{price_list().source} {provider.id}/{entry.id}")
 
 
 def context_of(provider_hint: str, model: str) -> int | None:
-    """Return the most tokens that `model` reads, None when the table does not say; arguments as for `price_of`."""
-    found = _find(provider_hint, model)
-    return None if found is None else found[0].context_window
+    """Return the most tokens that `model` reads, None when the list does not say; arguments as for `price_of`."""
+    found = find(provider_hint, model)
+    return None if found is None else found[0].context
 
 
-def _find(hint: str, model: str) -> tuple[ModelInfo, Provider] | None:
-    provider = _provider(hint)
-    if provider is not None:
-        found = provider.find_model(model, all_providers=_PROVIDERS)
-        return None if found is None else (found, provider)
-    by_id = {p.id: p for p in _PROVIDERS}
-    bare = model.rpartition("/")[2]
-    for vendor in VENDORS:
-        found = by_id[vendor].find_model(bare) if vendor in by_id else None
-        if found is not None:
-            return found, by_id[vendor]
-    return None
-
-
-def _provider(hint: str) -> Provider | None:
-    name = hint.strip().lower()
-    for provider in _PROVIDERS:
-        if provider.id == name:
-            return provider
-    if "." in name or "/" in name:
-        url = name if "://" in name else f"https://{name}"
-        return next((p for p in _PROVIDERS if re.match(p.api_pattern, url)), None)
-    return next((p for p in _PROVIDERS if p.provider_match is not None and p.provider_match.is_match(name)), None)
-
-
-def _standard(model: ModelInfo, provider: Provider, at: datetime) -> Price | None:
-    found: ModelPrice = model.get_prices(at)
-    rates = {kind: _steps(getattr(found, f"{kind}_mtok", None)) for kind in _KINDS}
-    if rates["input"] is None and rates["output"] is None:
+def _standard(rates: Rates, source: str) -> Price | None:
+    if "input" not in rates and "output" not in rates:
         return None
+    steps = {kind: tuple((size, _nanos(usd)) for size, usd in rate) for kind, rate in rates.items()}
+    free = ((0, 0),)
     return _price(
-        input=rates["input"] or ((0, 0),),
-        output=rates["output"] or ((0, 0),),
-        cache_read=rates["cache_read"],
-        cache_write=rates["cache_write"],
-        cache_write_1h=rates["cache_write_1h"],
-        media=tuple((kind, steps) for kind, name in _MEDIA.items() if (steps := _steps(getattr(found, f"{name}_mtok", None))) is not None),
-        source=f"{TABLE} {provider.id}/{model.id}",
+        input=steps.get("input", free),
+        output=steps.get("output", free),
+        cache_read=steps.get("cache_read"),
+        cache_write=steps.get("cache_write"),
+        cache_write_1h=steps.get("cache_write_1h"),
+        media=tuple((kind, steps[kind]) for kind in MEDIA if kind in steps),
+        source=source,
     )
 
 
@@ -117,14 +84,6 @@ def digest_of(price: Price) -> str:
     """Return 8 hex digits that identify the rates of `price`, whatever their source."""
     rates = ";".join([*(f"{kind}={getattr(price, kind)}" for kind in _KINDS), *(f"{kind}={steps}" for kind, steps in price.media)])
     return hashlib.sha256(rates.encode()).hexdigest()[:8]
-
-
-def _steps(rate: Decimal | TieredPrices | None) -> Steps | None:
-    if rate is None:
-        return None
-    if isinstance(rate, TieredPrices):
-        return ((0, _nanos(rate.base)), *((tier.start, _nanos(tier.price)) for tier in sorted(rate.tiers, key=lambda t: t.start)))
-    return ((0, _nanos(rate)),)
 
 
 def _nanos(usd: Decimal) -> int:

@@ -9,14 +9,15 @@ import pytest
 from genai_prices import Usage as GenaiUsage
 from genai_prices.data import providers
 
-from proxy.budget.prices import TABLE, digest_of, free, price_from, price_of
-from proxy.budget.prices import _find as _table_of
+from proxy.budget.catalogue import price_list
+from proxy.budget.prices import digest_of, free, price_from, price_of
 from proxy.config import ConfigError, parse_yaml
 from proxy.model import FREE, Usage
 from proxy.money import ceiling, cost, dearest
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC).timestamp()
 USD = 10**9
+SOLD = {provider.id: provider for provider in providers}
 
 
 @pytest.mark.parametrize(
@@ -34,7 +35,7 @@ USD = 10**9
 def test_the_table_is_found_by_name_address_or_model(hint: str, model: str, source: str, rates: tuple[float | None, ...]) -> None:
     price = price_of(hint, model, NOW)
     assert price is not None
-    assert price.source == f"{TABLE} {source}"
+    assert price.source == f"{price_list().source} {source}"
     found = (price.input, price.output, price.cache_read, price.cache_write)
     assert found == tuple(None if rate is None else ((0, round(rate * USD)),) for rate in rates)
 
@@ -141,9 +142,9 @@ def test_every_model_of_the_table_costs_what_the_table_says_to_the_last_nano(pro
                 cache_image_read_tokens=seen,
                 output_image_tokens=said,
             )
-            named = _table_of(provider, model)
+            named = SOLD[provider].find_model(model, all_providers=providers)
             assert named is not None
-            rates = named[0].get_prices(datetime.fromtimestamp(NOW, UTC).replace(hour=12))
+            rates = named.get_prices(datetime.fromtimestamp(NOW, UTC).replace(hour=12))
             expected = sum(rates.calc_price(theirs)[part] for part in ("input_price", "output_price"))
             assert cost(ours, price) == math.ceil(expected * USD), (model, size)
             assert cost(ours, price) <= dearest(size, 100, ceiling(price, heard=True)), "and no hold is below it"

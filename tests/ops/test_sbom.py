@@ -92,7 +92,7 @@ def test_what_is_no_package_is_in_by_its_digest(script: ModuleType, bill: dict[s
     assert parts == {ref: hashlib.sha256((ROOT / ref).read_bytes()).hexdigest() for ref in parts}
     found = {p.relative_to(ROOT).as_posix() for p in (ROOT / "proxy").rglob("*.tiktoken")}
     found |= {p.relative_to(ROOT).as_posix() for p in script.VENDORED.glob("*.js")}
-    found |= {p.relative_to(ROOT).as_posix() for name in ("loops", "routing") for p in (ROOT / "proxy" / name).glob("*.json")}
+    found |= {p.relative_to(ROOT).as_posix() for name in ("budget", "loops", "routing") for p in (ROOT / "proxy" / name).rglob("*.json")}
     assert set(parts) == found
     assert {c["name"]: c["licenses"][0]["license"]["id"] for c in bill["components"] if c["type"] == "file"}["htm.umd.js"] == "Apache-2.0"
 
