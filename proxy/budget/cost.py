@@ -9,6 +9,7 @@ from proxy.budget.port import Balance, Claim
 from proxy.model import Price
 from proxy.model.footprints import Footprint
 from proxy.money import MILLION, ceiling, dearest
+from proxy.wire.blocks import has_media
 from proxy.wire.call import Call
 
 _MOST_PRICES = 10_000
@@ -68,7 +69,7 @@ def bounding(price: Price, call: Call) -> Price:
     """Return a price that bounds what `call` costs at `price`: media may come out, and go in where the prompt holds any."""
     if not price.media:
         return price
-    key = (id(price), any(message.media for message in (*call.system, *call.messages)))
+    key = (id(price), has_media(call.system) or has_media(call.messages))
     known = _ceilings.get(key)
     if known is None or known[0] is not price:
         if len(_ceilings) >= _MOST_PRICES:

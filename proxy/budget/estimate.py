@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from proxy.budget.images import rule_of, tokens_of
 from proxy.budget.vocabulary import CUT_TOKENS, LEAST_PIECE, loaded, tokens
 from proxy.wire.base import Meter
+from proxy.wire.blocks import carried
 from proxy.wire.call import OPAQUE, Call, Media, Message, Tools
 
 INLINE_CHARS = 32_768
@@ -301,7 +302,7 @@ def _tools_weight(tools: Tools, family: Family) -> int:
 def _known(call: Call, key: str) -> int | None:
     """Return what all messages weigh, None when any was never weighed under `key`."""
     try:
-        return sum([message.counts[key] for message in call.messages])
+        return sum(carried(call.messages, key, lambda part: sum([message.counts[key] for message in part])))
     except KeyError:
         return None
 

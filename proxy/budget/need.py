@@ -15,6 +15,7 @@ from proxy.model import FREE, BudgetRule, Price, Route
 from proxy.model.footprints import Footprint
 from proxy.money import together
 from proxy.wire import jsonio
+from proxy.wire.blocks import has_media
 from proxy.wire.call import Call, WireError
 
 MOST_OUTPUT = 1 << 31
@@ -103,7 +104,7 @@ def _learnable(call: Call, tokenizer: str, history: int) -> bool:
     """Return whether a prompt is text alone, all of it in the request, and not counted exactly anyway."""
     if call.operation != "chat" or history or FAMILIES[family_of(tokenizer)].ratio == 1.0:
         return False
-    return not any(message.media for message in call.messages) and all(spec.kind in OWN for spec in call.tools.specs)
+    return not has_media(call.messages) and all(spec.kind in OWN for spec in call.tools.specs)
 
 
 def useful(call: Call, need: Need) -> int:

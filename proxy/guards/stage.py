@@ -22,6 +22,7 @@ from proxy.guards.inspection import Inspection
 from proxy.guards.spelling import left, nested, unhidden
 from proxy.guards.watch import Watch, refusal, refuses, unhideable, watch_of
 from proxy.model import Deny, Grant
+from proxy.wire.blocks import carried, unread
 from proxy.wire.call import Call, Message
 
 INLINE_CHARS = 65_536
@@ -128,7 +129,7 @@ def _surface(message: Message) -> Surface:
 
 
 def _new_chars(call: Call, key: str) -> int:
-    new = sum([sum(map(len, m.texts)) for m in (*call.system, *call.messages) if key not in m.seen])
+    new = sum([sum(map(len, m.texts)) for m in (*call.system, *unread(call.messages, key)) if key not in m.seen])
     return new + (0 if key in call.tools.seen else len(call.tools.text)) + sum(map(len, call.extra))
 
 
@@ -140,12 +141,9 @@ def _scan_all(call: Call, watch: Watch) -> None:
 def _found(call: Call, watch: Watch) -> Iterator[tuple[str, Hit]]:
     """Yield each text with a hit in it."""
     key = watch.key
-    for message in (*call.system, *call.messages):
-        seen = message.seen.get(key)
-        if seen is None:
-            seen = message.seen[key] = tuple(_scan(message.texts, watch, _surface(message)))
-        if seen:
-            yield from seen
+    yield from _seen(call.system, watch)
+    for hits in carried(call.messages, key, lambda part: _seen(part, watch)):
+        yield from hits
     if call.tools.text:
         seen = call.tools.seen.get(key)
         if seen is None:
@@ -153,6 +151,17 @@ def _found(call: Call, watch: Watch) -> Iterator[tuple[str, Hit]]:
         yield from seen
     if call.extra:
         yield from _scan(call.extra, watch, "prompt")
+
+
+def _seen(messages: Sequence[Message], watch: Watch) -> list[tuple[str, Hit]]:
+    """Return what is found in messages, each of which is scanned once."""
+    key, found = watch.key, list[tuple[str, Hit]]()
+    for message in messages:
+        seen = message.seen.get(key)
+        if seen is None:
+            seen = message.seen[key] = tuple(_scan(message.texts, watch, _surface(message)))
+        found += seen
+    return found
 
 
 def _scan(texts: Iterable[str], watch: Watch, surface: Surface) -> Iterator[tuple[str, Hit]]:

@@ -71,8 +71,9 @@ class Steps:
         results: list[Facts] = []
         held: list[Message] = []
         automatic: set[bytes] = set()
-        for at in range(len(messages) - 1, max(-1, len(messages) - 1 - WINDOW), -1):
-            message = messages[at]
+        at = len(messages)
+        for message in islice(reversed(messages), WINDOW):
+            at -= 1
             fact: Facts = message.seen.get(SEEN) or facts(message)  # type: ignore[assignment]  # ours
             if fact.calls:
                 held.append(message)
@@ -85,7 +86,7 @@ class Steps:
                 held, results = [], []
             if fact.calls:
                 continue
-            if fact.human and not _automatic(messages, at, fact, automatic):
+            if fact.human and not _automatic(_earlier(messages, at), fact, automatic):
                 return
             if fact.results or fact.role == "user":
                 results.append(fact)
@@ -115,7 +116,7 @@ def human_turn(messages: Sequence[Message]) -> bool:
     if not messages:
         return False
     fact = facts(messages[-1])
-    return fact.human and not fact.calls and not _automatic(messages, len(messages) - 1, fact, set())
+    return fact.human and not fact.calls and not _automatic(_earlier(messages, len(messages) - 1), fact, set())
 
 
 def answered(step: Step, results: tuple[Facts, ...]) -> Step:
@@ -190,29 +191,35 @@ def _together(texts: list[Text]) -> Text:
     return Several(texts)
 
 
-def _automatic(messages: Sequence[Message], at: int, fact: Facts, known: set[bytes]) -> bool:
-    """Return whether a client wrote what stands at `at` in the human's role: it says the same after each of the last steps.
+def _earlier(messages: Sequence[Message], at: int) -> Iterator[Message]:
+    """Return the messages before `at` in which earlier turns of a human are looked for, the newest first."""
+    back = len(messages) - at
+    return islice(reversed(messages), back, back + 16 * AGAIN)
+
+
+def _automatic(before: Iterator[Message], fact: Facts, known: set[bytes]) -> bool:
+    """Return whether a client wrote what stands behind `before` in the human's role: it says the same after each of the last steps.
 
     `known` are the digests of such texts; what is found is added.
     """
     if known and fact.said.digest in known:
         return True
-    before: list[Text] = []
+    said: list[Text] = []
     answers = 0
-    for n in range(at - 1, max(-1, at - 1 - 16 * AGAIN), -1):
-        other = facts(messages[n])
+    for message in before:
+        other: Facts = message.seen.get(SEEN) or facts(message)  # type: ignore[assignment]  # ours
         if other.role == "assistant" and not other.item:
             answers += 1
         elif other.human:
             if answers != 1:
                 return False
-            before.append(other.said)
+            said.append(other.said)
             answers = 0
-            if len(before) == AGAIN:
+            if len(said) == AGAIN:
                 break
     # what is new is read last: mostly those before it differ already, and they were read before
-    said = {text.digest for text in before} if len(before) == AGAIN else set[bytes]()
-    if len(said) != 1 or fact.said.digest not in said:
+    digests = {text.digest for text in said} if len(said) == AGAIN else set[bytes]()
+    if len(digests) != 1 or fact.said.digest not in digests:
         return False
-    known |= said
+    known |= digests
     return True

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from proxy import globs
 from proxy.model import Approval, ArgumentClause, Clause, Deny, Grant, Limit, Reason, Source
 from proxy.policy.facts import CallFacts
+from proxy.wire.blocks import carried
 from proxy.wire.call import Call, Message, ToolSpec
 from proxy.wire.ollama_messages import plain_name
 
@@ -176,19 +177,31 @@ def dry_ceiling(grant: Grant, asked: int | None) -> Limit | None:
     return None
 
 
+_MODEL = ("assistant", "model")
+
+
 def turns(messages: Sequence[Message]) -> int:
     """Return how many turns the model has taken in this history.
 
     A message of the assistant is a turn; tool calls that follow one another without an answer between them belong to one (some
     protocols send each as an item of its own).
     """
+    total, before = 0, False
+    for count, calls, after in carried(messages, "turns", _turns):
+        total += count - (before and calls)
+        before = after
+    return total
+
+
+def _turns(part: Sequence[Message]) -> tuple[int, bool, bool]:
+    """Return the turns in a part of a history, whether it begins with the model's calls, and whether it ends with the model."""
     count, before = 0, False
-    for message in messages:
-        mine = message.role in ("assistant", "model")
+    for message in part:
+        mine = message.role in _MODEL
         if mine and not (before and message.tool_calls):
             count += 1
         before = mine
-    return count
+    return count, bool(part) and part[0].role in _MODEL and bool(part[0].tool_calls), before
 
 
 def check_turns(grant: Grant, call: Call) -> Deny | None:

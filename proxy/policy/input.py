@@ -14,6 +14,7 @@ import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any, Protocol
 
 from proxy.effects import Effect
@@ -22,7 +23,8 @@ from proxy.model import Target
 from proxy.policy.cache import Reads
 from proxy.policy.contract import turns
 from proxy.policy.decision import Hook
-from proxy.wire.call import Message, ToolCall
+from proxy.wire.blocks import carried
+from proxy.wire.call import Message, ToolCall, ToolSpec
 
 WIDEST = 1 << 53
 """Whole numbers beyond this are not the same number to every reader of JSON."""
@@ -85,7 +87,15 @@ def _run(subject: Subject) -> dict[str, Any]:
 
 def _counters(subject: Subject) -> dict[str, Any]:
     messages = subject.ex.call.messages
-    return {"messages": len(messages), "turns": turns(messages), "tool_calls": sum(len(m.tool_calls) for m in messages)}
+    return {"messages": len(messages), "turns": turns(messages), "tool_calls": sum(carried(messages, "calls", _calls))}
+
+
+def _calls(messages: Sequence[Message]) -> int:
+    return sum([len(message.tool_calls) for message in messages])
+
+
+def _offers(messages: Sequence[Message]) -> list[ToolSpec]:
+    return [spec for message in messages for spec in message.offers]
 
 
 def _cost(subject: Subject) -> dict[str, Any]:
@@ -122,7 +132,7 @@ def _model(subject: Subject) -> dict[str, Any]:
 
 def _tools(subject: Subject) -> list[dict[str, Any]]:
     call = subject.ex.call
-    specs = [*call.tools.specs, *(spec for message in call.messages for spec in message.offers)]
+    specs = [*call.tools.specs, *chain.from_iterable(carried(call.messages, "offers", _offers))]
     return [{"name": spec.name, "kind": spec.kind, "model": spec.model or None} for spec in specs]
 
 

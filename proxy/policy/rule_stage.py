@@ -18,6 +18,7 @@ from proxy.model import Deny, Reason
 from proxy.policy.facts import TextFacts
 from proxy.policy.judge import INLINE_CHARS, Providers, holds, label, note
 from proxy.policy.rules import Direction, Rule, RuleSet, View, refusal, strictest
+from proxy.wire.blocks import carried, unread
 from proxy.wire.call import Call, Message
 
 Hit = tuple[Rule, str, list[tuple[int, int]]]
@@ -97,18 +98,15 @@ class RuleStage(Stage):
     # --- texts -------------------------------------------------------------------------------------------------------------------
 
     def _new_chars(self, call: Call) -> int:
-        new = sum([sum(map(len, m.texts)) for m in (*call.system, *call.messages) if self._key not in m.seen])
+        new = sum([sum(map(len, m.texts)) for m in (*call.system, *unread(call.messages, self._key)) if self._key not in m.seen])
         return new + (0 if self._key in call.tools.seen else len(call.tools.text)) + sum(map(len, call.extra))
 
     def _found(self, call: Call) -> Iterator[Hit]:
         """Yield the rules that hold for texts of the request, whoever's rules they are: what is remembered is of the texts alone."""
         key = self._key
-        for message in (*call.system, *call.messages):
-            seen = message.seen.get(key)
-            if seen is None:
-                seen = message.seen[key] = tuple(self._scan(message.texts, _direction(message)))
-            if seen:
-                yield from seen
+        yield from self._seen(call.system)
+        for hits in carried(call.messages, key, self._seen):
+            yield from hits
         if call.tools.text:
             seen = call.tools.seen.get(key)
             if seen is None:
@@ -118,6 +116,15 @@ class RuleStage(Stage):
                     yield rule, text, spans
         if call.extra:
             yield from self._scan(call.extra, "request")
+
+    def _seen(self, messages: Sequence[Message]) -> list[Hit]:
+        key, found = self._key, list[Hit]()
+        for message in messages:
+            seen = message.seen.get(key)
+            if seen is None:
+                seen = message.seen[key] = tuple(self._scan(message.texts, _direction(message)))
+            found += seen
+        return found
 
     def _scan(self, texts: Iterable[str], direction: Direction) -> Iterator[Hit]:
         rules = self._rules.texts[direction]

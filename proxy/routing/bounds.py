@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from proxy.model import Grant, Target
+from proxy.wire.blocks import carried, has_media
 from proxy.wire.call import Call
 
 LEAST_ANSWER = 1024
@@ -37,7 +38,7 @@ def unable(call: Call, target: Target) -> str:
     """Return what of `call` the model of `target` is said not to be able to do, empty for nothing."""
     if target.tools is False and call.tools.specs:
         return "it is offered tools"
-    if target.images is False and has_media(call):
+    if target.images is False and has_media(call.messages):
         return "it holds images or files"
     if target.json is False and call.wants_json:
         return "it wants JSON"
@@ -46,9 +47,9 @@ def unable(call: Call, target: Target) -> str:
 
 def unproven(call: Call, target: Target) -> str:
     """Return what of `call` nobody says that the model of `target` can do: where we choose, tools and images need a yes."""
-    if target.tools is not True and (call.tools.specs or any(m.tool_calls or m.tool_results for m in call.messages)):
+    if target.tools is not True and (call.tools.specs or _used(call)):
         return "it uses tools"
-    if target.images is not True and has_media(call):
+    if target.images is not True and has_media(call.messages):
         return "it holds images or files"
     return unable(call, target)
 
@@ -60,6 +61,6 @@ def too_long(call: Call, target: Target, tokens: int) -> bool:
     return tokens + min(call.max_output or LEAST_ANSWER, target.context // 4) > target.context
 
 
-def has_media(call: Call) -> bool:
-    """Tell if any message of `call` holds images, sound or files."""
-    return any(message.media for message in call.messages)
+def _used(call: Call) -> bool:
+    """Tell if tools were called in the conversation."""
+    return any(carried(call.messages, "tools", lambda part: any(m.tool_calls or m.tool_results for m in part)))

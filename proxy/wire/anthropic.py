@@ -160,7 +160,7 @@ def _system(fields: Fields, memos: Memos) -> tuple[Message, ...]:
     if raw is None or raw == b"[]":
         return ()
     if raw.startswith(b"["):
-        return fields.messages("system", memos.messages, parse_system, SYSTEM)
+        return tuple(fields.messages("system", memos.messages, parse_system, SYSTEM))
     return (memos.messages.get(SYSTEM + raw, guarded(parse_system, PROTOCOL, "system")),)
 
 

@@ -122,7 +122,7 @@ class Call:
         choices: how many answers it wants (`n`).
         wants_usage: the client itself asked for usage in the stream (always true where the protocol always sends it).
         system: the system prompt where the protocol keeps it outside the messages.
-        messages: the conversation, oldest first.
+        messages: the conversation, oldest first: a tuple, or `wire.blocks` of a long one. It never changes.
         tools: what is offered.
         extra: other texts that count as input (an output schema, the inputs of an embedding).
         overhead: input tokens that the provider adds to such a call, where those are more than all protocols have.
@@ -145,7 +145,7 @@ class Call:
     choices: int = 1
     wants_usage: bool = True
     system: tuple[Message, ...] = ()
-    messages: tuple[Message, ...] = ()
+    messages: Sequence[Message] = ()
     tools: Tools = field(default_factory=Tools)
     extra: tuple[str, ...] = ()
     overhead: int = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -81,7 +81,7 @@ class Fields:
         value = self.body[span[0] : span[1]]
         return None if value == b"null" else value
 
-    def messages(self, key: str, memo: Memo[Message], parse: Callable[[bytes], Message], dialect: bytes = b"") -> tuple[Message, ...]:
+    def messages(self, key: str, memo: Memo[Message], parse: Callable[[bytes], Message], dialect: bytes = b"") -> Sequence[Message]:
         """Return the items of an array as messages, through the memo.
 
         Args:
@@ -93,7 +93,7 @@ class Fields:
         start, end = self._spans.get(key, (0, 0))
         items = jsonio.elements(memoryview(self._text)[start:end], self.protocol, f"/{key}")
         cut = self._cut if key == self._history else None
-        before = () if cut is None else cut.messages
+        before: Sequence[Message] = () if cut is None else cut.messages
         if not 0 < len(before) + len(items) <= MAX_MESSAGES or (cut is not None and cut.more and not items):
             raise self.error(key, f"must be an array of 1 to {MAX_MESSAGES} items")
         history = History(key, memo, parse, dialect, self.protocol)

@@ -12,12 +12,13 @@ array (`wire.prefix`) leaves it behind a message inside the array, so there the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from operator import attrgetter
 from typing import NamedTuple
 
 from proxy.wire import jsonio
+from proxy.wire.blocks import joined
 from proxy.wire.call import Call, Message, Span, WireError
 from proxy.wire.memo import OVERHEAD, Memo
 from proxy.wire.prefix import MIN_BODY, Cut, Prefixes
@@ -60,7 +61,7 @@ class History:
         self.key, self.memo, self.parse, self.dialect, self.protocol = key, memo, parse, dialect, protocol
         self.kind, self.name = f"{protocol} {key}", b'"%b"' % key.encode()
 
-    def read(self, items: list[bytes], before: tuple[Message, ...]) -> tuple[Message, ...]:
+    def read(self, items: list[bytes], before: Sequence[Message]) -> Sequence[Message]:
         """Return `before` and the messages that `items` are.
 
         Raises:
@@ -68,7 +69,7 @@ class History:
         """
         keys = [self.dialect + item for item in items] if self.dialect else items
         try:
-            return before + self.memo.get_all(keys, self.parse)
+            return joined(before, self.memo.get_all(keys, self.parse))
         except RecursionError:
             raise WireError(self.protocol, f"/{self.key}", "nested too deep") from None
 
@@ -115,7 +116,7 @@ class Frame:
         """
         start, end = len(self.head), len(body) - len(self.tail)
         items = self._items(body[start:end] if cut is None else b"[" + body[cut.resume : end])
-        before = () if cut is None else cut.messages
+        before: Sequence[Message] = () if cut is None else cut.messages
         if items is None or not 0 < len(before) + len(items) <= MAX_MESSAGES:
             return None
         if cut is not None and (cut.opening != start + 1 or (cut.more and not items)):

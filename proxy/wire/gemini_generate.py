@@ -8,7 +8,7 @@ Source: Gemini API reference, "Generating content" and "GenerationConfig"; types
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 from proxy.wire import jsonio, steering
@@ -103,7 +103,7 @@ def conversation(fields: Fields, memos: Memos, model: str) -> Call:
     return call
 
 
-def _contents(fields: Fields, memos: Memos) -> tuple[Message, ...]:
+def _contents(fields: Fields, memos: Memos) -> Sequence[Message]:
     start, _ = fields.members.get("contents", (0, 0))
     raw = fields.raw("contents") if start and fields.body.startswith(b"{", start) else None
     if raw is None:

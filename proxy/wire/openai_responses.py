@@ -10,12 +10,14 @@ Source: OpenAI API reference, "Create a model response"; types of the Python SDK
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from proxy.wire import jsonio, steering
 from proxy.wire import openai_responses_items as items
 from proxy.wire.base import Codec, Editor, Memos, Meter, Routes
+from proxy.wire.blocks import carried
 from proxy.wire.call import Call, Edit, Message, Steer, Tools, ToolSpec
 from proxy.wire.fields import MAX_TOKENS, Fields, guarded
 from proxy.wire.keys import Keys
@@ -141,12 +143,12 @@ def _steered(call: Call, edit: Edit, steer: Steer) -> dict[str, bytes]:
     return found
 
 
-def _told(messages: tuple[Message, ...]) -> bool:
+def _told(messages: Sequence[Message]) -> bool:
     """Return whether an item says more than words of the conversation: tools that it hands over, or what the provider keeps."""
-    return [message for message in messages if message.refers or message.offers] != []
+    return any(carried(messages, "told", lambda part: [m for m in part if m.refers or m.offers] != []))
 
 
-def _input(fields: Fields, memos: Memos) -> tuple[Message, ...]:
+def _input(fields: Fields, memos: Memos) -> Sequence[Message]:
     """Return the items of `input`; a request that continues what the provider keeps may have none."""
     start, end = fields.members.get("input", (0, 0))
     if end - start <= MAX_EMPTY and fields.body[start:end].strip(b"[] \t\r\n") in (b"", b"null"):
@@ -166,7 +168,7 @@ def _system(fields: Fields, memos: Memos) -> tuple[Message, ...]:
     return tuple(found)
 
 
-def _tools(fields: Fields, memos: Memos, messages: tuple[Message, ...]) -> Tools:
+def _tools(fields: Fields, memos: Memos, messages: Sequence[Message]) -> Tools:
     """Return all tools that the model is given: listed, switched on by other members, or handed over in the conversation.
 
     What comes on top of the list makes a list of its own, which is remembered too: the same object every turn.

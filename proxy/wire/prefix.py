@@ -51,7 +51,7 @@ class _Kept:
 
     key: tuple[str, bytes]
 
-    def __init__(self, body: bytes, place: tuple[int, int], ends: Sequence[tuple[int, int]], messages: tuple[Message, ...]) -> None:
+    def __init__(self, body: bytes, place: tuple[int, int], ends: Sequence[tuple[int, int]], messages: Sequence[Message]) -> None:
         self.body, self.opening, self.ends, self.messages = body, place[0] + 1, ends, messages
         self.cost = _COST * len(body) + len(body) - (place[1] - place[0]) + OVERHEAD * len(messages)
         self.frame: Frame | None = None
@@ -64,7 +64,7 @@ class Cut(NamedTuple):
 
     opening: int
     resume: int
-    messages: tuple[Message, ...]
+    messages: Sequence[Message]
     more: bool
     source: _Kept
     end: int
@@ -121,7 +121,7 @@ class Prefixes:
         self,
         kind: str,
         body: bytes,
-        messages: tuple[Message, ...],
+        messages: Sequence[Message],
         place: tuple[int, int],
         tail: Sequence[int],
         cut: Cut | None = None,

@@ -18,6 +18,7 @@ from proxy.guards.watch import watch_of
 from proxy.identity.agents_md import parse_agents
 from proxy.identity.grants import combine
 from proxy.model import Deny, Finding, Grant, Reason
+from proxy.wire.blocks import SIZE, joined
 from proxy.wire.call import Call, Message, ToolCall, ToolResult, Tools
 
 
@@ -163,6 +164,20 @@ def test_a_message_is_scanned_once_for_a_rule_set_and_its_finding_stays() -> Non
     other = Words(digest="2")
     run(GuardStage([other]), exchange(found, message))
     assert len(other.scanned) == 1
+
+
+def test_a_long_conversation_is_judged_as_one_that_nobody_knows_and_scanned_once() -> None:
+    words = Words()
+    stage = GuardStage([words])
+    history = tuple([user("my secret" if n == 5 else f"word {n}") for n in range(2 * SIZE + 3)])
+    turns = [joined((), history), joined(joined((), history)[: 2 * SIZE], (user("more"),))]
+    for turn in turns:
+        ex = exchange(grant("pii: redact"), *turn)
+        ex.call.messages = turn
+        assert run(stage, ex) is None
+        assert ex.redactions == {"secret": "[WORD_1]"}
+        assert [f.rule for f in ex.findings] == ["pii/word"]
+    assert len(words.scanned) == len(history) + 1
 
 
 def test_long_new_texts_are_scanned_as_well() -> None:
