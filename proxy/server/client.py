@@ -20,9 +20,6 @@ from proxy.wire.call import WireError
 if TYPE_CHECKING:
     from proxy.server.connection import Connection
 
-GATHERED = 262_144
-"""Bytes of a body that are taken at a time where the whole is wanted."""
-
 
 class EdgeClient:
     """Implements the `Client` port on one connection.
@@ -73,12 +70,12 @@ class EdgeClient:
     async def _gather(self, limit: int) -> bytes:
         parts: list[bytes] = []
         size = 0
-        while piece := await self._piece(GATHERED):
+        while piece := await self._piece(limit):
             size += len(piece)
             if size > limit:
                 raise BodyTooLarge
             parts.append(piece)
-        return b"".join(parts)
+        return b"".join(parts)  # mostly one, which is not copied
 
     async def _expand(self, decoder: Decoder, limit: int) -> bytes:
         """Return the body decoded. No step is long, and others have their turn in between: a hostile one costs nobody but its client."""

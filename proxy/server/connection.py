@@ -32,6 +32,8 @@ READ_HIGH = 524_288
 """Bytes of a body that may wait unread before we stop reading."""
 HELD_HIGH = 65_536
 """The same for bytes of further requests."""
+MANY = 1024
+"""Pieces of a body that may wait apart: small ones take more memory than what they say."""
 
 Handle = Callable[[EdgeClient], Awaitable[None]]
 Refuse = Callable[[bool], bytes]
@@ -162,8 +164,9 @@ class Connection(Flow):
             if body.rest:
                 self._hold(body.rest)
             self._wake()
-        elif self._unread > self._enough and self._waiter is not None and not self._waiter.done():
-            self._wake()
+        elif self._waiter is not None and not self._waiter.done():
+            if self._unread > self._enough or len(self._pieces) >= MANY:
+                self._wake()
         elif self._unread > READ_HIGH:
             self._pause()
 
@@ -183,22 +186,25 @@ class Connection(Flow):
         self._deadline.within(self._body_s)
 
     async def piece(self, enough: int) -> bytes:
-        """Return what has come of the body: more than `enough` bytes or all that is left, nothing at its end.
+        """Return what has come of the body: all that is left, more than `enough` bytes or as many pieces as may wait; nothing at its end.
+
+        Reading goes on until then, however much that is, for what it takes is wanted; it stops where nobody waits for the body.
 
         Raises:
             BodyTimeout: `check_time`.
             WireError: it is no body.
         """
         self._enough = enough
-        while self._body is not None and (self._unread <= enough or not self._pieces):
+        while self._body is not None and (not self._pieces or (self._unread <= enough and len(self._pieces) < MANY)):
             self.check_time()
+            self._resume()
             await self._wait()
         if not self._pieces and self._broken:
             raise WireError("http", "", f"the body cannot be read: {self._broken}")
         pieces, self._pieces = self._pieces, []
         self._unread = 0
         self._resume()
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return b"".join(pieces)
 
     def check_time(self) -> None:
         """Raise BodyTimeout where the client has had its time."""

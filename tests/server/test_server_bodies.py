@@ -11,7 +11,7 @@ from edge_wire import GET, LIMIT, POST, deaf, echo, opened, run, statuses, turns
 from proxy.engine.ports import BodyTimeout, BodyTooLarge
 from proxy.server import connection
 from proxy.server.client import EdgeClient
-from proxy.server.connection import Connection
+from proxy.server.connection import MANY, Connection
 from proxy.wire.call import WireError
 
 
@@ -121,5 +121,47 @@ def test_a_body_that_does_not_arrive_is_given_up(coding: bytes) -> None:
         assert wire.written.endswith(b"late")
         assert b"connection: close" in wire.written
         assert wire.half
+
+    run(work())
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_body_that_somebody_waits_for_is_read_on_up_to_the_limit(chunked: bool) -> None:
+    piece = b"x" * 262_144
+    head = b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"Content-Length: %d\r\n\r\n" % (16 * len(piece))
+
+    async def work() -> None:
+        made, wire, _ = opened(echo)
+        made.data_received(POST + head)
+        await turns()
+        for _ in range(16):
+            made.data_received(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
+            assert not wire.paused
+        await turns()
+        if chunked:
+            made.data_received(b"0\r\n\r\n")
+            await turns()
+        assert wire.written.endswith(b"\r\n\r\n" + 16 * piece)
+
+    run(work())
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_small_pieces_of_a_body_do_not_wait_apart(chunked: bool) -> None:
+    body = bytes(range(256)) * 20
+    head = b"Transfer-Encoding: chunked\r\n\r\n" if chunked else b"Content-Length: %d\r\n\r\n" % len(body)
+
+    async def work() -> None:
+        made, wire, _ = opened(echo)
+        made.data_received(POST + head)
+        await turns()
+        for i in range(0, len(body), 2):
+            made.data_received(b"2\r\n%b\r\n" % body[i : i + 2] if chunked else body[i : i + 2])
+            await turns(2)
+            assert len(made._pieces) < MANY
+        if chunked:
+            made.data_received(b"0\r\n\r\n")
+        await turns()
+        assert wire.written.endswith(b"\r\n\r\n" + body)
 
     run(work())
