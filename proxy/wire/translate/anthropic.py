@@ -25,12 +25,12 @@ from proxy.wire.translate.given import (
     objects,
     schema,
     sift,
-    texts,
+    system_apart,
     whole,
     word,
     words,
 )
-from proxy.wire.translate.history import told, told_tools, tools_of, turns_of
+from proxy.wire.translate.history import prompt_of, told, told_tools, tools_of, turns_of
 from proxy.wire.translate.hub import (
     Asked,
     Dialect,
@@ -72,15 +72,16 @@ class MessagesDialect(Dialect):
     """See the module."""
 
     name = "anthropic.messages"
+    prompts = frozenset({"system"})
     headers = (("anthropic-version", "2023-06-01"),)
 
     def read_request(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
         """See `Dialect.read_request`."""
         asked = Asked(model, stream=stream)
         sift(asked, body, _CARRIED, _REFUSED)
-        system = _content(asked, body.get("system"), "/system")
+        system = prompt_of(asked, body.get("system"), _prompt)
         turns = turns_of(asked, body.get("messages"), "/messages", _turn)
-        asked.turns = [Turn("system", tuple(system)), *turns] if system else turns
+        asked.turns = [system, *turns] if system.parts else turns
         asked.tools = tools_of(asked, body.get("tools"), _tools)
         _choice(asked, body.get("tool_choice"))
         asked.max_output = whole(body, "max_tokens")
@@ -98,11 +99,10 @@ class MessagesDialect(Dialect):
     def write_request(self, asked: Asked) -> dict[str, Any]:
         """See `Dialect.write_request`."""
         body: dict[str, Any] = {"model": asked.model, "max_tokens": asked.max_output or DEFAULT_MAX_OUTPUT}
-        system = _system(asked)
-        if system:
-            body["system"] = system
-        spoken = told(asked, [turn for turn in asked.turns if turn.role != "system"], self.name, _message)
-        body["messages"] = [message for _, messages in spoken for message in messages]
+        said, others = system_apart(asked)
+        if said:
+            body["system"] = said[0] if len(said) == 1 else [{"type": "text", "text": text} for text in said]
+        body["messages"] = told(asked, others, self.name, _message)
         if asked.stream:
             body["stream"] = True
         _sampling(asked, body)
@@ -137,6 +137,10 @@ class MessagesDialect(Dialect):
 
 
 # --- reading -----------------------------------------------------------------------------------------------------------------------
+
+
+def _prompt(asked: Asked, value: object) -> Turn:
+    return Turn("system", tuple(_content(asked, value, "/system")))
 
 
 def _turn(asked: Asked, message: dict[str, Any], place: str) -> Turn:
@@ -242,23 +246,12 @@ def _format(asked: Asked, value: object) -> None:
 # --- writing -----------------------------------------------------------------------------------------------------------------------
 
 
-def _system(asked: Asked) -> str | list[dict[str, Any]]:
-    """Return all that is said by the system. What stands between messages moves up: few models take it there, and it must not lose rank."""
-    said = [text for turn in asked.turns if turn.role == "system" for text in texts(turn.parts)]
-    roles = [turn.role for turn in asked.turns if turn.parts]
-    if "system" in roles[next((i for i, role in enumerate(roles) if role != "system"), 0) :] and set(roles) != {"system"}:
-        asked.drop("the place of a system message")
-    return said[0] if len(said) == 1 else [{"type": "text", "text": text} for text in said]
-
-
 def _message(asked: Asked, turn: Turn) -> list[dict[str, Any]]:
     outputs = [part for part in turn.parts if isinstance(part, ToolOutput)]
     others = [part for part in turn.parts if isinstance(part, (Text, Image, ToolUse))]
     if len(outputs) + len(others) < len(turn.parts):
-        asked.drop("reasoning of earlier turns")
+        asked.drop_thoughts()
     blocks = [_written_output(asked, output) for output in outputs] + _blocks(asked, others)
-    if not blocks:
-        return []
     plain = len(others) == len(blocks) == 1 and isinstance(others[0], Text)
     return [{"role": turn.role, "content": blocks[0]["text"] if plain else blocks}]
 

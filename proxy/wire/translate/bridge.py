@@ -22,7 +22,7 @@ from proxy.wire.steering import answers_first, takes_temperature
 from proxy.wire.translate.anthropic import MessagesDialect
 from proxy.wire.translate.carried import Carried
 from proxy.wire.translate.gemini import GeminiDialect
-from proxy.wire.translate.history import UNREADABLE, Conversation, Offer, parsed
+from proxy.wire.translate.history import UNREADABLE, Apart, Conversation, parsed
 from proxy.wire.translate.hub import (
     Asked,
     Began,
@@ -208,7 +208,9 @@ def _members(call: Call, client: Dialect, carried: Carried) -> dict[str, Any]:
         if key == client.history and call.body.startswith(b"[", start):
             found[key] = Conversation(carried, client.name, call, (start, end))
         elif key == "tools":
-            found[key] = Offer(carried, client.name, call, (start, end))
+            found[key] = Apart(carried, f"{client.name} tools", call, call.tools, (start, end))
+        elif key in client.prompts and call.system:
+            found[key] = Apart(carried, f"{client.name} system", call, call.system[0], (start, end))
         else:
             found[key] = parsed(call.body[start:end])
     return found

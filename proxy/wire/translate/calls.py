@@ -11,20 +11,20 @@ from collections import defaultdict, deque
 from collections.abc import Iterable
 from typing import Protocol
 
-from proxy.wire.translate.hub import Part, Tie, ToolOutput, ToolUse, Turn
+from proxy.wire.translate.hub import TIED, Part, Tie, ToolOutput, ToolUse, Turn
 
-_TIED = frozenset({ToolUse, ToolOutput})
+Tied = tuple[Tie, ...]
 
 
 class Ties(Protocol):
     """Gives ids and names, in reading order."""
 
-    def call(self, id: str, name: str) -> str:
-        """Return the id of a call."""
+    def calls(self, ties: Tied) -> Tied:
+        """Return the ids and names of a turn's calls."""
         ...
 
-    def result(self, id: str, name: str) -> Tie:
-        """Return the id and the name of the call that an output belongs to."""
+    def results(self, ties: Tied) -> Tied:
+        """Return the ids and names of the calls that a turn's outputs belong to."""
         ...
 
 
@@ -38,25 +38,32 @@ class CallIds:
         self._all: deque[str] = deque()
         self._named: defaultdict[str, deque[str]] = defaultdict(deque)
 
-    def call(self, id: str, name: str) -> str:
-        """Return the id of a call."""
-        found = id or self._made()
-        self._names[found] = name
-        self._answered.discard(found)
-        self._all.append(found)
-        self._named[name].append(found)
-        return found
+    def calls(self, ties: Tied) -> Tied:
+        """See `Ties.calls`: each has the id that it has, or gets one."""
+        found = []
+        for id, name in ties:
+            id = id or self._made()
+            self._names[id] = name
+            self._answered.discard(id)
+            self._all.append(id)
+            self._named[name].append(id)
+            found.append((id, name))
+        return tuple(found)
 
-    def result(self, id: str, name: str) -> Tie:
-        """Return the id and the name of the call that a result belongs to: by id, else the first open call of that name, else the first.
+    def results(self, ties: Tied) -> Tied:
+        """See `Ties.results`: by id, else the first open call of that name, else the first.
 
         A result of no call at all keeps what it has: what becomes of it is the provider's to say.
         """
-        found = id if id in self._names else self._first(self._named[name] if name else self._all)
-        if not found:
-            return id or self._made(), name
-        self._answered.add(found)
-        return found, self._names[found]
+        found = []
+        for id, name in ties:
+            call = id if id in self._names else self._first(self._named[name] if name else self._all)
+            if call:
+                self._answered.add(call)
+                found.append((call, self._names[call]))
+            else:
+                found.append((id or self._made(), name))
+        return tuple(found)
 
     def _first(self, waiting: deque[str]) -> str:
         while waiting:
@@ -79,37 +86,28 @@ class Names:
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
 
-    def call(self, id: str, name: str) -> str:
-        """Return `id`, and note the name."""
-        self._names[id] = name
-        return id
+    def calls(self, ties: Tied) -> Tied:
+        """See `Ties.calls`: they stay as they are, and the names are noted."""
+        self._names.update(ties)
+        return ties
 
-    def result(self, id: str, name: str) -> Tie:
-        """Return `id`, and the name."""
-        return id, name or self._names.get(id, "")
+    def results(self, ties: Tied) -> Tied:
+        """See `Ties.results`."""
+        return tuple([(id, name or self._names.get(id, "")) for id, name in ties])
 
 
 def tied(turns: Iterable[Turn], ties: Ties) -> list[Turn]:
     """Return `turns` with the ids and names that `ties` gives. A turn in which they are what they were is the same turn as then."""
-    return [turn if _TIED.isdisjoint(map(type, turn.parts)) else _tied(turn, ties) for turn in turns]
+    return [_tied(turn, ties) if turn.ties else turn for turn in turns]
 
 
 def _tied(turn: Turn, ties: Ties) -> Turn:
-    found, other = list[Tie](), False
-    for part in turn.parts:
-        if isinstance(part, ToolUse):
-            id, name = ties.call(part.id, part.name), part.name
-        elif isinstance(part, ToolOutput):
-            id, name = ties.result(part.id, part.name)
-        else:
-            continue
-        found.append((id, name))
-        other = other or id != part.id or name != part.name
-    if not other:
+    found = ties.calls(turn.ties) if turn.role == "assistant" else ties.results(turn.ties)
+    if found == turn.ties:
         return turn
     if turn.tied is None or turn.tied[0] != found:
         rest = iter(found)
-        turn.tied = found, Turn(turn.role, tuple([_with(part, *next(rest)) if type(part) in _TIED else part for part in turn.parts]))
+        turn.tied = found, Turn(turn.role, tuple([_with(part, *next(rest)) if isinstance(part, TIED) else part for part in turn.parts]))
     return turn.tied[1]
 
 

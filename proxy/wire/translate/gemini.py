@@ -14,7 +14,7 @@ from typing import Any
 from proxy.wire.translate.calls import Names, tied
 from proxy.wire.translate.gemini_asked import BUDGETS, read_request
 from proxy.wire.translate.gemini_reply import GeminiReader, GeminiWriter, read_reply, write_reply
-from proxy.wire.translate.given import arguments_of, texts
+from proxy.wire.translate.given import arguments_of, system_apart, texts
 from proxy.wire.translate.history import told, told_tools
 from proxy.wire.translate.hub import (
     SEEN,
@@ -43,6 +43,7 @@ class GeminiDialect(Dialect):
 
     name = "gemini.generate"
     history = "contents"
+    prompts = frozenset({"systemInstruction", "system_instruction"})
 
     def read_request(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
         """See `Dialect.read_request`."""
@@ -50,8 +51,9 @@ class GeminiDialect(Dialect):
 
     def write_request(self, asked: Asked) -> dict[str, Any]:
         """See `Dialect.write_request`. The model stands in the path."""
-        body: dict[str, Any] = {"contents": _contents(asked)}
-        system = [text for turn in asked.turns if turn.role == "system" for text in texts(turn.parts)]
+        system, others = system_apart(asked)
+        target = self.name if _signed(asked) else f"{self.name} unsigned"
+        body: dict[str, Any] = {"contents": told(asked, tied(others, Names()), target, _content)}
         if system:
             body["systemInstruction"] = {"parts": [{"text": text} for text in system]}
         if asked.tools:
@@ -83,33 +85,15 @@ class GeminiDialect(Dialect):
         return GeminiWriter(asked)
 
 
-def _contents(asked: Asked) -> list[dict[str, Any]]:
-    contents: list[dict[str, Any]] = []
-    spoken = False
-    target = GeminiDialect.name if _signed(asked) else f"{GeminiDialect.name} unsigned"
-    for role, parts in told(asked, tied(asked.turns, Names()), target, _parts):
-        if role == "system":
-            if spoken:
-                asked.drop("the place of a system message")
-            continue
-        spoken = True
-        name = "model" if role == "assistant" else "user"
-        if contents and contents[-1]["role"] == name:
-            contents[-1]["parts"] += parts
-        elif parts:
-            contents.append({"role": name, "parts": [*parts]})
-    return contents
-
-
 def _signed(asked: Asked) -> bool:
     """Return whether the model wants a signature with the first call of each step."""
     return _old.match(asked.model) is None
 
 
-def _parts(asked: Asked, turn: Turn) -> list[dict[str, Any]]:
-    if turn.role == "system":  # stands elsewhere
-        return []
-    return _said(turn, asked) if turn.role == "assistant" else _given(turn)
+def _content(asked: Asked, turn: Turn) -> list[dict[str, Any]]:
+    if turn.role == "assistant":
+        return [{"role": "model", "parts": _said(turn, asked)}]
+    return [{"role": "user", "parts": _given(turn)}]
 
 
 def _said(turn: Turn, asked: Asked) -> list[dict[str, Any]]:
@@ -123,7 +107,7 @@ def _said(turn: Turn, asked: Asked) -> list[dict[str, Any]]:
         elif isinstance(part, Text):
             parts.append({"text": part.text})
         elif isinstance(part, Thought):
-            asked.drop("reasoning of earlier turns")
+            asked.drop_thoughts()
         else:
             raise Untranslatable("an image in a turn of the assistant's")
     return parts

@@ -15,7 +15,7 @@ from proxy.wire import jsonio
 from proxy.wire.translate.calls import CallIds, tied
 from proxy.wire.translate.gemini_schema import json_schema
 from proxy.wire.translate.given import SWITCHES_ON, arguments_text, flag, number, objects, schema, sift, whole, word, words
-from proxy.wire.translate.history import tools_of, turns_of
+from proxy.wire.translate.history import prompt_of, tools_of, turns_of
 from proxy.wire.translate.hub import Asked, Image, Part, Text, Thought, Tool, ToolOutput, ToolUse, Turn, Untranslatable
 
 # fmt: off
@@ -82,8 +82,8 @@ def read_request(body: dict[str, Any], model: str, stream: bool) -> Asked:
     asked = Asked(model, stream=stream)
     top = camel(body, "/")
     sift(asked, top, _CARRIED, _REFUSED)
-    if top.get("systemInstruction"):
-        asked.turns.append(_system(asked, top["systemInstruction"]))
+    system = prompt_of(asked, top.get("systemInstruction"), _prompt)
+    asked.turns += [system] if system.parts else []
     contents = top.get("contents")
     turns = turns_of(asked, [contents] if isinstance(contents, dict) else contents, "/contents", _turn)
     asked.turns += tied([turn for turn in turns if turn.parts], CallIds())
@@ -93,9 +93,9 @@ def read_request(body: dict[str, Any], model: str, stream: bool) -> Asked:
     return asked
 
 
-def _system(asked: Asked, value: object) -> Turn:
-    if isinstance(value, str):
-        return Turn("system", (Text(value),))
+def _prompt(_: Asked, value: object) -> Turn:
+    if not value or isinstance(value, str):
+        return Turn("system", (Text(value),) if isinstance(value, str) and value else ())
     found = []
     for i, part in enumerate(objects(camel(value, "/systemInstruction").get("parts"), "/systemInstruction/parts")):
         place = f"/systemInstruction/parts/{i}"

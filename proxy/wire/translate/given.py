@@ -136,29 +136,41 @@ def flag(value: Mapping[str, Any], key: str, place: str = "") -> bool | None:
     return found
 
 
-def neighbours(turns: Iterable[Turn]) -> list[list[Turn]]:
-    """Return `turns` in groups of neighbours with one role, and without empty ones."""
-    found: list[list[Turn]] = []
+def neighbours(asked: Asked, turns: Iterable[Turn]) -> list[tuple[Turn, list[Turn]]]:
+    """Return `turns` in groups of neighbours with one role, as the first and the rest, without those that say nothing: many models take
+    only turns that alternate."""
+    found: list[tuple[Turn, list[Turn]]] = []
+    rest: list[Turn] = []
     role = ""
     for turn in turns:
-        if not turn.parts:
-            continue
-        if turn.role == role:
-            found[-1].append(turn)
+        if turn.silent:
+            if turn.parts:
+                asked.drop_thoughts()
+        elif turn.role == role:
+            rest.append(turn)
         else:
-            found.append([turn])
-            role = turn.role
+            role, rest = turn.role, []
+            found.append((turn, rest))
     return found
 
 
-def joined(turns: Sequence[Turn]) -> Turn:
+def system_apart(asked: Asked) -> tuple[list[str], list[Turn]]:
+    """Return all that is said by the system, and the other turns, for a dialect in which they stand apart.
+
+    What stands between messages moves up: few models take it there, and it must not lose rank.
+    """
+    system = [turn for turn in asked.turns if turn.role == "system" and turn.parts]
+    if not system:
+        return [], asked.turns
+    said = [turn for turn in asked.turns if turn.parts]
+    if system != said[: len(system)]:
+        asked.drop("the place of a system message")
+    return [text for turn in system for text in texts(turn.parts)], [turn for turn in said if turn.role != "system"]
+
+
+def joined(first: Turn, rest: Sequence[Turn]) -> Turn:
     """Return turns of one role as one."""
-    return turns[0] if len(turns) == 1 else Turn(turns[0].role, tuple([part for turn in turns for part in turn.parts]))
-
-
-def merged(turns: Iterable[Turn]) -> list[Turn]:
-    """Return `turns` with neighbours of one role made one, and without empty ones: many models take only turns that alternate."""
-    return [joined(group) for group in neighbours(turns)]
+    return Turn(first.role, tuple([part for turn in (first, *rest) for part in turn.parts])) if rest else first
 
 
 def texts(parts: Iterable[Part]) -> list[str]:

@@ -11,21 +11,37 @@ request is then written whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from proxy.wire import jsonio
 from proxy.wire.call import Call, Span
-from proxy.wire.translate.carried import OVERHEAD, PART, Carried, Known
+from proxy.wire.translate.carried import Carried, Known, Source, V
 from proxy.wire.translate.given import joined, neighbours, objects
-from proxy.wire.translate.hub import Asked, Image, Offered, Piece, Role, Text, Thought, Tool, ToolOutput, ToolUse, Turn, Untranslatable
+from proxy.wire.translate.hub import (
+    PART,
+    Asked,
+    Image,
+    Offered,
+    Piece,
+    Role,
+    Text,
+    Thought,
+    Tool,
+    ToolOutput,
+    ToolUse,
+    Turn,
+    Untranslatable,
+)
 
 ReadTurn = Callable[[Asked, dict[str, Any], str], Turn]
 """Reads one message that stands at a place."""
+ReadPrompt = Callable[[Asked, Any], Turn]
 ReadTools = Callable[[Asked, object], list[Tool]]
 WriteTurn = Callable[[Asked, Turn], list[dict[str, Any]]]
+"""Writes one turn that says something; never nothing."""
 WriteTool = Callable[[Asked, Tool], dict[str, Any]]
 UNREADABLE = "the body is nested too deep, or holds a number that nobody can"
 _SAYS: Final[dict[Role, set[type]]] = {
@@ -70,9 +86,7 @@ class Conversation:
     def turns(self, asked: Asked, place: str, read: ReadTurn) -> list[Turn]:
         """See `turns_of`."""
         turns: list[Turn] = []
-        find, dialect = self._carried.find, self._dialect
-        for i, message in enumerate(self._call.messages):
-            known = find(message, dialect)
+        for i, known in enumerate(self._carried.find(self._call.messages, self._dialect)):
             if known is None:
                 known = self._read(i, place, read)
             if known.dropped:
@@ -80,15 +94,14 @@ class Conversation:
             turns.append(known.value)
         return turns
 
-    def _read(self, i: int, place: str, read: ReadTurn) -> Known[Any, Turn]:
+    def _read(self, i: int, place: str, read: ReadTurn) -> Known[Turn]:
         raw, apart = self._raw(i), Asked(self._call.model)
         value = parsed(raw)
         if not isinstance(value, dict):
             raise Untranslatable(f"{place}: not a list of objects")
         turn = _placed(read(apart, value, f"{place}/{i}"))
-        size = 2 * len(raw) + OVERHEAD + PART * len(turn.parts)
-        known = Known(self._call.messages[i], self._dialect, b"", turn, tuple(apart.dropped), size)
-        self._carried.keep(known)
+        known = Known(self._call.messages[i], b"", turn, tuple(apart.dropped), 2 * len(raw))
+        self._carried.keep(self._dialect, known)
         return known
 
     def _raw(self, i: int) -> bytes:
@@ -100,32 +113,34 @@ class Conversation:
         return self._raws[-behind]
 
 
-class Offer:
-    """The tools of a call, in the place of their JSON.
+class Apart:
+    """A member of a call that says something by itself, its tools or its system prompt, in the place of its JSON.
 
     Args:
-        carried, dialect, call: see `Conversation`.
-        span: where in its body they stand.
+        carried: what is known.
+        kind: what it is read as.
+        call: see `Conversation`.
+        source: what the codec made of it.
+        span: where in the body it stands.
     """
 
-    __slots__ = ("_call", "_carried", "_dialect", "_span")
+    __slots__ = ("_call", "_carried", "_kind", "_source", "_span")
 
-    def __init__(self, carried: Carried, dialect: str, call: Call, span: Span) -> None:
-        self._carried, self._dialect, self._call, self._span = carried, dialect, call, span
+    def __init__(self, carried: Carried, kind: str, call: Call, source: Source, span: Span) -> None:
+        self._carried, self._kind, self._call, self._source, self._span = carried, kind, call, source, span
 
-    def tools(self, asked: Asked, read: ReadTools) -> list[Tool]:
-        """See `tools_of`."""
-        body, (start, end), source = self._call.body, self._span, self._call.tools
-        known = self._carried.find(source, self._dialect)
+    def value(self, asked: Asked, read: Callable[[Asked, Any], V]) -> V:
+        """Return what it says, by `read` where that is not known. Raises Untranslatable."""
+        body, (start, end) = self._call.body, self._span
+        [known] = self._carried.find([self._source], self._kind)
         if known is None or len(known.raw) != end - start or not body.startswith(known.raw, start):
             raw, apart = body[start:end], Asked(self._call.model)
-            offered = Offered(read(apart, parsed(raw)))
-            size = 4 * len(raw) + OVERHEAD + PART * len(offered.tools)
-            known = Known(source, self._dialect, raw, offered, tuple(apart.dropped), size)
-            self._carried.keep(known)
-        asked.drop_all(known.dropped)
-        asked.offered = known.value
-        return asked.offered.tools
+            known = Known(self._source, raw, read(apart, parsed(raw)), tuple(apart.dropped), 4 * len(raw))
+            self._carried.keep(self._kind, known)
+        if known.dropped:
+            asked.drop_all(known.dropped)
+        found: V = known.value
+        return found
 
 
 def turns_of(asked: Asked, value: object, place: str, read: ReadTurn) -> list[Turn]:
@@ -145,9 +160,17 @@ def turns_of(asked: Asked, value: object, place: str, read: ReadTurn) -> list[Tu
     return [_placed(read(asked, message, f"{place}/{i}")) for i, message in enumerate(objects(value, place))]
 
 
+def prompt_of(asked: Asked, value: object, read: ReadPrompt) -> Turn:
+    """Return the system prompt that `value` is: JSON, or an `Apart`. Raises Untranslatable."""
+    return value.value(asked, read) if isinstance(value, Apart) else read(asked, value)
+
+
 def tools_of(asked: Asked, value: object, read: ReadTools) -> list[Tool]:
-    """Return the tools that `value` is: JSON, or an `Offer`. The list is not to be changed. Raises Untranslatable."""
-    return value.tools(asked, read) if isinstance(value, Offer) else read(asked, value)
+    """Return the tools that `value` is: JSON, or an `Apart`. The list is not to be changed. Raises Untranslatable."""
+    if not isinstance(value, Apart):
+        return read(asked, value)
+    asked.offered = value.value(asked, lambda apart, tools: Offered(read(apart, tools)))
+    return asked.offered.tools
 
 
 def _placed(turn: Turn) -> Turn:
@@ -159,30 +182,32 @@ def _placed(turn: Turn) -> Turn:
     return turn
 
 
-def told(asked: Asked, turns: Iterable[Turn], target: str, write: WriteTurn) -> Iterator[tuple[Role, Sequence[Any]]]:
-    """Yield what `turns` become, neighbours of one role as one turn, with that role; the JSON of each thing as it is, or written already.
+def told(asked: Asked, turns: Iterable[Turn], target: str, write: WriteTurn) -> list[Any]:
+    """Return what `turns` become, neighbours of one role as one turn; the JSON of each thing as it is, or written already.
 
     Args:
         asked: takes what is left out.
-        turns: without empty ones they take turns.
         target: two writings of different `write`, or of one that heeds more of `asked`, need two names.
         write: writes one turn, from nothing but itself and its target.
 
     Raises:
         Untranslatable: there are no words for something.
     """
-    for first, *rest in neighbours(turns):
+    found: list[Any] = []
+    for first, rest in neighbours(asked, turns):
         if asked.grow is None:
-            yield first.role, write(asked, joined([first, *rest]))
+            found += write(asked, joined(first, rest))
             continue
-        piece = first.piece
-        if piece is None or piece.target != target or piece.rest != rest:
+        piece = first.pieces.get(target)
+        if piece is None or piece.rest != rest:
             apart = Asked(asked.model)
-            piece = _piece(target, rest, write(apart, joined([first, *rest])), apart)
-            first.piece = piece if asked.grow(piece.size) else None
+            piece = _piece(rest, write(apart, joined(first, rest)), apart)
+            if asked.grow(piece.size):
+                first.pieces[target] = piece
         if piece.dropped:
             asked.drop_all(piece.dropped)
-        yield first.role, piece.items
+        found += piece.items
+    return found
 
 
 def told_tools(asked: Asked, target: str, write: WriteTool) -> Sequence[Any]:
@@ -190,16 +215,17 @@ def told_tools(asked: Asked, target: str, write: WriteTool) -> Sequence[Any]:
     offered = asked.offered
     if offered is None or asked.grow is None or asked.tools is not offered.tools:
         return [write(asked, tool) for tool in asked.tools]
-    piece = offered.piece
-    if piece is None or piece.target != target:
+    piece = offered.pieces.get(target)
+    if piece is None:
         apart = Asked(asked.model)
-        piece = _piece(target, (), [write(apart, tool) for tool in asked.tools], apart)
-        offered.piece = piece if asked.grow(piece.size) else None
+        piece = _piece((), [write(apart, tool) for tool in asked.tools], apart)
+        if asked.grow(piece.size):
+            offered.pieces[target] = piece
     asked.drop_all(piece.dropped)
     return piece.items
 
 
-def _piece(target: str, rest: Sequence[Turn], items: Iterable[dict[str, Any]], apart: Asked) -> Piece:
+def _piece(rest: Sequence[Turn], items: Iterable[dict[str, Any]], apart: Asked) -> Piece:
     written = tuple([msgspec.Raw(msgspec.json.encode(item)) for item in items])
     size = sum(map(len, written)) + PART * (1 + len(written) + len(rest))  # `rest` is kept alive, whatever becomes of what it was read from
-    return Piece(target, rest, written, tuple(apart.dropped), size)
+    return Piece(rest, written, tuple(apart.dropped), size)

@@ -81,12 +81,17 @@ SEEN: Final = (Text, Image)
 """What a user shows beside the outputs of tools; as a tuple, since `isinstance` builds a union anew each time that it is asked."""
 
 
+TIED: Final = (ToolUse, ToolOutput)
+"""What has a tie; as a tuple, as `SEEN`."""
+PART = 200
+"""Bytes that one part of a turn, or one tool, takes beside its letters."""
+
+
 @dataclass(slots=True)
 class Piece:
-    """What a turn, or the tools, became: `items` in JSON for a `target`, together with the turns of `rest`, which follow and have the
-    same role. `size` is bytes of memory, by estimate."""
+    """What a turn, or the tools, became: `items` in JSON, together with the turns of `rest`, which follow and have the same role. `size`
+    is bytes of memory, by estimate."""
 
-    target: str
     rest: Sequence[Turn]
     items: tuple[msgspec.Raw, ...]
     dropped: tuple[str, ...]
@@ -97,18 +102,25 @@ class Piece:
 class Turn:
     """One turn: tool outputs stand in user turns, tool uses and thoughts in the assistant's.
 
-    Role and parts are fixed when it is made; the others are caches. `piece` is what it became, `tied` the turn that it is with other ids
+    Role and parts are fixed when it is made, and so are `ties`, those of its calls or outputs, and whether it is `silent`, since it says
+    nothing that carries over. The others are caches: `pieces` is what it became for each target, `tied` the turn that it is with other ids
     and names for its calls and outputs. Emptying them changes cost, never a byte.
     """
 
     role: Role
     parts: tuple[Part, ...]
-    piece: Piece | None = field(default=None, compare=False, repr=False)
-    tied: tuple[Sequence[Tie], Turn] | None = field(default=None, compare=False, repr=False)
+    ties: tuple[Tie, ...] = field(init=False, compare=False, repr=False)
+    silent: bool = field(init=False, compare=False, repr=False)
+    pieces: dict[str, Piece] = field(default_factory=dict, init=False, compare=False, repr=False)
+    tied: tuple[tuple[Tie, ...], Turn] | None = field(default=None, init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.ties = tuple([(part.id, part.name) for part in self.parts if isinstance(part, TIED)])
+        self.silent = {*map(type, self.parts)} <= {Thought}
 
     def cost(self) -> int:
-        """Return the bytes that the caches hold, by estimate."""
-        own = 0 if self.piece is None else self.piece.size
+        """Return the bytes that it takes beside its letters, with what the caches hold, by estimate."""
+        own = PART * len(self.parts) + sum([piece.size for piece in self.pieces.values()])
         return own if self.tied is None else own + self.tied[1].cost()
 
 
@@ -123,14 +135,14 @@ class Tool(msgspec.Struct, frozen=True):
 
 @dataclass(slots=True)
 class Offered:
-    """All tools of a request; `piece` is a cache of what they became."""
+    """All tools of a request; `pieces` is a cache of what they became for each target."""
 
     tools: list[Tool]
-    piece: Piece | None = None
+    pieces: dict[str, Piece] = field(default_factory=dict)
 
     def cost(self) -> int:
-        """Return the bytes that the cache holds, by estimate."""
-        return 0 if self.piece is None else self.piece.size
+        """Return the bytes that they take beside their letters, with what the cache holds, by estimate."""
+        return PART * len(self.tools) + sum([piece.size for piece in self.pieces.values()])
 
 
 @dataclass(slots=True)
@@ -181,6 +193,10 @@ class Asked:
         name = shown(name)
         if name not in self.dropped and len(self.dropped) < MAX_DROPPED:
             self.dropped.append(name)
+
+    def drop_thoughts(self) -> None:
+        """Note that reasoning is left out: its signature proves it to no other server."""
+        self.drop("reasoning of earlier turns")
 
     def drop_all(self, names: Iterable[str]) -> None:
         """Note what was left out when it was read or written before."""
@@ -279,6 +295,8 @@ class Dialect(ABC):
     """The codec's dialect, as `openai.chat`."""
     history: str = "messages"
     """The member that holds the conversation."""
+    prompts: frozenset[str] = frozenset()
+    """Names of the member that holds a system prompt apart from the conversation."""
     headers: tuple[tuple[str, str], ...] = ()
     """Headers without which a provider of this dialect does not answer, beside the transport's own."""
 

@@ -83,8 +83,7 @@ class OllamaDialect(Dialect):
 
     def write_request(self, asked: Asked) -> dict[str, Any]:
         """See `Dialect.write_request`. Usage always comes."""
-        spoken = told(asked, tied(asked.turns, Names()), self.name, _messages)
-        messages = [message for _, said in spoken for message in said]
+        messages = told(asked, tied(asked.turns, Names()), self.name, _messages)
         body: dict[str, Any] = {"model": asked.model, "messages": messages, "stream": asked.stream}
         if not asked.tools and asked.choice:
             asked.drop("tool_choice without tools")
@@ -240,11 +239,11 @@ def _said(asked: Asked, turn: Turn) -> list[dict[str, Any]]:
     ]
     text = "".join(texts(turn.parts))
     if any(isinstance(part, Thought) for part in turn.parts):
-        asked.drop("reasoning of earlier turns")
+        asked.drop_thoughts()
     message: dict[str, Any] = {"role": "assistant", "content": text}
     if calls:
         message["tool_calls"] = calls
-    return [message] if text or calls else []
+    return [message]
 
 
 def _given(role: str, parts: list[Text | Image] | list[Image]) -> list[dict[str, Any]]:

@@ -103,8 +103,7 @@ class ChatDialect(Dialect):
 
     def write_request(self, asked: Asked) -> dict[str, Any]:
         """See `Dialect.write_request`."""
-        messages = [message for _, spoken in told(asked, asked.turns, self.name, _messages) for message in spoken]
-        body: dict[str, Any] = {"model": asked.model, "messages": messages}
+        body: dict[str, Any] = {"model": asked.model, "messages": told(asked, asked.turns, self.name, _messages)}
         if asked.stream:
             body |= {"stream": True, "stream_options": {"include_usage": True}}
         if asked.max_output is not None:
@@ -246,8 +245,7 @@ def _format(asked: Asked, value: object) -> None:
 
 def _messages(asked: Asked, turn: Turn) -> list[dict[str, Any]]:
     if turn.role == "assistant":
-        message = _said_before(asked, turn)
-        return [message] if message else []
+        return [_said_before(asked, turn)]
     if turn.role == "user":
         return _user(turn)
     return [{"role": "system", "content": _parts([p for p in turn.parts if isinstance(p, Text)])}]
@@ -267,7 +265,7 @@ def _user(turn: Turn) -> list[dict[str, Any]]:
     return [*found, {"role": "user", "content": _parts(said)}] if said else found
 
 
-def _said_before(asked: Asked, turn: Turn) -> dict[str, Any] | None:
+def _said_before(asked: Asked, turn: Turn) -> dict[str, Any]:
     said: list[Text] = []
     calls: list[dict[str, Any]] = []
     for part in turn.parts:
@@ -276,9 +274,7 @@ def _said_before(asked: Asked, turn: Turn) -> dict[str, Any] | None:
         elif isinstance(part, ToolUse):
             calls.append({"id": part.id, "type": "function", "function": {"name": part.name, "arguments": part.arguments}})
         else:  # a thought: nothing else comes here, see `bridge`
-            asked.drop("reasoning of earlier turns")
-    if not said and not calls:
-        return None
+            asked.drop_thoughts()
     message: dict[str, Any] = {"role": "assistant", "content": _parts(said) if said else None}
     return message | {"tool_calls": calls} if calls else message
 

@@ -40,6 +40,7 @@ class ResponsesDialect(Dialect):
 
     name = "openai.responses"
     history = "input"
+    prompts = frozenset({"instructions"})
 
     def read_request(self, body: dict[str, Any], model: str, stream: bool) -> Asked:
         """See `Dialect.read_request`."""
@@ -47,8 +48,7 @@ class ResponsesDialect(Dialect):
 
     def write_request(self, asked: Asked) -> dict[str, Any]:
         """See `Dialect.write_request`. Usage always comes."""
-        items = [item for _, spoken in told(asked, asked.turns, self.name, _items) for item in spoken]
-        body: dict[str, Any] = {"model": asked.model, "input": items, "store": False}
+        body: dict[str, Any] = {"model": asked.model, "input": told(asked, asked.turns, self.name, _items), "store": False}
         if asked.stream:
             body["stream"] = True
         plain = {"max_output_tokens": asked.max_output, "temperature": asked.temperature, "top_p": asked.top_p}
@@ -102,7 +102,7 @@ def _said(asked: Asked, turn: Turn) -> list[dict[str, Any]]:
         elif isinstance(part, Text):
             found.append(_message("assistant", [{"type": "output_text", "text": part.text}]))
         else:
-            asked.drop("reasoning of earlier turns")
+            asked.drop_thoughts()
     return found
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from proxy.wire.translate.given import SWITCHES_ON, flag, image_of, number, objects, schema, sift, whole, word
-from proxy.wire.translate.history import tools_of, turns_of
+from proxy.wire.translate.history import prompt_of, tools_of, turns_of
 from proxy.wire.translate.hub import Asked, Image, Part, Text, Tool, ToolOutput, ToolUse, Turn, Untranslatable
 
 # fmt: off
@@ -42,9 +42,8 @@ def read_request(body: dict[str, Any], model: str, stream: bool) -> Asked:
     sift(asked, body, _CARRIED, _REFUSED)
     if flag(body, "background"):
         raise Untranslatable(f"/background: {_REFUSED['background']}")
-    instructions = body.get("instructions")
-    if instructions:
-        asked.turns.append(Turn("system", (Text(word(instructions, "/instructions")),)))
+    system = prompt_of(asked, body.get("instructions"), _prompt)
+    asked.turns += [system] if system.parts else []
     asked.turns += _turns(asked, body.get("input"))
     asked.tools = tools_of(asked, body.get("tools"), _tools)
     _choice(asked, body.get("tool_choice"))
@@ -67,6 +66,10 @@ def _object(value: dict[str, Any], key: str) -> dict[str, Any]:
     return found or {}
 
 
+def _prompt(_: Asked, value: object) -> Turn:
+    return Turn("system", (Text(word(value, "/instructions")),) if value else ())
+
+
 def _turns(asked: Asked, value: object) -> list[Turn]:
     """Return the input as turns, each item as one, without those that say nothing."""
     if isinstance(value, str):
@@ -87,7 +90,7 @@ def _item(asked: Asked, item: dict[str, Any], place: str) -> Turn:
         id = word(item.get("call_id"), place)
         return Turn("user", (ToolOutput(id, "", tuple(_content(asked, item.get("output"), f"{place}/output"))),))
     if kind == "reasoning":
-        asked.drop("reasoning of earlier turns")
+        asked.drop_thoughts()
         return Turn("assistant", ())
     raise Untranslatable(f"{place}: a {kind} item, which only its own provider has")
 

@@ -13,7 +13,7 @@ from proxy.wire.base import Framing
 from proxy.wire.translate.bridge import steps
 from proxy.wire.translate.calls import Names, tied
 from proxy.wire.translate.draft import Draft
-from proxy.wire.translate.given import merged
+from proxy.wire.translate.given import joined, neighbours
 from proxy.wire.translate.hub import (
     Asked,
     Began,
@@ -145,6 +145,11 @@ def asked_again(dialect: Dialect, asked: Asked) -> Asked:
     found = request(dialect, dialect.write_request(asked), asked.model, asked.stream)
     found.turns = merged(tied(found.turns, Names()))
     return found
+
+
+def merged(turns: Iterable[Turn]) -> list[Turn]:
+    """Return `turns` with neighbours of one role made one, without those that say nothing."""
+    return [joined(first, rest) for first, rest in neighbours(Asked("m"), turns)]
 
 
 @st.composite

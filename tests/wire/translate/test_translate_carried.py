@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from proxy.wire.call import Call, Edit, Message, Steer, WireError
 from proxy.wire.translate import carried as module
 from proxy.wire.translate.bridge import DIALECTS, TARGETS, Bridge, Origin, Untranslatable
 from proxy.wire.translate.carried import Carried
-from proxy.wire.translate.hub import Asked, Text, Turn
+from proxy.wire.translate.hub import PART, Asked, Text, Tool, Turn
 
 CHAT, MESSAGES, OLLAMA, RESPONSES = "openai.chat", "anthropic.messages", "ollama.chat", "openai.responses"
 PAIRS = [(source, target) for source in DIALECTS for target in DIALECTS if source != target]
@@ -120,6 +121,70 @@ def test_only_what_is_new_is_read(source: str, target: str) -> None:
     assert memos.carried.misses == known + 2
 
 
+@pytest.mark.parametrize("source", list(DIALECTS))
+def test_targets_that_take_turns_are_told_what_they_were_told_before(source: str) -> None:
+    """Each thing is written once for each of them: what they are asked holds the very pieces of the time before."""
+    memos = Memos()
+    tools = [Tool("f", "Does it.", {"type": "object", "properties": {}})]
+    asked = Asked("m", [*TALK[:3], TALK[-1]], tools)
+    body = jsonio.encoded(DIALECTS[source].write_request(asked))
+    call = TARGETS[source].decode(body, memos)
+    for target in [*DIALECTS, *DIALECTS]:
+        if target != source:
+            Bridge(TARGETS[source], target, call, Edit(), Origin("9", memos.carried))
+    known = [known.value for known in read_by(memos.carried, "_young")]
+    pieces = {id(value): dict(value.pieces) for value in known}
+    others = set(DIALECTS) - {source}
+    assert all(others >= set(held) for held in pieces.values())
+    assert set.union(*[set(held) for held in pieces.values()]) == others
+    for target in DIALECTS:
+        if target != source:
+            Bridge(TARGETS[source], target, call, Edit(), Origin("9", memos.carried))
+    assert {id(value): dict(value.pieces) for value in known} == pieces
+    assert all(value.pieces[target] is piece for value in known for target, piece in pieces[id(value)].items())
+
+
+def prompted(source: str, system: str, last: str) -> bytes:
+    """A conversation whose system prompt stands apart from it."""
+    body = json.loads(talk(source, last))
+    if source == RESPONSES:
+        body["input"] = body["input"][1:]
+    [key] = DIALECTS[source].prompts & {"system", "systemInstruction", "instructions"}
+    body[key] = {"parts": [{"text": system}]} if key == "systemInstruction" else system
+    return json.dumps(body).encode()
+
+
+APART = [(source, target) for source, target in PAIRS if DIALECTS[source].prompts]
+
+
+@pytest.mark.parametrize(("source", "target"), APART)
+def test_a_system_prompt_that_stands_apart_is_known_by_its_bytes(source: str, target: str) -> None:
+    memos = Memos()
+    found = same(source, target, prompted(source, "Sort invoices.", "one"), memos, Edit())
+    [prompt] = memos.carried._young[f"{source} system"].values()
+    known = memos.carried.misses
+    same(source, target, prompted(source, "Sort invoices.", "two"), memos, Edit())
+    assert memos.carried.misses == known + 1
+    assert [*memos.carried._young[f"{source} system"].values()] == [prompt]
+    other = same(source, target, prompted(source, "Sort nothing.", "one"), memos, Edit())
+    assert isinstance(other, tuple)
+    assert b"Sort nothing." in other[0]
+    assert same(source, target, prompted(source, "Sort invoices.", "one"), memos, Edit()) == found != other
+
+
+@pytest.mark.parametrize("system", ["", [], None, [{"type": "text", "text": "A", "odd": 1}, {"type": "text", "text": "B"}]])
+def test_a_system_prompt_of_any_form_is_carried_alike_each_time(system: object) -> None:
+    memos = Memos()
+    for _ in range(2):
+        for target in (CHAT, OLLAMA):
+            same(MESSAGES, target, asks(system=system), memos, Edit())
+    first = [{"type": "text", "text": "A"}, {"type": "text", "text": "B"}]
+    found = same(MESSAGES, CHAT, asks(system=first), memos, Edit())
+    assert same(MESSAGES, CHAT, asks(system=[first[0], {"type": "text", "text": "C"}]), memos, Edit()) != found
+    image = {"type": "image", "source": {"type": "url", "url": "https://e.org/a.png"}}
+    assert isinstance(same(MESSAGES, CHAT, asks(system=[first[0], image]), memos, Edit()), str)
+
+
 @pytest.mark.parametrize(("source", "target"), PAIRS)
 def test_dropping_the_memory_changes_nothing(source: str, target: str) -> None:
     memos = Memos()
@@ -217,6 +282,10 @@ def test_a_call_of_another_splitting_is_split_again() -> None:
     same(CHAT, MESSAGES, talk(CHAT, "two"), memos, Edit())
 
 
+def read_by(carried: Carried, generation: str) -> list[module.Known[Any]]:
+    return [known for kind in getattr(carried, generation).values() for known in kind.values()]
+
+
 def test_the_memory_is_bounded_and_forgets_what_is_not_used() -> None:
     memos = Memos()
     small = Carried(200_000)
@@ -226,8 +295,8 @@ def test_the_memory_is_bounded_and_forgets_what_is_not_used() -> None:
         Bridge(codec, MESSAGES, call, Edit(), Origin(carried=small))
         other = codec.decode(talk(CHAT, str(number)).replace(b"word", b"%04d" % number), memos)
         Bridge(codec, MESSAGES, other, Edit(), Origin(carried=small))
-        kept = [*small._young.values(), *small._old.values()]
-        assert sum(known.size + known.value.cost() for known in kept) < 300_000
+        kept = [*read_by(small, "_young"), *read_by(small, "_old")]
+        assert sum(known.letters + module.OVERHEAD + known.value.cost() for known in kept) < 300_000
     large = jsonio.encoded({"model": "m", "messages": [{"role": "user", "content": "x" * 200_000}]})
     before = len(small)
     Bridge(codec, MESSAGES, codec.decode(large, memos), Edit(), Origin(carried=small))
@@ -237,17 +306,20 @@ def test_the_memory_is_bounded_and_forgets_what_is_not_used() -> None:
 def test_one_reading_of_a_dialect_is_not_anothers() -> None:
     memos = Memos()
     message = TARGETS[CHAT].decode(talk(CHAT, "one"), memos).messages[0]
-    memos.carried.keep(module.Known(message, CHAT, b"", Turn("user", (Text("x"),)), (), 9))
-    assert memos.carried.find(message, CHAT) is not None
-    assert memos.carried.find(message, OLLAMA) is None
+    known = module.Known(message, b"", Turn("user", (Text("x"),)), (), 9)
+    memos.carried.keep(CHAT, known)
+    assert memos.carried.find([message], CHAT) == [known]
+    assert memos.carried.find([message], OLLAMA) == [None]
+    memos.carried.keep(OLLAMA, replace(known, dropped=("odd",)))
+    assert memos.carried.find([message], CHAT) == [known]
+    assert len(memos.carried) == 2
 
 
 def test_pieces_are_json_that_is_written_already() -> None:
     memos = Memos()
     codec = TARGETS[CHAT]
     Bridge(codec, MESSAGES, codec.decode(talk(CHAT, "one"), memos), Edit(), Origin(carried=memos.carried))
-    pieces = [known.value.piece for known in memos.carried._young.values()]
-    items = [item for piece in pieces if piece is not None for item in piece.items]
+    items = [item for known in read_by(memos.carried, "_young") for piece in known.value.pieces.values() for item in piece.items]
     assert {type(item) for item in items} == {msgspec.Raw}
     assert len(items) == len(TALK) - 1
 
@@ -258,7 +330,20 @@ def test_what_a_turn_keeps_alive_of_its_neighbours_is_counted() -> None:
     said = [{"role": "user", "content": f"{i}"} for i in range(500)]
     call = codec.decode(jsonio.encoded({"model": "m", "messages": said}), memos)
     Bridge(codec, MESSAGES, call, Edit(), Origin("9", memos.carried))
-    known = memos.carried.find(call.messages[0], CHAT)
+    [known] = memos.carried.find(call.messages[:1], CHAT)
     assert known is not None
-    assert len(known.value.piece.rest) == 499
-    assert known.value.cost() > 499 * module.PART
+    assert len(known.value.pieces[MESSAGES].rest) == 499
+    assert known.value.cost() > 499 * PART
+
+
+@pytest.mark.parametrize("target", [name for name in DIALECTS if name != MESSAGES])
+def test_a_turn_of_nothing_but_reasoning_parts_nobody(target: str) -> None:
+    """What stands before and behind it is one turn, since roles take turns."""
+    thought = {"type": "thinking", "thinking": "Hm.", "signature": "s"}
+    said = [{"role": role, "content": content} for role, content in (("user", "A"), ("assistant", [thought]), ("user", "B"))]
+    memos = Memos()
+    for _ in range(2):
+        found = same(MESSAGES, target, asks(messages=said), memos, Edit())
+        assert isinstance(found, tuple)
+        assert found[1] == ["reasoning of earlier turns"]
+        assert len(json.loads(found[0])[DIALECTS[target].history]) == 1

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from hub_cases import merged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from translating import CHAT, MESSAGES, bridge
@@ -15,7 +16,6 @@ from proxy.model import Usage
 from proxy.wire import jsonio
 from proxy.wire.sse import Splitter
 from proxy.wire.translate.bridge import DIALECTS, steps
-from proxy.wire.translate.given import merged
 from proxy.wire.translate.hub import (
     Asked,
     Began,
