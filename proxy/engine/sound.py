@@ -24,8 +24,8 @@ import msgspec
 from proxy.model import Usage
 from proxy.wire import jsonio
 from proxy.wire.call import Call
-from proxy.wire.translate.bridge import DIALECTS, Untranslatable, steps
-from proxy.wire.translate.hub import Asked, Ended, Failed, Step, Stop, ToolBegan, ToolMore, Words
+from proxy.wire.translate.bridge import DIALECTS, Untranslatable, asked_beside, steps
+from proxy.wire.translate.hub import Ended, Failed, Step, Stop, ToolBegan, ToolMore, Words
 
 Cause = Literal[
     "down",
@@ -101,26 +101,15 @@ class Wanted:
 
 
 def wanted(call: Call, dialect: str, ceiling: int | None, chants: Callable[[str], bool]) -> Wanted:
-    """Return what `call`, of a client of `dialect`, wants. A request that the hub cannot read wants no certain shape."""
+    """Return what `call`, of a client of `dialect`, wants. What the hub cannot say wants no certain shape."""
     specs = call.tools.specs
     names = frozenset(spec.name for spec in specs) if all(spec.kind == "function" for spec in specs) else None
     if not specs and not call.wants_json:
         return Wanted(ceiling=ceiling, chants=chants)
-    asked = _asked(call, dialect)
+    asked = asked_beside(call, dialect)
     if asked is None:
         return Wanted(names, ceiling=ceiling, chants=chants)
     return Wanted(names, asked.choice, asked.json or asked.schema is not None, asked.schema, ceiling, chants)
-
-
-def _asked(call: Call, dialect: str) -> Asked | None:
-    spoken = DIALECTS.get(dialect)
-    body = jsonio.parsed(call.body)
-    if spoken is None or not isinstance(body, dict):
-        return None
-    try:
-        return spoken.read_request(body, call.model, call.stream)
-    except (Untranslatable, RecursionError):
-        return None
 
 
 def heard(dialect: str, body: bytes) -> Heard | None:

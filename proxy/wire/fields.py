@@ -49,15 +49,30 @@ class Fields:
         self.read: Read | None = None
         self._cut = prefixes.find(self._kind, body) if prefixes is not None and len(body) >= MIN_BODY else None
         self._text = body if self._cut is None else body[: self._cut.opening] + body[self._cut.resume :]
-        if len(self._text) > SMALL:
-            jsonio.bounded(self._text, protocol, structure=prefixes is not None)
-        jsonio.utf8(self._text, protocol)
-        self._spans: Mapping[str, Span] = jsonio.members(self._text, protocol)
+        try:
+            self._spans = self._split(self._text)
+            if self._cut is not None and self._cut.more and self._empty(self._cut.opening):
+                raise self.error(history, "ends in a comma")
+        except WireError:
+            if self._cut is not None:
+                self._split(body)  # says the same of all of it, in which its places count
+            raise
         self.members = self._spans if self._cut is None else _moved(self._spans, self._cut)
         self.shape = keys.shape(self._spans, protocol)
         for key in self.shape.rogue:
             if self._given(key):
                 raise self.error(key, "names other models than `model`, which no rule would see; use policy.models.fallback instead")
+
+    def _split(self, text: bytes) -> Mapping[str, Span]:
+        if len(text) > SMALL:
+            jsonio.bounded(text, self.protocol, structure=self.prefixes is not None)
+        jsonio.utf8(text, self.protocol)
+        return jsonio.members(text, self.protocol)
+
+    def _empty(self, opening: int) -> bool:
+        """Return whether nothing stands in the array that opens before a place of the text."""
+        place = jsonio.skip(self._text, opening)
+        return self._text[place : place + 1] == b"]"
 
     def _given(self, key: str) -> bool:
         raw = self.raw(key)
@@ -94,7 +109,7 @@ class Fields:
         items = jsonio.elements(memoryview(self._text)[start:end], self.protocol, f"/{key}")
         cut = self._cut if key == self._history else None
         before: Sequence[Message] = () if cut is None else cut.messages
-        if not 0 < len(before) + len(items) <= MAX_MESSAGES or (cut is not None and cut.more and not items):
+        if not 0 < len(before) + len(items) <= MAX_MESSAGES:
             raise self.error(key, f"must be an array of 1 to {MAX_MESSAGES} items")
         history = History(key, memo, parse, dialect, self.protocol)
         found = history.read(items, before)

@@ -9,8 +9,10 @@ import pytest
 
 from proxy.engine.sound import Heard, Wanted, flaw, heard, overheard, wanted
 from proxy.model import Usage
+from proxy.wire import jsonio
 from proxy.wire.base import Memos
 from proxy.wire.registry import find
+from proxy.wire.translate import bridge
 from proxy.wire.translate.bridge import Untranslatable
 
 OBJECT = {"type": "object", "required": ["a", 7], "properties": {"a": {"type": ["integer", "null"]}, "l": {"items": {"type": "string"}}}}
@@ -95,8 +97,37 @@ def test_what_a_request_wants() -> None:
     assert read({**ASKED, "tools": [FUNCTION], "tool_choice": "required"}).choice == "any"
     assert read({**ASKED, "tools": [FUNCTION, {"type": "custom", "custom": {"name": "c"}}]}).tools is None
     assert read({**ASKED, "response_format": {"type": "json_object"}}).json
-    unread = read({**ASKED, "tools": [FUNCTION], "messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]})
+    spoken = {**ASKED, "messages": [{"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]}]}
+    unread = read({**spoken, "tools": [FUNCTION], "tool_choice": "required"})
+    assert (unread.tools, unread.choice) == (frozenset({"f"}), "any")
+    unread = read({**ASKED, "tools": [FUNCTION], "tool_choice": "required", "logprobs": True})
     assert (unread.tools, unread.choice) == (frozenset({"f"}), "")
+
+
+JSON: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {**ASKED, "response_format": {"type": "json_object"}},
+    "/v1/responses": {"model": "m", "input": "hi", "text": {"format": {"type": "json_object"}}},
+    "/v1/messages": {**ASKED, "max_tokens": 9, "output_config": {"format": {"type": "json_schema", "schema": OBJECT}}},
+    "/v1beta/models/m:generateContent": {
+        "contents": [{"parts": [{"text": "hi"}]}], "generationConfig": {"responseMimeType": "application/json"}
+    },
+    "/api/chat": {**ASKED, "format": "json"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", list(JSON))
+def test_what_is_wanted_is_read_without_the_conversation_and_the_tools(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are most of a body, and say nothing of it."""
+    seen: list[bytes] = []
+
+    def parsed(raw: bytes) -> Any:
+        seen.append(raw)
+        return jsonio.parsed(raw)
+
+    monkeypatch.setattr(bridge, "parsed", parsed)
+    assert read(JSON[path], path).json
+    assert seen
+    assert not any(b"hi" in raw for raw in seen)
 
 
 def test_a_request_without_a_hub_wants_no_shape() -> None:

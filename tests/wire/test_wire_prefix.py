@@ -35,10 +35,11 @@ def body_for(codec: Codec, messages: list[dict[str, Any]], indent: int | None = 
 
 
 def outcome(codec: Codec, body: bytes, memos: Memos) -> Call | str:
+    """What a body says, or what is wrong with it, with the place."""
     try:
         return codec.decode(body, memos)
-    except WireError:
-        return "refused"
+    except WireError as e:
+        return str(e)
 
 
 @given(codecs, _messages, _messages, st.sampled_from([None, 1]), st.sampled_from(["t", "other"]))
@@ -119,6 +120,20 @@ def test_what_follows_the_known_part_is_read_as_strictly(tail: bytes) -> None:
         body = known[:start] + tail + rest
         assert outcome(codec, body, memos) == outcome(codec, body, Memos())
     assert (memos.prefixes.hits > 0) == (tail[:1] in b",] \n" and tail != b" \x01]")
+
+
+@pytest.mark.parametrize(
+    ("new", "what"), [(b"\xff", "not UTF-8 at byte {}"), (b'{"role":"user","content":1x}', "not JSON: JSON is malformed: .* \\(byte {}\\)")]
+)
+def test_a_place_is_counted_from_the_beginning_of_the_whole_body(new: bytes, what: str) -> None:
+    memos, codec = Memos(), ChatCodec()
+    known = body_of([{"role": "user", "content": "hi"}])
+    codec.decode(known, memos)
+    end = known.index(b'], "model"')
+    bad = end + 1 + (new.index(b"x") if b"x" in new else 0)
+    with pytest.raises(WireError, match=what.format(bad)):
+        codec.decode(known[:end] + b"," + new + known[end:], memos)
+    assert memos.prefixes.hits == 1
 
 
 def test_a_turn_that_touches_the_last_messages_again_is_found() -> None:

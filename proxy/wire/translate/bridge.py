@@ -98,6 +98,8 @@ class Bridge:
         self._client, self._target = DIALECTS[source.dialect], DIALECTS[wire]
         if call.choices > 1:
             raise Untranslatable("several answers to one request")
+        if call.operation != "chat":
+            raise Untranslatable(f"/{self._client.history}: none, which only loads the model")
         if call.thread:
             raise Untranslatable("a history that the provider keeps")
         try:
@@ -194,6 +196,20 @@ class Back:
         return self._writer.cut(deny)
 
 
+def asked_beside(call: Call, dialect: str) -> Asked | None:
+    """Return what `call`, of a client of `dialect`, asks for beside what it says and offers: conversation, system prompt and tools are not
+    read. None where it cannot be said."""
+    client = DIALECTS.get(dialect)
+    if client is None:
+        return None
+    unread = {client.history, "tools", *client.prompts}
+    try:
+        body = {key: parsed(call.body[start:end]) for key, (start, end) in call.members.items() if key not in unread}
+        return client.read_request(body, call.model, call.stream)
+    except (Untranslatable, RecursionError):
+        return None
+
+
 def _whole(body: bytes) -> dict[str, Any]:
     value = parsed(body)
     if not isinstance(value, dict):
@@ -257,4 +273,4 @@ def steps(said: Said) -> list[Step]:
     return found
 
 
-__all__ = ["DIALECTS", "PREFERRED", "TARGETS", "Back", "Bridge", "Untranslatable", "steps"]
+__all__ = ["DIALECTS", "PREFERRED", "TARGETS", "Back", "Bridge", "Untranslatable", "asked_beside", "steps"]

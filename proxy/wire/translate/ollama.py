@@ -71,8 +71,6 @@ class OllamaDialect(Dialect):
         asked = Asked(model, stream=stream)
         sift(asked, body, _CARRIED, _REFUSED)
         asked.turns = tied(turns_of(asked, body.get("messages"), "/messages", _turn), CallIds())
-        if not asked.turns:
-            raise Untranslatable("/messages: none, which only loads the model")
         asked.tools = tools_of(asked, body.get("tools"), _tools)
         _options(asked, body.get("options"))
         _format(asked, body.get("format"))

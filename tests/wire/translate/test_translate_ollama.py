@@ -9,6 +9,9 @@ from hub_cases import ANYWHERE, CITY, PIXEL, asked_again, request, requests
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.wire.base import Memos
+from proxy.wire.call import Edit
+from proxy.wire.translate.bridge import TARGETS, Bridge
 from proxy.wire.translate.hub import (
     Asked,
     Image,
@@ -118,7 +121,6 @@ def test_options_format_and_thinking_are_read() -> None:
 @pytest.mark.parametrize(
     ("members", "what"),
     [
-        ({"messages": []}, "/messages: none"),
         ({"messages": "Hi"}, "/messages: not a list"),
         ({"messages": [{"role": "owner", "content": "x"}]}, "/messages/0: a message of the role owner"),
         ({"messages": [{"role": "system", "content": "x", "images": [PIXEL]}]}, "/messages/0: an image"),
@@ -145,6 +147,13 @@ def test_options_format_and_thinking_are_read() -> None:
 def test_what_cannot_be_carried_is_refused(members: dict[str, Any], what: str) -> None:
     with pytest.raises(Untranslatable, match=what.replace("[", r"\[")):
         asks(**members)
+
+
+def test_a_request_without_messages_only_loads_a_model() -> None:
+    codec = TARGETS["ollama.chat"]
+    for body in (b'{"model":"m","messages":[]}', b'{"model":"m"}'):
+        with pytest.raises(Untranslatable, match="/messages: none"):
+            Bridge(codec, "openai.chat", codec.decode(body, Memos()), Edit())
 
 
 def test_what_only_others_can_say_is_written_or_dropped() -> None:
