@@ -14,6 +14,7 @@ import heapq
 import operator
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
+from typing import cast
 
 from proxy.budget.counter import Counter, Rolling
 from proxy.budget.port import TOMBSTONE_S, Balance, Claim, Ended, Exceeded, Held, taken_at_once
@@ -26,7 +27,7 @@ _TRIES, _LOOKED_AT = 16, 5000
 _SESSION, _RUN = "session=", "run="
 """What the key of a counter that each session or run has for itself says (see `rules`); else nothing in a key has such a sign behind it."""
 
-_name, _balance = operator.itemgetter(0), operator.attrgetter("spent", "held")
+_name, _span, _balance = operator.itemgetter(0), operator.itemgetter(8), operator.attrgetter("spent", "held")
 
 
 class Hold:
@@ -194,7 +195,7 @@ class Book:
         if hold_id in self.settled:
             return False
         hold = self.holds.get(hold_id)
-        found = [self._of(part, now) for part in hold.parts] if hold is not None else ()
+        found = self._all(hold.parts, now) if hold is not None else ()
         # nothing is changed before all is at hand: a counter that is missing must not leave half a settle
         self.settled[hold_id] = now + TOMBSTONE_S
         if self._watched:
@@ -232,6 +233,13 @@ class Book:
                 if charged or (amounts is None and unit != "concurrency"):
                     bill.append((part[0], unit, charged))
         return bill
+
+    def _all(self, parts: Sequence[Claim], now: float) -> list[Counter]:
+        """Return the counter of each of `parts`."""
+        found = list(map(self.counters.get, map(_name, parts)))
+        if None in found or any(map(_span, parts)):
+            return [self._of(part, now) for part in parts]
+        return cast("list[Counter]", found)
 
     def _of(self, part: Claim, now: float) -> Counter:
         """Return the counter of a hold's `part`. One of which nothing was held may have been forgotten, or looked up as one that nobody

@@ -19,12 +19,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Hold:
-    """See the module. `claims` is empty while nothing may be held."""
+    """See the module. `claims` is empty while nothing may be held; `aimed`: some may stand for one target of the route alone."""
 
-    __slots__ = ("_found", "claims", "extended", "hold_id", "store")
+    __slots__ = ("_found", "aimed", "claims", "extended", "hold_id", "store")
 
-    def __init__(self, store: BudgetStore, hold_id: str) -> None:
-        self.store, self.hold_id = store, hold_id
+    def __init__(self, store: BudgetStore, hold_id: str, aimed: bool = True) -> None:
+        self.store, self.hold_id, self.aimed = store, hold_id, aimed
         self.claims: Sequence[Claim] = ()
         self.extended: Mapping[str, int] = {}
         self._found: tuple[dict[str, int], list[str]] | None = None
@@ -67,8 +67,10 @@ class Hold:
             amounts = (
                 {"requests": 1} | {claim.unit: claim.amount for claim in self.claims if claim.unit != "concurrency"} | dict(self.extended)
             )
-        served = (ex.target.provider, ex.target.model) if ex.target is not None else None
-        refund = [c[0] for c in self.claims if c[7] is not None and c[7] != served]
+        refund = list[str]()
+        if self.aimed:
+            served = (ex.target.provider, ex.target.model) if ex.target is not None else None
+            refund = [c[0] for c in self.claims if c[7] is not None and c[7] != served]
         if ex.outcome == "upstream_error" and not ex.served:  # a turn that failed is none: the client's SDK sends it again
             refund += [c.counter for c in self.claims if c.rule is not None and c.rule.reason is Reason.STEP_LIMIT]
         self._found = amounts, refund

@@ -72,9 +72,9 @@ def matcher(pattern: str) -> Callable[[str], bool] | None:
 
 
 class _Rule:
-    """One rule, split into what team, agent and key decide and what each call decides."""
+    """One rule, split into what team, agent and key decide and what each call decides; `opens`: more than its session."""
 
-    __slots__ = ("dynamic", "rule", "static", "static_each", "target_bound")
+    __slots__ = ("dynamic", "opens", "rule", "static", "static_each", "target_bound")
 
     def __init__(self, rule: BudgetRule) -> None:
         self.rule = rule
@@ -87,6 +87,7 @@ class _Rule:
         self.static_each = [d for d, m in self.static if m is None and d != "fleet"]
         self.dynamic = [(d, m) for d, m in parts if d not in _STATIC]
         self.target_bound = any(d in _TARGET for d, _ in self.dynamic)
+        self.opens = self.dynamic not in ([], [("session", None)])
 
     def prefix(self, facts: Facts) -> str | None:
         """Return the start of the counter's key when team, agent and key match, else None."""
@@ -113,11 +114,10 @@ class _Rule:
 
 
 Matching = tuple[tuple[_Rule, str], ...]
-_FIXED, _SESSION, _OPEN = range(3)
-"""What a call adds to a rule's counter key: nothing, its session, or whatever its rule asks for."""
-_Row = tuple[int, _Rule, BudgetRule, Unit, int | None, str, str, float, float, float | None, float]
-"""Kind, rule as it is compiled and as it was read, unit, limit, what the counter's key begins and ends with, when the counter expires, or
-how long after the call (then the former is 0), when the window ends, and its span if it rolls."""
+_Row = tuple[str, str, Unit, int | None, float, float, BudgetRule, float | None, float, _Rule | None]
+"""What the counter's key begins with, and ends with where a call adds to it (else the former is all of it), unit, limit, when the counter
+expires, or how long after the call (then the former is 0), the rule as it was read, when the window ends, its span if it rolls, and the
+rule as it is compiled where a call adds more than its session."""
 _claim = tuple.__new__
 """Making a claim without its named-tuple wrapper takes half the time, and every call makes several."""
 
@@ -125,8 +125,8 @@ _claim = tuple.__new__
 class Plan:
     """The rules that one caller's calls touch, with all of their claims that the calls themselves do not decide.
 
-    Keys of counters are written once for each calendar window, not once a call. `money` and `watched` are the indices of the claims on
-    dollars with a limit, and of those whose rule has something to say; they and `words` hold when every rule makes one claim
+    Keys of counters are written once for each calendar window, not once a call. `money` has the indices and limits of the claims on
+    dollars, `watched` the indices of those whose rule has something to say; they and `words` hold when every rule makes one claim
     (`regular`, and the call has a session).
     """
 
@@ -136,8 +136,8 @@ class Plan:
         self._matching, self._rows = matching, list[_Row]()
         self._from = self._until = 0.0
         rules = [compiled.rule for compiled, _ in matching]
-        self.regular = all(_kind(compiled) != _OPEN for compiled, _ in matching)
-        self.money = [i for i, rule in enumerate(rules) if rule.unit == "usd" and enforced(rule)]
+        self.regular = not any(compiled.opens for compiled, _ in matching)
+        self.money = [(i, rule.limit) for i, rule in enumerate(rules) if rule.unit == "usd" and enforced(rule)]
         self.carbon = any(rule.unit == "gco2e" and enforced(rule) for rule in rules)
         self.watched = [i for i, rule in enumerate(rules) if talks(rule)]
         self.words = held_by(rules)
@@ -157,41 +157,32 @@ class Plan:
                 self._until = min(self._until, resets_at)
             elif span or rule.window in ("session", "run") or rule.unit == "concurrency":
                 expires, stays = 0.0, span + GRACE_S if span else SESSION_S
-            limit, kind = rule.limit if enforced(rule) else None, _kind(compiled)
-            head, tail = (f"{prefix}|{name}", "") if kind == _FIXED else (prefix, f"|{name}")
-            self._rows.append((kind, compiled, rule, rule.unit, limit, head, tail, expires, stays, resets_at, span))
+            limit = rule.limit if enforced(rule) else None
+            head, tail = (prefix, f"|{name}") if compiled.dynamic else (f"{prefix}|{name}", "")
+            opens = compiled if compiled.opens else None
+            self._rows.append((head, tail, rule.unit, limit, expires, stays, rule, resets_at, span, opens))
 
     def claims(self, facts: Facts, now: float, amounts: Amounts) -> list[Claim]:
         """Return what a call with `facts` that can use at most `amounts` (by unit) claims; units not in `amounts` are not claimed."""
         if not self._from <= now < self._until:
             self._arrange(now)
         found: list[Claim] = []
-        session = ""
-        for kind, compiled, rule, unit, limit, head, tail, expires, stays, resets_at, span in self._rows:
+        session = f",session={safe(facts.session)}" if facts.session else ""
+        for head, tail, unit, limit, expires, stays, rule, resets_at, span, opens in self._rows:
             amount = amounts.get(unit)
             if amount is None:
                 continue
             if stays:
                 expires = now + stays
-            if kind == _FIXED:
-                pass
-            elif kind == _SESSION:
-                if not facts.session:
-                    continue
-                session = session or f",session={safe(facts.session)}"
-                head = f"{head}{session}{tail}"
-            else:
-                made = _claim(Claim, (tail, unit, limit, amount, expires, rule, resets_at, None, span))
-                found += _open(compiled, facts, head, made)
+            if opens is not None:
+                found += _open(opens, facts, head, _claim(Claim, (tail, unit, limit, amount, expires, rule, resets_at, None, span)))
                 continue
+            if tail:
+                if not session:
+                    continue
+                head = f"{head}{session}{tail}"
             found.append(_claim(Claim, (head, unit, limit, amount, expires, rule, resets_at, None, span)))
         return found
-
-
-def _kind(compiled: _Rule) -> int:
-    if not compiled.dynamic:
-        return _FIXED
-    return _SESSION if compiled.dynamic == [("session", None)] else _OPEN
 
 
 def _open(compiled: _Rule, facts: Facts, prefix: str, made: Claim) -> list[Claim]:

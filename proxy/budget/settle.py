@@ -7,7 +7,8 @@ bound and marked inexact, so that no provider can refund a budget by lying about
 from __future__ import annotations
 
 import functools
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from proxy.budget.estimate import FAMILIES, OWN, bound, count_floor, count_output, family_of
 from proxy.engine.exchange import Exchange

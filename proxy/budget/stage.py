@@ -183,7 +183,7 @@ class BudgetStage(Stage):
         ex.held_output = 0 if nobody_asked and not need.injects else output
         if not claims:
             return None
-        hold = Hold(self._store, ex.id)
+        hold = Hold(self._store, ex.id, aimed=not plan.regular)
         ex.defer(self.name, hold.release)
         ex.bill = hold.bill
         now = ex.clock.now()
@@ -243,11 +243,11 @@ class BudgetStage(Stage):
         if plan.regular and len(claims) == len(plan):
             money, watched, words = plan.money, plan.watched, plan.words
         else:
-            money = [i for i, claim in enumerate(claims) if claim.unit == "usd" and claim.limit is not None]
+            money = [(i, claim.limit) for i, claim in enumerate(claims) if claim.unit == "usd" and claim.limit is not None]
             watched = [i for i, claim in enumerate(claims) if claim.rule is not None and talks(claim.rule)]
             words = held_by([claim.rule for claim in claims])
         if money:
-            left = min([(claims[i][2] or 0) - balances[i][0] - balances[i][1] for i in money])
+            left = min([limit - sum(balances[i]) for i, limit in money])
             ex.reply_headers.append(("x-fleetgate-budget-remaining-usd", dollars(left)))
         for i in watched:
             self._watch.look(ex, claims[i], balances[i])

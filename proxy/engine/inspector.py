@@ -8,7 +8,7 @@ from typing import Protocol
 
 from proxy.effects import Effect
 from proxy.engine.exchange import Exchange
-from proxy.model import Deny
+from proxy.model import Deny, Grant
 from proxy.wire.call import ToolCall
 
 
@@ -85,8 +85,8 @@ class CallJudge(Protocol):
 class TextJudge(Protocol):
     """One word on the texts of a reply, beside the guards': the rules of files."""
 
-    def reach(self, ex: Exchange) -> int | None:
-        """Return how many characters of the reply must be seen at once; 0 for none, None for all."""
+    def reach(self, grant: Grant) -> int | None:
+        """Return how many characters of a reply to an agent with `grant` must be seen at once; 0 for none, None for all."""
         ...
 
     def spans(self, ex: Exchange, text: str) -> Sequence[Span]:

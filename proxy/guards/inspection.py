@@ -21,7 +21,7 @@ from proxy.engine.redaction import PLACEHOLDER, REACH
 from proxy.guards.base import CallGuard, Hit
 from proxy.guards.catalog import text_guards
 from proxy.guards.watch import Watch, refusal, refuses
-from proxy.model import Deny, Reason
+from proxy.model import Deny, Grant, Reason
 from proxy.wire import jsonio
 from proxy.wire.call import ToolCall
 from proxy.wire.editing import change_strings, replace_words
@@ -37,40 +37,55 @@ MAX_TOLD = 1024
 _NO_TEXTS: Mapping[str, str] = {}
 
 
-class Inspection:
-    """Implements `engine.gate.Inspector`.
+class Looks:
+    """What looks at the replies of one agent, the same for each of them.
 
     Args:
-        ex: the exchange.
-        watch: the text guards of its agent.
+        watch: the text guards of the agent.
+        grant: the agent's.
         calls: the call guards.
         judges: who decides on calls, first refusal first.
         readers: who decides on texts beside the guards.
+
+    Attributes:
+        reach: as of the inspector, where the request hid nothing.
+        at_calls: whether tool calls are looked at.
     """
 
+    __slots__ = ("at_calls", "guards", "judges", "reach", "readers", "watch")
+
     def __init__(
-        self, ex: Exchange, watch: Watch, calls: Sequence[CallGuard], judges: Sequence[CallJudge], readers: Sequence[TextJudge] = ()
+        self, watch: Watch, grant: Grant, calls: Sequence[CallGuard], judges: Sequence[CallJudge], readers: Sequence[TextJudge] = ()
     ) -> None:
-        self._ex, self._watch, self._guards, self._judges = ex, watch, calls, judges
-        self._texts, self._arguments = watch.texts, watch.arguments
-        self._back: Mapping[str, str] = {hidden: text for text, hidden in ex.redactions.items()} if ex.redactions else _NO_TEXTS
-        self._readers = list[TextJudge]()
-        reaches = [*watch.reaches, REACH] if self._back else [*watch.reaches]
-        for reader in readers:
-            reach = reader.reach(ex)
-            if reach != 0:
-                self._readers.append(reader)
-                reaches.append(reach)
-        self.reach: int | None = 0
-        if reaches:
-            self.reach = None if None in reaches else max([r for r in reaches if r is not None])
-        self.calls = bool(judges or self._arguments or self._back)
+        self.watch, self.guards, self.judges = watch, calls, judges
+        self.readers = tuple([reader for reader in readers if reader.reach(grant) != 0])
+        self.reach = longest([*watch.reaches, *[reader.reach(grant) for reader in self.readers]])
+        self.at_calls = bool(judges or watch.arguments)
+
+
+def longest(reaches: Sequence[int | None]) -> int | None:
+    """Return the reach that covers all of `reaches`: None where one is unbounded."""
+    return None if None in reaches else max([r for r in reaches if r is not None], default=0)
+
+
+class Inspection:
+    """Implements `engine.gate.Inspector` for the exchange `ex`."""
+
+    __slots__ = ("_back", "_ex", "_looks", "_told", "_watch", "calls", "reach")
+
+    def __init__(self, ex: Exchange, looks: Looks) -> None:
+        self._ex, self._looks, self._watch = ex, looks, looks.watch
+        self._back: Mapping[str, str] = _NO_TEXTS
+        self.reach, self.calls = looks.reach, looks.at_calls
+        if ex.redactions:
+            self._back = {hidden: text for text, hidden in ex.redactions.items()}
+            self.reach, self.calls = longest((looks.reach, REACH)), True
         self._told: set[tuple[str, bytes]] = set()
 
     def spans(self, text: str) -> list[Span]:
         """See `Inspector.spans`."""
-        found = [self._span(hit, guard.reach) for guard in self._texts for hit in guard.scan(text, "reply")]
-        for reader in self._readers:
+        found = [self._span(hit, guard.reach) for guard in self._watch.texts for hit in guard.scan(text, "reply")]
+        for reader in self._looks.readers:
             found += reader.spans(self._ex, text)
         if self._back and "[" in text:
             matches = PLACEHOLDER.finditer(text)
@@ -116,7 +131,7 @@ class Inspection:
         return Verdict(arguments=arguments) if changed else PASSES
 
     def _effects(self, call: ToolCall) -> list[Effect]:
-        return [effect for guard in self._guards for effect in guard.effects(call)]
+        return [effect for guard in self._looks.guards for effect in guard.effects(call)]
 
     def _scanned(self, arguments: str) -> tuple[str, Deny | None]:
         """Return the arguments without what text guards hide in them, and why they must not pass at all.
@@ -124,12 +139,12 @@ class Inspection:
         They are read string by string, where something can be hidden, and as they are written: a name is no such string, and may be what
         makes a secret of the value beside it.
         """
-        if not self._arguments:
+        if not self._watch.arguments:
             return arguments, None
         denies: list[Deny] = []
 
         def look(text: str) -> list[Span]:
-            spans = [self._span(hit) for guard in self._arguments for hit in guard.scan(text, "tool_call")]
+            spans = [self._span(hit) for guard in self._watch.arguments for hit in guard.scan(text, "tool_call")]
             for span in spans:
                 self.took(span, text[span.start : span.end])
             denies.extend([span.deny for span in spans if span.deny is not None])
@@ -148,7 +163,7 @@ class Inspection:
     async def _first(self, call: ToolCall, effects: Sequence[Effect]) -> Deny | None:
         """Return the first refusal; one that a person may lift only where nobody refuses for good."""
         asking: Deny | None = None
-        for judge in self._judges:
+        for judge in self._looks.judges:
             deny = await judge.judge(self._ex, call, effects)
             if deny is None:
                 continue

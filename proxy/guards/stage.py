@@ -18,7 +18,7 @@ from proxy.engine.inspector import CallJudge, TextJudge
 from proxy.engine.redaction import Redactions, redactions_of
 from proxy.engine.stage import Stage
 from proxy.guards.base import CallGuard, Hit, Surface, TextGuard
-from proxy.guards.inspection import Inspection
+from proxy.guards.inspection import Inspection, Looks
 from proxy.guards.spelling import left, nested, unhidden
 from proxy.guards.watch import Watch, refusal, refuses, unhideable, watch_of
 from proxy.model import Deny, Grant
@@ -53,15 +53,20 @@ class GuardStage(Stage):
         readers: Sequence[TextJudge] = (),
     ) -> None:
         self._guards, self._calls, self._judges, self._readers = tuple(guards), tuple(calls), tuple(judges), tuple(readers)
-        self._watches: dict[int, tuple[Grant, Watch]] = {}
+        self._known: dict[int, tuple[Grant, Looks]] = {}
 
     def watch(self, grant: Grant) -> Watch:
+        """Return which guards look at the traffic of an agent with `grant`."""
+        return self._looks(grant).watch
+
+    def _looks(self, grant: Grant) -> Looks:
         """Return what looks at the traffic of an agent with `grant`, remembered for it."""
-        known = self._watches.get(id(grant))
+        known = self._known.get(id(grant))
         if known is None or known[0] is not grant:
-            if len(self._watches) >= REMEMBERED:
-                self._watches.clear()
-            known = self._watches[id(grant)] = grant, watch_of(self._guards, grant)
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            looks = Looks(watch_of(self._guards, grant), grant, self._calls, self._judges, self._readers)
+            known = self._known[id(grant)] = grant, looks
         return known[1]
 
     async def request(self, ex: Exchange) -> Deny | None:
@@ -84,9 +89,8 @@ class GuardStage(Stage):
 
     def inspect(self, ex: Exchange) -> Inspection | None:
         """Return what looks at the reply; None where nothing would be looked for."""
-        watch = self.watch(ex.grant)
-        looks = Inspection(ex, watch, self._calls, self._judges, self._readers)
-        return looks if looks.reach != 0 or looks.calls else None
+        looks = self._looks(ex.grant)
+        return Inspection(ex, looks) if looks.at_calls or looks.reach != 0 or ex.redactions else None
 
     def _judge(self, ex: Exchange, watch: Watch, found: list[tuple[str, Hit]]) -> Deny | None:
         if not found:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, NewType
 
+import msgspec
+
 from proxy.model.footprints import Footprint
 
 Nanos = NewType("Nanos", int)
@@ -12,8 +14,7 @@ Nanos = NewType("Nanos", int)
 NO_MONEY = Nanos(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True):
     """Tokens of one upstream reply, in disjoint parts that add up: `input` excludes both cache parts, `output` includes `reasoning`.
 
     Attributes:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from proxy.effects import Effect
 from proxy.engine.exchange import Exchange
 from proxy.engine.inspector import Span
-from proxy.model import Deny, Reason
+from proxy.model import Deny, Grant, Reason
 from proxy.policy import contract
 from proxy.policy.facts import CallFacts, TextFacts
 from proxy.policy.rules import Rule, RuleSet, deny_of, refusal, strictest
@@ -75,9 +75,9 @@ class RuleJudge:
             note(ex, rule)
         return refusal(held, Reason.TOOL_CALL_BLOCKED)
 
-    def reach(self, ex: Exchange) -> int | None:
+    def reach(self, grant: Grant) -> int | None:
         """See `TextJudge`."""
-        return self._rules.view(ex.grant).reach
+        return self._rules.view(grant).reach
 
     def spans(self, ex: Exchange, text: str) -> list[Span]:
         """See `TextJudge`."""

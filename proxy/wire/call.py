@@ -176,8 +176,7 @@ class Steer:
     no_tools: bool = False
 
 
-@dataclass(slots=True)
-class Edit:
+class Edit(msgspec.Struct):
     """What must change in a body before it goes upstream; None or False leaves that part as it is."""
 
     model: str | None = None

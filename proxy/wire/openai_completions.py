@@ -8,9 +8,10 @@ Source: OpenAI API reference, "Create completion"; types of the Python SDK 3.52 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import msgspec
+from msgspec.structs import replace
 
 from proxy.model import Deny, Usage
 from proxy.wire import jsonio, refusals, steering

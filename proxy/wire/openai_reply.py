@@ -8,10 +8,11 @@ Source: OpenAI API reference, "The chat completion chunk object"; types of the P
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from proxy.model import Deny, Reason, Usage
 from proxy.wire import jsonio, refusals

@@ -19,7 +19,7 @@ from proxy.engine.ports import Answer, Beat, Question
 from proxy.engine.stage import compile_plan
 from proxy.guards import inspection
 from proxy.guards.base import Hit, Surface, TextGuard
-from proxy.guards.inspection import Inspection
+from proxy.guards.inspection import Inspection, Looks
 from proxy.guards.watch import watch_of
 from proxy.model import Approval, Deny, Grant, Reason
 from proxy.wire import jsonio
@@ -64,7 +64,7 @@ def look(mode: str, *judges: Refuses, shadow: bool = False, hidden: dict[str, st
     ex.headers = CIMultiDict()
     ex.redactions = hidden or {}
     ex.grant = Grant("a", "t", "1", "", "", (), (), shadow=shadow, data={"words": mode})
-    return ex, Inspection(ex, watch_of([Words()], ex.grant), (), judges)
+    return ex, Inspection(ex, Looks(watch_of([Words()], ex.grant), ex.grant, (), judges))
 
 
 def call(arguments: str) -> ToolCall:
@@ -84,10 +84,10 @@ def test_what_is_looked_at(mode: str, reach: int, calls: bool) -> None:
 def test_a_reply_to_a_dry_agent_is_held_to_the_baseline() -> None:
     ex, _ = look("block", shadow=True)
     ex.grant = dataclasses.replace(ex.grant, firm_data={"words": "redact"})
-    (span,) = Inspection(ex, watch_of([Words()], ex.grant), (), ()).spans("x key-12")
+    (span,) = Inspection(ex, Looks(watch_of([Words()], ex.grant), ex.grant, (), ())).spans("x key-12")
     assert (span.instead, span.deny) == ("[KEY]", None)
     ex.grant = dataclasses.replace(ex.grant, firm_data={"words": "block"})
-    (span,) = Inspection(ex, watch_of([Words()], ex.grant), (), ()).spans("x key-12")
+    (span,) = Inspection(ex, Looks(watch_of([Words()], ex.grant), ex.grant, (), ())).spans("x key-12")
     assert span.deny is not None
     assert not span.deny.shadow
 

@@ -280,7 +280,7 @@ def test_spans_of_a_reply_and_how_far_they_reach() -> None:
         "when: {direction: reply, model: other}, match: {contains: never}",
     )
     judge, ex = RuleJudge(rules, lambda ex: ()), exchange(grant())
-    assert judge.reach(ex) == 5
+    assert judge.reach(ex.grant) == 5
     found = {(s.rule, s.instead, s.deny is not None) for s in judge.spans(ex, "abc x dry wet stop never")}
     assert found == {
         ("rule/r0", "[R0]", False),
@@ -290,9 +290,9 @@ def test_spans_of_a_reply_and_how_far_they_reach() -> None:
         ("rule/r3", None, False),
         ("rule/r4", None, True),
     }
-    assert RuleJudge(ruleset(f"{when}, match: {{regex: 'a+'}}"), lambda ex: ()).reach(ex) is None
-    assert RuleJudge(ruleset(f"{when}, match: {{regex: 'a+'}}, reach: 7"), lambda ex: ()).reach(ex) == 7
-    assert RuleJudge(ruleset("match: {path: x}"), lambda ex: ()).reach(ex) == 0
+    assert RuleJudge(ruleset(f"{when}, match: {{regex: 'a+'}}"), lambda ex: ()).reach(ex.grant) is None
+    assert RuleJudge(ruleset(f"{when}, match: {{regex: 'a+'}}, reach: 7"), lambda ex: ()).reach(ex.grant) == 7
+    assert RuleJudge(ruleset("match: {path: x}"), lambda ex: ()).reach(ex.grant) == 0
 
 
 @pytest.mark.parametrize(("name", "word"), [("hide-names", "HIDE_NAMES"), ("7-up", "UP"), ("0", "REDACTED")])
