@@ -20,6 +20,9 @@ from proxy.wire.call import WireError
 if TYPE_CHECKING:
     from proxy.server.connection import Connection
 
+FEW = 16_384
+"""Bytes that a connection takes in any case: fewer than those after which it is called full."""
+
 
 class EdgeClient:
     """Implements the `Client` port on one connection.
@@ -146,8 +149,10 @@ class EdgeClient:
         return self.head.keep_alive and self._connection.lasts(self.head)
 
     def _write(self, data: bytes) -> None:
+        """Hand bytes over. Few leave at the end of the turn, with what follows: it need not be known whether the client takes them."""
         self.begun = True
-        self._connection.write(data)
+        if len(data) > FEW or not self._connection.soon(data):
+            self._connection.write(data)
 
 
 def _decoder(head: Head) -> Decoder | None:

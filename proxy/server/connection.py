@@ -17,7 +17,7 @@ from typing import cast
 from proxy.engine.ports import BodyTimeout
 from proxy.http1 import Chunks, Malformed
 from proxy.server.client import EdgeClient
-from proxy.server.flow import Flow
+from proxy.server.flow import Flow, Outbox
 from proxy.server.request import Head, Sized, begin, body_of, check_begun, parse_head
 from proxy.wire.call import WireError
 
@@ -46,6 +46,7 @@ class Connection(Flow):
     Args:
         body_s: the longest that a body may take to arrive, and a client to take in a piece of a reply.
         open_: the connections that are open, this one among them while it is.
+        outbox: see `Flow`.
 
     Attributes:
         task: runs the exchanges.
@@ -56,8 +57,8 @@ class Connection(Flow):
         *("_pieces", "_promised", "_refuse", "_stopping", "_swallows", "_unread", "task"),
     )
 
-    def __init__(self, handle: Handle, refuse: Refuse, body_s: float, open_: set[Connection]) -> None:
-        super().__init__(body_s)
+    def __init__(self, handle: Handle, refuse: Refuse, body_s: float, open_: set[Connection], outbox: Outbox) -> None:
+        super().__init__(body_s, outbox)
         self._handle, self._refuse, self._body_s, self._open = handle, refuse, body_s, open_
         self.task: asyncio.Task[None] | None = None
         self._client: EdgeClient | None = None
@@ -255,7 +256,7 @@ class Connection(Flow):
             log.exception("a request failed outside any exchange")
             client.kept = False
             if not client.begun and not self._transport.is_closing():
-                self._transport.write(self._refuse(True))
+                self.write(self._refuse(True))
 
     async def _swallowed(self) -> bool:
         """Read what is left of a body that nobody wanted; return whether another request can follow."""
@@ -290,7 +291,7 @@ class Connection(Flow):
         self._deaf = True
         self._held.clear()
         if not self._transport.is_closing():
-            self._transport.write(self._refuse(False))
+            self.write(self._refuse(False))
         self._end()
 
     def _end(self) -> None:
@@ -314,6 +315,7 @@ class Connection(Flow):
         """Take no further request: close now, or behind the reply that is on its way."""
         self._stopping = True
         if self._client is None:
+            self.flush()
             self._transport.close()
 
     def _over(self) -> None:

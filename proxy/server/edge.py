@@ -19,6 +19,7 @@ from proxy.model import Deny, Reason
 from proxy.server import connection
 from proxy.server.client import EdgeClient
 from proxy.server.connection import Connection
+from proxy.server.flow import Outbox
 from proxy.server.reply import head_of
 from proxy.wire.refusals import dialect, refuse
 from proxy.wire.registry import find
@@ -47,8 +48,10 @@ class Server:
 
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None, *, shared: bool = False) -> int:
         """Listen and return the port; `shared` beside other processes on the same one. Raises OSError when the address is taken."""
-        self._server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self._handle, _refusal, self._body_s, self._open),
+        loop = asyncio.get_running_loop()
+        outbox = Outbox(loop)
+        self._server = await loop.create_server(
+            lambda: Connection(self._handle, _refusal, self._body_s, self._open, outbox),
             host,
             port,
             ssl=tls,

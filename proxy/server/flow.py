@@ -3,7 +3,8 @@
 It knows no HTTP. A deadline that passes is `_over`'s business, which the connection brings.
 
 What is written `soon` leaves at the end of the event loop's turn. One turn reads what came on many connections, and each write that finds
-its reader asleep wakes it, which costs as much as all else that happens to an event of a stream: so first all is read, then all leaves.
+its reader asleep wakes it, which costs as much as all else that happens to an event of a stream: so first all is read, then all leaves, in
+one go for all connections of a server (`Outbox`).
 """
 
 from __future__ import annotations
@@ -17,11 +18,37 @@ from proxy.engine.ports import ClientGone
 from proxy.server.deadline import Deadline
 
 
+class Outbox:
+    """The connections of one event loop that have something to write at the end of its turn."""
+
+    __slots__ = ("_loop", "_waiting")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[Flow] = []
+
+    def add(self, flow: Flow) -> None:
+        """Have `flow` write at the end of this turn."""
+        if not self._waiting:
+            self._loop.call_soon(self._flush)
+        self._waiting.append(flow)
+
+    def _flush(self) -> None:
+        waiting = self._waiting
+        try:
+            while waiting:
+                waiting.pop().flush()
+        finally:
+            if waiting:  # one failed: the others do not wait for ever
+                self._loop.call_soon(self._flush)
+
+
 class Flow(asyncio.Protocol):
     """See the module.
 
     Args:
         slow_s: the longest that the client may take to take in what was written.
+        outbox: what writes at the end of a turn, shared by many.
 
     Attributes:
         full: the client does not take what was written.
@@ -29,11 +56,14 @@ class Flow(asyncio.Protocol):
         peer: its address.
     """
 
-    __slots__ = ("_deadline", "_drain", "_later", "_loop", "_paused", "_slow_s", "_transport", "_waiter", "closed", "full", "lost", "peer")
+    __slots__ = (
+        *("_deadline", "_drain", "_later", "_loop", "_outbox", "_paused", "_slow_s", "_transport", "_waiter"),
+        *("closed", "full", "lost", "peer"),
+    )
 
-    def __init__(self, slow_s: float) -> None:
+    def __init__(self, slow_s: float, outbox: Outbox) -> None:
         self._loop = asyncio.get_running_loop()
-        self._slow_s = slow_s
+        self._slow_s, self._outbox = slow_s, outbox
         self._transport: asyncio.Transport
         self._deadline = Deadline(self._loop, self._over)
         self._waiter: asyncio.Future[None] | None = None
@@ -86,7 +116,7 @@ class Flow(asyncio.Protocol):
         if self.full or self.closed or self._transport.is_closing():
             return False
         if not self._later:
-            self._loop.call_soon(self.flush)
+            self._outbox.add(self)
         self._later.append(data)
         return True
 

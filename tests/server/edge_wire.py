@@ -8,6 +8,7 @@ from typing import Any
 
 from proxy.server.client import EdgeClient
 from proxy.server.connection import Connection
+from proxy.server.flow import Outbox
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: x\r\n"
@@ -79,7 +80,8 @@ def run(work: Coroutine[Any, Any, None]) -> None:
 
 def opened(handle: Handle, body_s: float = 60) -> tuple[Connection, Wire, set[Connection]]:
     there: set[Connection] = set()
-    made, wire = Connection(handle, lambda fault: b"HTTP/1.1 %d \r\n\r\n" % (500 if fault else 400), body_s, there), Wire()
+    outbox = Outbox(asyncio.get_running_loop())
+    made, wire = Connection(handle, lambda fault: b"HTTP/1.1 %d \r\n\r\n" % (500 if fault else 400), body_s, there, outbox), Wire()
     made.connection_made(wire)
     return made, wire, there
 

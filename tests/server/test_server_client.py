@@ -10,7 +10,7 @@ from edge_wire import GET, LIMIT, POST, Wire, deaf, echo, opened, run, statuses,
 
 from proxy.engine.ports import ClientGone
 from proxy.server import connection
-from proxy.server.client import EdgeClient
+from proxy.server.client import FEW, EdgeClient
 from proxy.server.connection import READ_HIGH, Connection
 
 
@@ -155,18 +155,21 @@ def test_a_piece_is_pushed_where_it_need_not_be_waited_for(old: bool) -> None:
 
 
 def test_what_is_pushed_leaves_in_one_write_at_the_end_of_the_turn_and_in_its_place() -> None:
-    seen, wire = list[bytes](), Wire()
+    seen, wire, many = list[bytes](), Wire(), b"x" * (FEW + 1)
 
     async def handle(client: EdgeClient) -> None:
         await client.start(200, [])
         await client.write(b"head")
-        for writes in range(2):
+        await asyncio.sleep(0)
+        for more in (b"", b"six", many):
             before = len(wire.writes)
             assert client.push(b"one")
             assert client.push(b"two")
+            await client.write(more)
             seen.append(b"".join(wire.writes[before:]))
-            await (asyncio.sleep(0) if writes else client.write(b"six"))
+            await asyncio.sleep(0)
             seen.extend(wire.writes[before:])
+        await client.write(b"end")
         await client.end()
 
     async def work() -> None:
@@ -178,8 +181,9 @@ def test_what_is_pushed_leaves_in_one_write_at_the_end_of_the_turn_and_in_its_pl
         await turns()
 
     run(work())
-    one, two, six = b"3\r\none\r\n", b"3\r\ntwo\r\n", b"3\r\nsix\r\n"
-    assert seen == [b"", one + two, six, b"", one + two] * 2
+    both, six, long = b"3\r\none\r\n3\r\ntwo\r\n", b"3\r\nsix\r\n", b"%x\r\n%b\r\n" % (len(many), many)
+    assert seen == [b"", both, b"", both + six, both + long, both, long] * 2
+    assert wire.writes[-1] == b"3\r\nend\r\n0\r\n\r\n"
 
 
 def test_what_is_pushed_to_a_client_that_leaves_goes_nowhere() -> None:
@@ -291,4 +295,19 @@ def test_a_wait_for_a_slow_client_that_was_broken_off_can_be_begun_again() -> No
         await turns()
 
     there: list[Connection] = []
+    run(work())
+
+
+def test_a_reply_that_waits_for_the_end_of_the_turn_leaves_before_the_connection_closes() -> None:
+    async def work() -> None:
+        made, wire, _ = opened(reply)
+        made.data_received(GET)
+        asyncio.get_running_loop().call_soon(made.retire)
+        await turns()
+        assert wire.ended
+        assert wire.written.endswith(b"reply")
+
+    async def reply(client: EdgeClient) -> None:
+        await client.send(200, [], b"reply")
+
     run(work())

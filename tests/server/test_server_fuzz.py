@@ -17,6 +17,7 @@ from edge_wire import fed
 from proxy.engine.ports import ClientGone
 from proxy.server.client import EdgeClient
 from proxy.server.connection import Connection
+from proxy.server.flow import Outbox
 from proxy.wire.call import WireError
 
 LIMIT = 1 << 20
@@ -38,7 +39,7 @@ async def ours(pieces: Sequence[bytes]) -> tuple[list[Taken], bytes]:
         except ClientGone:
             pass
 
-    wire = await fed(Connection(handle, lambda fault: b"HTTP/1.1 400 \r\n\r\n", 60, set()), pieces)
+    wire = await fed(Connection(handle, lambda fault: b"HTTP/1.1 400 \r\n\r\n", 60, set(), Outbox(asyncio.get_running_loop())), pieces)
     return taken, bytes(wire.written)
 
 
