@@ -17,8 +17,8 @@ from typing import Any, TypeVar, overload
 from proxy.wire.call import Message
 
 T = TypeVar("T")
-SIZE = 32
-"""Messages of a block: half as many are looked at in the middle each time that something is read."""
+SIZE = 64
+"""Messages of a block. Half as many are looked at in the middle each time that something is read, and so many are a tuple still."""
 
 
 class Block:
@@ -50,10 +50,14 @@ class Blocks(Sequence[Message]):
         return self._size
 
     def __iter__(self) -> Iterator[Message]:
-        return chain(chain.from_iterable([block.messages for block in self.blocks]), self.rest)
+        for block in self.blocks:
+            yield from block.messages
+        yield from self.rest
 
     def __reversed__(self) -> Iterator[Message]:
-        return chain(reversed(self.rest), chain.from_iterable(reversed(block.messages) for block in reversed(self.blocks)))
+        yield from reversed(self.rest)
+        for block in reversed(self.blocks):
+            yield from reversed(block.messages)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, (Blocks, tuple)) and tuple(self) == tuple(other)
@@ -75,16 +79,14 @@ class Blocks(Sequence[Message]):
             at += self._size
         if not 0 <= at < self._size:
             raise IndexError(at)
-        block, place = divmod(at, SIZE)
-        return self._part(block)[place]
-
-    def _part(self, number: int) -> tuple[Message, ...]:
-        return self.blocks[number].messages if number < len(self.blocks) else self.rest
+        whole = at // SIZE
+        part = self.blocks[whole].messages if whole < len(self.blocks) else self.rest
+        return part[at - SIZE * whole]
 
     def _first(self, count: int) -> Blocks:
-        """Return the first `count` messages."""
-        whole, more = divmod(count, SIZE)
-        return Blocks(self.blocks[:whole], self._part(whole)[:more])
+        whole = count // SIZE
+        part = self.blocks[whole].messages if whole < len(self.blocks) else self.rest
+        return Blocks(self.blocks[:whole], part[: count - SIZE * whole])
 
     def _some(self, start: int, stop: int) -> tuple[Message, ...]:
         whole = start // SIZE

@@ -112,7 +112,7 @@ _pool: tuple[Said, ...] = (
 )
 _messages = st.lists(st.sampled_from(_pool), min_size=1, max_size=6)
 _ways = st.sampled_from(["on", "short", "edit", "insert", "compact", "turned"])
-_steps = st.lists(st.tuples(_ways, st.integers(0, 90), _messages), min_size=1, max_size=6)
+_steps = st.lists(st.tuples(_ways, st.integers(0, 2 * SIZE), _messages), min_size=1, max_size=6)
 
 
 def changed(history: list[Said], step: str, at: int, new: list[Said]) -> list[Said]:
@@ -122,7 +122,7 @@ def changed(history: list[Said], step: str, at: int, new: list[Said]) -> list[Sa
         "short": history[: max(1, len(history) - at)],
         "edit": history[:at] + new + history[at + 1 :],
         "insert": history[:at] + new + history[at:],
-        "compact": history[:1] + new + history[-(at % 40) - 1 :],
+        "compact": history[:1] + new + history[-(at % SIZE) - 1 :],
         "turned": history[:at] + history[:at:-1] + new,
     }[step]
 
@@ -141,7 +141,7 @@ def facts_of(call: Call) -> tuple[Any, ...]:
 
 
 @settings(max_examples=60)
-@given(st.sampled_from([ChatCodec(), MessagesCodec()]), st.integers(0, 90), _steps, st.booleans())
+@given(st.sampled_from([ChatCodec(), MessagesCodec()]), st.integers(0, 2 * SIZE), _steps, st.booleans())
 def test_carried_facts_are_those_of_a_conversation_that_nobody_knows(
     codec: Codec, length: int, steps: list[tuple[str, int, list[Said]]], two: bool
 ) -> None:
