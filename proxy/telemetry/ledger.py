@@ -1,8 +1,9 @@
 """The ledger: every record, appended and never changed, in the store's SQLite file or in memory.
 
-The event loop only appends to a bounded queue. One thread with its own connection takes what has gathered within a twentieth of a
-second, or in a third of one where they come by the hundred, and writes it in statements of up to 256 rows; a statement is one
-transaction and one call into SQLite, so that neither the lock on the file nor the interpreter is held while the other is waited for.
+The event loop makes each record a row, while what it is made of is in the processor's cache, and appends that to a bounded queue. One
+thread with its own connection takes what has gathered within a twentieth of a second, or in a third of one where they come by the hundred,
+and writes it in statements of up to 256 rows; a statement is one transaction and one call into SQLite, so that neither the lock on the file
+nor the interpreter is held while the other is waited for.
 
 How it fails: a file that cannot be opened, or was written by a newer release, stops the start (`StoreError`). A write that fails is
 tried again until it works; meanwhile the queue grows to its bound, and from there on new records are lost, loudly: a log line a minute
@@ -50,6 +51,7 @@ _BAD_RECORD = (
     OverflowError,
 )
 _ONE = schema.insert_sql(1)
+Row = tuple[schema.Shape, list[Any]]
 
 
 class Ledger(charges.ChargesFile):
@@ -66,17 +68,17 @@ class Ledger(charges.ChargesFile):
         super().__init__(path)
         self.path = Path(path)
         self._max, self._close_timeout_s, self._first = max_queue, close_timeout_s, tuple(first)
-        self._queue: deque[Record] = deque()
+        self._queue: deque[Row] = deque()
         self._wake, self._closing, self._idle = threading.Event(), threading.Event(), False
         self._dropped = self._refused = self._told = 0
         self._told_at = -60.0
         self._problem = ""
-        self._appending = schema.Appending()
         try:
             self.path.touch(mode=0o600)
             connection = self._connect()
             try:
                 schema.prepare(connection, str(path))
+                self._appending = schema.Appending(schema.odd(connection))
             finally:
                 connection.close()
         except (sqlite3.Error, OSError) as e:
@@ -90,7 +92,7 @@ class Ledger(charges.ChargesFile):
             self._dropped += 1
             self._tell()
             return
-        self._queue.append(record)
+        self._queue.append(self._appending.row(record))
         if self._idle:
             self._idle = False
             self._wake.set()
@@ -153,7 +155,6 @@ class Ledger(charges.ChargesFile):
         try:
             for statement in self._first:
                 connection.execute(statement)
-            self._appending = schema.Appending(schema.odd(connection))
         except sqlite3.Error:
             connection.close()
             raise
@@ -196,20 +197,28 @@ class Ledger(charges.ChargesFile):
         while (waiting := len(self._queue)) and (waiting >= _MANY or size < _MANY or self._closing.is_set()):
             size = next(s for s in _SIZES if s <= waiting)
             batch = [self._queue[i] for i in range(size)]  # by number: the loop appends meanwhile
-            try:
-                connection.execute(*self._appending.of(batch))
-            except _BAD_RECORD:
-                self._one_by_one(connection, batch)
-            for _ in range(size):
+            if batch[0][0] is not batch[-1][0]:  # a record came that has something in more columns
+                shape = batch[0][0]
+                alike = next(i for i, row in enumerate(batch) if row[0] is not shape)
+                batch = batch[: next(s for s in _SIZES if s <= alike)]
+            self._write(connection, batch)
+            for _ in batch:
                 self._queue.popleft()
 
-    def _one_by_one(self, connection: sqlite3.Connection, batch: list[Record]) -> None:
+    def _write(self, connection: sqlite3.Connection, batch: list[Row]) -> None:
+        """Append `batch`, rows of the same columns."""
+        try:
+            connection.execute(batch[0][0].sql(len(batch)), list(itertools.chain.from_iterable([row for _, row in batch])))
+        except _BAD_RECORD:
+            self._one_by_one(connection, batch)
+
+    def _one_by_one(self, connection: sqlite3.Connection, batch: list[Row]) -> None:
         refused: list[str] = []
         connection.execute("BEGIN IMMEDIATE")
         try:
-            for record in batch:
+            for shape, row in batch:
                 try:
-                    _insert(connection, schema.clean(schema.to_row(record)))
+                    _insert(connection, schema.clean(shape.whole(row)))
                 except _BAD_RECORD as e:
                     refused.append(str(e))
         except BaseException:

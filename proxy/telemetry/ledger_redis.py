@@ -1,6 +1,7 @@
 """The ledger of replicas that share a Redis store: records go through one stream there, and are read from an index made of it.
 
-The event loop only appends to a bounded queue; one thread sends what has gathered within a twentieth of a second, or in a third of one
+The event loop writes each record as text, while what it is made of is in the processor's cache, and appends that to a bounded queue; one
+thread sends what has gathered within a twentieth of a second, or in a third of one
 where they come by the dozen, in one call for up to `BATCH` records. Whoever reads (`fleetgate ledger`, `explain`, the admin plane) keeps a
 temporary SQLite ledger that is filled with what the stream has got since it last looked, so that the answers are those of `query`.
 `proxy.telemetry.ship` moves records on.
@@ -36,6 +37,8 @@ from proxy.telemetry.stream import Entry, Link, entries_of, insert, packed
 
 log = logging.getLogger("fleetgate.ledger")
 BATCH = 100
+Said = tuple[str, int, bytes]
+"""Of one record: its hold, whether a sweep made it, and itself."""
 MOST_INDEXED = 1_000_000
 """Records in an index above which it is made anew, from what the stream still has."""
 _READ = 1000
@@ -100,7 +103,7 @@ class RedisLedger:
         self._link, self._records = link, records
         self._keys = [link.key(name) for name in ("ledger", *OWED)]
         self._max, self._close_timeout_s = max_queue, close_timeout_s
-        self._queue: deque[Record] = deque()
+        self._queue: deque[Said] = deque()
         self._wake, self._closing, self._idle = threading.Event(), threading.Event(), False
         self.lost = self.dropped = 0
         self.problem = ""
@@ -121,7 +124,8 @@ class RedisLedger:
             self.lost += 1
             self._tell(self.problem or "queue full")
             return
-        self._queue.append(record)
+        hold = record.id.rstrip(schema.SECOND)
+        self._queue.append((hold if hold.isascii() else schema.clean([hold])[0], int(record.outcome in SWEPT), packed(record)))
         if self._idle:
             self._idle = False
             self._wake.set()
@@ -210,7 +214,7 @@ class RedisLedger:
 
     def _send(self) -> None:
         batch = [self._queue[i] for i in range(min(BATCH, len(self._queue)))]
-        words = [word for r in batch for word in (schema.clean([r.id.rstrip(schema.SECOND)])[0], int(r.outcome in SWEPT), packed(r))]
+        words = [word for said in batch for word in said]
         dropped = self._link.call("EVAL", _ADD, 3, *self._keys, self._records, *words)
         for _ in batch:
             self._queue.popleft()

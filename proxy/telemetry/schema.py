@@ -12,7 +12,7 @@ import dataclasses
 import json
 import operator
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -123,19 +123,13 @@ def odd(connection: sqlite3.Connection) -> frozenset[str]:
     return frozenset(name for name in COLUMNS if found.get(name) != _SAID[name])
 
 
-class Appending:
-    """The statements that append records, so many at once: one step, so one transaction, and the lock is held only for that step.
+class Shape:
+    """Some of the columns: how a record is read for them, and the statements that append what was read, so many at once."""
 
-    They name the columns that some record before, or among these, had something in; the others are left to the table's defaults. Half of
-    the columns are of refusals, loops, caches and the like, and SQLite's time for a row grows with those that are named.
-    """
+    __slots__ = ("_empty", "_json_at", "_rest", "_sql", "_values", "named")
 
-    def __init__(self, always: frozenset[str] = frozenset()) -> None:
-        self._name(ALWAYS | always)
-
-    def _name(self, named: frozenset[str]) -> None:
-        """Have the statements name these columns, in the table's order."""
-        self.named = [name for name in COLUMNS if name in named]
+    def __init__(self, named: Collection[str]) -> None:
+        self.named = tuple(name for name in COLUMNS if name in named)
         self._values = operator.attrgetter(*self.named)
         self._json_at = [i for i, name in enumerate(self.named) if name in JSON_COLUMNS]
         left = [name for name in COLUMNS if name not in named]
@@ -143,21 +137,47 @@ class Appending:
         self._empty = self._rest(Record("", 0.0))
         self._sql: dict[int, str] = {}
 
-    def of(self, records: Sequence[Record]) -> tuple[str, list[Any]]:
-        """Return the statement for `records` and its values. Record by record, while what it is made of is in the cache."""
-        values, get, rest, empty, json_at = list[Any](), self._values, self._rest, self._empty, self._json_at
-        for record in records:
-            if rest(record) != empty:
-                self._name(frozenset(self.named).union(*map(_used, records)))
-                return self.of(records)
-            row = list(get(record))
-            for i in json_at:
-                row[i] = "[]" if row[i] == () else _text(row[i])
-            values += row
-        sql = self._sql.get(len(records))
+    def row(self, record: Record) -> list[Any] | None:
+        """Return what `record` has in these columns; None where it has something in another."""
+        if self._rest(record) != self._empty:
+            return None
+        row = list(self._values(record))
+        for i in self._json_at:
+            row[i] = "[]" if row[i] == () else _text(row[i])
+        return row
+
+    def whole(self, row: Sequence[Any]) -> list[Any]:
+        """Return a `row` of these columns with all the others, in the table's order."""
+        known = dict(zip(self.named, row, strict=True))
+        return [known.get(name, empty) for name, empty in zip(COLUMNS, EMPTY, strict=True)]
+
+    def sql(self, rows: int) -> str:
+        """Return the statement that appends so many rows: one step, so one transaction, and the lock is held only for that step."""
+        sql = self._sql.get(rows)
         if sql is None:
-            sql = self._sql[len(records)] = _insert(self.named, len(records))
-        return sql, values
+            sql = self._sql[rows] = _insert(self.named, rows)
+        return sql
+
+
+class Appending:
+    """Records as rows of the columns that some record before had something in; the others are left to the table's defaults.
+
+    Half of the columns are of refusals, loops, caches and the like, and the time for a row grows with those that are named.
+    """
+
+    __slots__ = ("shape",)
+
+    def __init__(self, always: frozenset[str] = frozenset()) -> None:
+        self.shape = Shape(ALWAYS | always)
+
+    def row(self, record: Record) -> tuple[Shape, list[Any]]:
+        """Return the row of `record`, and which columns it has."""
+        shape = self.shape
+        row = shape.row(record)
+        if row is None:
+            shape = self.shape = Shape({*shape.named, *_used(record)})
+            row = shape.row(record) or []
+        return shape, row
 
 
 def _nothing(record: Record) -> None:
@@ -182,6 +202,10 @@ def _text(value: Any) -> str:
         return _encode(value).decode()
     except (UnicodeEncodeError, TypeError):  # a lone surrogate: JSON can spell it, UTF-8 cannot; or no JSON at all
         return json.dumps(value, default=repr)
+
+
+EMPTY = to_row(Record("", 0.0))
+"""The row of a record that has nothing in it."""
 
 
 def clean(row: list[Any]) -> list[Any]:

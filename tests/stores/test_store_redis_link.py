@@ -7,6 +7,7 @@ import contextlib
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import uvloop
@@ -166,6 +167,26 @@ def test_the_blocking_link_works_with_and_without_a_loop() -> None:
         link.call("LPUSH", link.key("a"), "x")
     with pytest.raises(StoreError, match="not text"):
         link.call("SET", link.key("a"), "\ud800")
+    link.close()
+    link.close()
+
+
+@needs_own_redis
+def test_the_blocking_link_hears_what_the_server_did_while_nobody_called() -> None:
+    with RedisServer() as server, server.client() as other:
+        link = BlockingLink(place_of(server.url))
+        assert link.call("PING") == b"PONG"
+        other.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+        assert link.call("PING") == b"PONG", "on a new connection: nothing was lost on the one that had ended"
+        link.close()
+
+
+@needs_redis
+def test_many_threads_may_share_a_blocking_link() -> None:
+    link = BlockingLink(place_of(shared_url()))
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: link.call("INCR", link.key("n")), range(400)))
+    assert sorted(found) == list(range(1, 401))
     link.close()
 
 

@@ -101,6 +101,15 @@ def test_close_writes_everything_in_order(tmp_path: Path) -> None:
     assert [r[0] for r in sql(path, "SELECT id FROM records ORDER BY seq")] == [f"id-{i:06d}" for i in range(3333)]
 
 
+def test_records_that_come_together_need_not_have_something_in_the_same_columns(tmp_path: Path) -> None:
+    kinds = (Record("bare", 0.0), SERVED, SERVED, REFUSED, FELL, STRANGER)
+    records = [dataclasses.replace(kind, id=f"{i:03d}", session="s" * (i > 3)) for i, kind in enumerate(kinds * 20)]
+    ledger = write(tmp_path / "l.db", *records)
+    assert (ledger.depth, ledger.lost) == (0, 0)
+    found = query.rows(tmp_path / "l.db", Filter(limit=1000))
+    assert {r.id: r for r in found} == {r.id: r for r in records}
+
+
 def test_a_ledger_that_is_opened_again_goes_on(tmp_path: Path) -> None:
     write(tmp_path / "l.db", served(1))
     write(tmp_path / "l.db", served(2))

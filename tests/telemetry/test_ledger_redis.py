@@ -197,10 +197,12 @@ def test_records_wait_while_the_server_is_away_and_none_is_lost() -> None:
         assert (ledger.depth, ledger.lost) == (0, 2)
         assert names(link) == [f"r{i}" for i in range(5)]
         link.close()
-        late = RedisLedger(BlockingLink(Place("single", (("127.0.0.1", 1),))), 1000, close_timeout_s=0.1)
+        nowhere = BlockingLink(Place("single", (("127.0.0.1", 1),)))
+        late = RedisLedger(nowhere, 1000, close_timeout_s=0.1)
         late.record(served(0, id="x", time=1.0))
         late.stop()
         assert late.lost == 1
+        nowhere.close()
 
 
 @pytest.mark.parametrize("sample", [SERVED, REFUSED, Record("x", 0.0, difficulty=0.0, usage_exact=False, stream=True)])

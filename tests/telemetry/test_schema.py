@@ -25,27 +25,28 @@ def db() -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
-def named(sql: str) -> list[str]:
+def append(db: sqlite3.Connection, appending: Appending, *records: Record) -> list[str]:
+    """Write `records`, which have the same columns, and return those."""
+    rows = [appending.row(record) for record in records]
+    shape = rows[-1][0]
+    assert all(row[0] is shape for row in rows)
+    sql = shape.sql(len(rows))
+    db.execute(sql, [value for row in rows for value in row[1]])
     return sql.partition("(")[2].partition(")")[0].split(", ")
 
 
 def test_what_nobody_has_used_is_left_to_the_table_whose_defaults_are_those_of_a_record(db: sqlite3.Connection) -> None:
     assert schema.odd(db) == frozenset()
-    sql, values = Appending().of([Record("i", 0.0), Record("j", 0.0)])
-    assert sorted(named(sql)) == sorted(schema.ALWAYS)
-    assert len(values) == 2 * len(schema.ALWAYS)
-    db.execute(sql, values)
+    assert sorted(append(db, Appending(), Record("i", 0.0), Record("j", 0.0))) == sorted(schema.ALWAYS)
     assert [list(row) for row in db.execute(ALL)] == [schema.to_row(Record("i", 0.0)), schema.to_row(Record("j", 0.0))]
 
 
 def test_a_column_that_was_used_once_is_written_ever_after(db: sqlite3.Connection) -> None:
     appending, plain = Appending(), Record("i", 0.0)
-    assert "cost" not in named(appending.of([plain])[0])
-    assert "cost" in named(appending.of([replace(plain, id="j", cost=1)])[0])
-    sql, values = appending.of([plain])
-    assert "cost" in named(sql)
-    db.execute(sql, values)
-    assert schema.to_record(db.execute(ALL).fetchone()) == plain
+    assert "cost" not in append(db, appending, plain)
+    assert "cost" in append(db, appending, replace(plain, id="j", cost=1))
+    assert "cost" in append(db, appending, replace(plain, id="k"))
+    assert [schema.to_record(row) for row in db.execute(ALL)] == [plain, replace(plain, id="j", cost=1), replace(plain, id="k")]
 
 
 @given(st.lists(st.sampled_from((SERVED, REFUSED, Record("x", 1.5, difficulty=0.0, usage_exact=False))), min_size=1, max_size=8))
@@ -54,9 +55,8 @@ def test_rows_are_those_that_all_columns_would_make(records: list[Record]) -> No
     connection = sqlite3.connect(":memory:", isolation_level=None)
     schema.prepare(connection, "here")
     appending = Appending()
-    for half in (numbered[:3], numbered[3:]):
-        if half:
-            connection.execute(*appending.of(half))
+    for record in numbered:
+        append(connection, appending, record)
     assert [schema.to_record(row) for row in connection.execute(ALL)] == numbered
     connection.close()
 
@@ -66,7 +66,7 @@ def test_a_file_with_other_defaults_has_those_columns_always_written(db: sqlite3
     kinds = {name: kind.replace("''", "'?'") if name == "rule" else kind for name, kind in schema._TYPES.items()}
     db.execute(f"CREATE TABLE records (seq INTEGER PRIMARY KEY, {', '.join(f'{n} {k}' for n, k in kinds.items())})")
     assert schema.odd(db) == {"rule"}
-    db.execute(*Appending(schema.odd(db)).of([Record("i", 0.0)]))
+    append(db, Appending(schema.odd(db)), Record("i", 0.0))
     assert db.execute("SELECT rule FROM records").fetchone() == ("",)
 
 
@@ -75,9 +75,8 @@ def test_all_columns_may_be_used(db: sqlite3.Connection) -> None:
     changes |= dict.fromkeys(("findings", "decisions", "tools"), (("a", "b"),)) | {"id": "i", "usage_exact": False}
     full = replace(SERVED, **changes, charges=(("c", "usd", 1),), fallbacks=(("p", "m", "slow", 1, 2, 3, 4),))
     appending = Appending()
-    for record in (full, replace(REFUSED, id="other"), full):
-        sql, values = appending.of([record])
-    assert appending.named == list(COLUMNS)
-    db.execute(sql, values)
+    assert append(db, appending, full) == list(COLUMNS)
+    shape, row = appending.row(full)
+    assert (shape.named, shape.whole(row)) == (COLUMNS, row)
     assert list(db.execute(ALL).fetchone())[:3] == ["i", 1.0, "1"]
     assert schema.to_record(db.execute(ALL).fetchone()).fallbacks == full.fallbacks

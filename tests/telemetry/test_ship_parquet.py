@@ -39,7 +39,7 @@ def link() -> Iterator[BlockingLink]:
 def rows(folder: Path) -> list[dict[str, Any]]:
     """What any reader of the folder gets."""
     found: list[dict[str, Any]] = ds.dataset(folder, format="parquet", partitioning="hive").to_table().to_pylist()
-    return sorted(found, key=lambda row: str(row["stream_id"]))
+    return sorted(found, key=lambda row: [int(part) for part in row["stream_id"].split("-")])
 
 
 def files(folder: Path) -> list[str]:

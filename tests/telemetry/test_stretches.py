@@ -19,9 +19,10 @@ MANY = 3000
 def filled(path: Path, records: list[Record]) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
         schema.prepare(db, str(path))
-        appending = schema.Appending()
-        for start in range(0, len(records), 100):
-            db.execute(*appending.of(records[start : start + 100]))
+        rows = [schema.to_row(record) for record in records]
+        for start in range(0, len(rows), 100):
+            some = rows[start : start + 100]
+            db.execute(schema.insert_sql(len(some)), [value for row in some for value in row])
 
 
 def made(number: int) -> Record:
