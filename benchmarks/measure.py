@@ -1,7 +1,8 @@
 """The measurements: CPU per request in a closed loop, added latency at a fixed rate, memory over many requests.
 
-Targets take turns inside each repeat, so that what the machine does meanwhile touches all of them; ratios are formed inside a repeat and
-only then put together. The value is the median, the spread is half the distance between the smallest and the largest.
+Targets take turns inside each round, so that what the machine does meanwhile touches all of them; ratios are formed inside a round and
+only then put together. Mostly a repeat is one round; of several it takes the middle one. The value is the median over the repeats, the
+spread is half the distance between the smallest and the largest.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from benchmarks import bodies, load
@@ -28,7 +29,10 @@ DIRECT_P99_S = 0.005
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One kind of request, how many of them make a figure, on how many connections, and the most that Fleetgate may cost (x bare)."""
+    """One kind of request, how many of them make a round, on how many connections, and the most that Fleetgate may cost (x bare).
+
+    `rounds` make one repeat, which takes the middle one of them; a quick run has one. `warm` is what is sent before, where that is another.
+    """
 
     name: str
     body: Callable[[], bodies.Body | bodies.NewBody]
@@ -38,6 +42,8 @@ class Case:
     dialect: Dialect = CHAT
     connections: int = 16
     per_event: bool = True
+    rounds: int = 1
+    warm: Callable[[], bodies.Body] | None = None
 
     @property
     def expected(self) -> load.Expected:
@@ -126,22 +132,32 @@ async def compare(proxies: Sequence[Target], case: Case, effort: Effort) -> list
     for target in proxies:
         at_once = min(case.connections, WARM_STREAMS) if case.stream else case.connections
         warm = at_once if case.stream else max(at_once, requests // 8)
-        rows[target.name].take(await load.closed(target.port, maker(body, target), warm, at_once, case.expected))
+        make = maker(case.warm() if case.warm is not None else body, target)
+        rows[target.name].take(await load.closed(target.port, make, warm, at_once, case.expected))
+    makes = {target.name: maker(body, target) for target in proxies}
     for _ in range(effort.repeats):
-        cpu_us: dict[str, float] = {}
-        for target in proxies:
-            assert target.process is not None
-            row, before = rows[target.name], target.process.cpu_s()
-            run = await load.closed(target.port, maker(body, target), requests, case.connections, case.expected)
-            cpu_us[target.name] = (target.process.cpu_s() - before) * 1e6 / (requests * case.units)
-            row.take(run)
-            row.rss_mb.append(target.process.rss_mb())
-            row.wall_s.append(run.wall_s)
-        for name, value in cpu_us.items():
-            rows[name].cpu_us.append(value)
-            if cpu_us.get("bare"):
-                rows[name].ratio.append(value / cpu_us["bare"])
+        rounds = [await _round(proxies, case, requests, makes, rows) for _ in range(case.rounds if effort.repeats > 1 else 1)]
+        for name, row in rows.items():
+            row.cpu_us.append(statistics.median([cpu_us[name] for cpu_us in rounds]))
+            if all(cpu_us.get("bare") for cpu_us in rounds):
+                row.ratio.append(statistics.median([cpu_us[name] / cpu_us["bare"] for cpu_us in rounds]))
     return list(rows.values())
+
+
+async def _round(
+    proxies: Sequence[Target], case: Case, requests: int, makes: Mapping[str, load.Make], rows: Mapping[str, Row]
+) -> dict[str, float]:
+    """Return what a request or an event cost each of `proxies` in turn, in CPU µs; what else is seen goes to `rows`."""
+    cpu_us: dict[str, float] = {}
+    for target in proxies:
+        assert target.process is not None
+        row, before = rows[target.name], target.process.cpu_s()
+        run = await load.closed(target.port, makes[target.name], requests, case.connections, case.expected)
+        cpu_us[target.name] = (target.process.cpu_s() - before) * 1e6 / (requests * case.units)
+        row.take(run)
+        row.rss_mb.append(target.process.rss_mb())
+        row.wall_s.append(run.wall_s)
+    return cpu_us
 
 
 async def latency(direct: Target, proxies: Sequence[Target], case: Case, rate: float, effort: Effort) -> list[Latency]:
