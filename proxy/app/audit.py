@@ -33,8 +33,8 @@ EVERY_S = 60.0
 WAIT_S = 2.0
 """How long records and settles that are under way have to arrive."""
 PAUSE_S = 0.01
-MOST_PASSING = 20_000
-"""Counters of sessions and runs that the server compares, about; more take memory for as long as a session lasts."""
+MOST_PASSING = 5_000
+"""Counters of sessions and runs that the server compares, about; each takes 400 bytes for as long as a session lasts."""
 MOST_SECONDS = 4
 """Most records of one hold that are looked for."""
 _ABOUT = {"agent": "agent", "key": "key_id", "session": "session", "run": "run", "model": "model", "provider": "provider"}

@@ -10,7 +10,7 @@ from collections import OrderedDict
 
 from proxy.model import Nanos
 
-SESSIONS, STEPS = 10_000, 32
+SESSIONS, STEPS = 5_000, 32
 """Sessions, and costs of each, that are kept: some 300 bytes a session, and 40 for each further cost."""
 
 

@@ -23,8 +23,8 @@ from proxy.budget.port import MOST_LATE, RECORD_S, Ended, Unit
 from proxy.engine.ports import StoreError
 from proxy.stores.budget_log import Body, BudgetLog, Row, counter_of, counter_row, ended_row, hold_of, read
 
-MOST_COUNTERS = 20_000
-"""Cached counters above which all are forgotten: they are read again when they are needed."""
+MOST_COUNTERS = 10_000
+"""Cached counters (300 bytes each) above which all are forgotten: they are read again when they are needed."""
 FOLD_ITEMS, FOLD_ROWS = 1_000, 256
 """Counters and holds, or batches, that are not in the tables yet, above which they are brought there. It takes some milliseconds, for
 which a reserve waits, and less for each of many: the records of most settled holds have come by then, and those are not owed any more."""

@@ -2,7 +2,7 @@
 
 The event loop makes each record a row, while what it is made of is in the processor's cache, and appends that to a bounded queue. One
 thread with its own connection takes what has gathered within a twentieth of a second, or in a third of one where they come by the hundred,
-and writes it in statements of up to 256 rows; a statement is one transaction and one call into SQLite, so that neither the lock on the file
+and writes it in statements of up to 128 rows; a statement is one transaction and one call into SQLite, so that neither the lock on the file
 nor the interpreter is held while the other is waited for.
 
 How it fails: a file that cannot be opened, or was written by a newer release, stops the start (`StoreError`). A write that fails is
@@ -36,9 +36,9 @@ log = logging.getLogger("fleetgate.ledger")
 _GATHER_S, _LONGER_S = 0.05, 0.3
 _MANY = 32
 """Records that came within `_GATHER_S` when it pays to let more come; fewer than these are left for the next round."""
-_MOST = 256
+_MOST = 128
 _SIZES = tuple(sorted((s for n in range(9) for s in (1 << n, 3 << n) if s <= _MOST), reverse=True))
-"""Rows of a statement: few enough to keep them all prepared."""
+"""Rows of a statement: few enough to keep them all prepared, at five kilobytes a row."""
 _RETRY_S = 0.5
 _BUSY_S = 5.0
 # What is wrong is in a record, not in the file: trying again would block all records behind it.

@@ -25,7 +25,8 @@ from proxy.telemetry.rollup_schema import DDL, STEPS, TABLES, VERSION
 STEP = 2_000
 """Records in one transaction: some ten milliseconds, in which nobody waits."""
 LONGEST_S = 5.0
-_BUSY_S, _CACHE_KIB = 2.0, 4_096
+_BUSY_S, _CACHE_KIB, _PASSING_KIB = 2.0, 2_048, 256
+"""Pages that are kept of the rollup, and of the ledger, which is read once from end to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +112,7 @@ def _opened(ledger: Path) -> Iterator[tuple[sqlite3.Connection, str]]:
         db.execute("PRAGMA main.synchronous = NORMAL")
         db.execute(f"PRAGMA main.cache_size = -{_CACHE_KIB}")
         db.execute("ATTACH ? AS ledger", (f"{ledger.absolute().as_uri()}?mode=ro",))
+        db.execute(f"PRAGMA ledger.cache_size = -{_PASSING_KIB}")
         yield db, _prepared(db)
     except (sqlite3.Error, OSError) as e:
         if isinstance(e, sqlite3.DatabaseError) and e.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
