@@ -20,6 +20,9 @@ from proxy.wire.call import WireError
 if TYPE_CHECKING:
     from proxy.server.connection import Connection
 
+LARGE = 65_536
+"""Bytes of a reply from which on it is not copied behind its head. A small one is, for one packet or record of TLS."""
+
 FEW = 16_384
 """Bytes that a connection takes in any case: fewer than those after which it is called full."""
 
@@ -109,7 +112,13 @@ class EdgeClient:
         """Send a whole reply in one write."""
         kept = self._keeps()
         head = head_of(status, headers, f"content-length: {len(body)}", kept)
-        self._write(head if self.head.method == "HEAD" else head + body)
+        if self.head.method == "HEAD":
+            self._write(head)
+        elif len(body) < LARGE:
+            self._write(head + body)
+        else:
+            self._write(head)
+            self._connection.write(body)
         if self._connection.full:
             await self._connection.drained()
         self.kept = kept

@@ -102,13 +102,17 @@ class Flow(asyncio.Protocol):
             drain.set_result(None)
 
     def write(self, data: bytes) -> None:
-        """Hand bytes over; where they do not leave, the connection is `full` then. Raises ClientGone."""
+        """Hand bytes over, what was to leave `soon` before them; where they do not leave, the connection is `full` then. Raises
+        ClientGone."""
         transport = self._transport
         if self.closed or transport.is_closing():
             raise ClientGone
-        if self._later:
-            self.flush()
-        transport.write(data)
+        later = self._later
+        if later:
+            self._later = []
+            transport.writelines([*later, data])
+        else:
+            transport.write(data)
 
     def soon(self, data: bytes) -> bool:
         """Hand bytes over at the end of this turn, or before what is written until then; False, and they are not, where a client is slow or

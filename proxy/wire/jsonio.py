@@ -20,6 +20,7 @@ from proxy.wire.call import Span, WireError
 T = TypeVar("T")
 _members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+_LARGE = 4096
 MAX_QUOTES = 160_000
 MAX_ITEMS = 100_000
 """Commas and opening brackets outside of strings: each begins a value."""
@@ -194,16 +195,17 @@ def splice(body: bytes, members: Mapping[str, Span], changes: Mapping[str, bytes
     Nothing else moves: bytes outside the changed values stay as they were.
     """
     inside = sorted((members[k], v) for k, v in changes.items() if k in members)
-    parts: list[bytes] = []
+    old = memoryview(body) if len(body) > _LARGE else body  # that is copied once then
+    parts: list[bytes | memoryview] = []
     position = 0
     new = [b'"%b":%b' % (k.encode(), v) for k, v in changes.items() if k not in members]
     if new:
         position = body.index(b"{") + 1
-        parts += [body[:position], b",".join(new), b"," if members else b""]
+        parts += [old[:position], b",".join(new), b"," if members else b""]
     for (start, end), value in inside:
-        parts += [body[position:start], value]
+        parts += [old[position:start], value]
         position = end
-    parts.append(body[position:])
+    parts.append(old[position:])
     return b"".join(parts)
 
 

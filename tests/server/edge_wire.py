@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from proxy.server.client import EdgeClient
@@ -22,12 +22,17 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__({"peername": ("203.0.113.9", 4711)})
         self.written, self.writes = bytearray(), list[bytes]()
+        self.lines: list[list[Any]] = []
         self.ended = self.half = self.paused = False
         self.aborted = asyncio.Event()
 
     def write(self, data: Any) -> None:
         self.written += data
         self.writes.append(bytes(data))
+
+    def writelines(self, list_of_data: Iterable[Any]) -> None:
+        self.lines.append(list(list_of_data))
+        self.write(b"".join(self.lines[-1]))
 
     def is_closing(self) -> bool:
         return self.ended

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import chain
 from typing import cast
 
 import pytest
@@ -10,7 +11,7 @@ from edge_wire import GET, LIMIT, POST, Wire, deaf, echo, opened, run, statuses,
 
 from proxy.engine.ports import ClientGone
 from proxy.server import connection
-from proxy.server.client import FEW, EdgeClient
+from proxy.server.client import FEW, LARGE, EdgeClient
 from proxy.server.connection import READ_HIGH, Connection
 
 
@@ -182,7 +183,7 @@ def test_what_is_pushed_leaves_in_one_write_at_the_end_of_the_turn_and_in_its_pl
 
     run(work())
     both, six, long = b"3\r\none\r\n3\r\ntwo\r\n", b"3\r\nsix\r\n", b"%x\r\n%b\r\n" % (len(many), many)
-    assert seen == [b"", both, b"", both + six, both + long, both, long] * 2
+    assert seen == [b"", both, b"", both + six, both + long, both + long] * 2
     assert wire.writes[-1] == b"3\r\nend\r\n0\r\n\r\n"
 
 
@@ -254,6 +255,24 @@ def test_http_1_0_gets_no_chunks_and_the_end_of_its_connection() -> None:
         await turns()
         assert b"connection: keep-alive" in wire.written
         assert not wire.ended
+
+    run(work())
+
+
+@pytest.mark.parametrize("size", [LARGE - 1, LARGE])
+def test_a_large_reply_leaves_behind_its_head_and_is_not_copied(size: int) -> None:
+    body = b"x" * size
+
+    async def handle(client: EdgeClient) -> None:
+        await client.send(200, [], body)
+
+    async def work() -> None:
+        made, wire, _ = opened(handle)
+        made.data_received(GET + GET)
+        await turns()
+        assert bytes(wire.written).count(b"\r\n\r\n" + body) == 2
+        assert [sent is body for sent in chain(*wire.lines)] == ([False, True] * 2 if size == LARGE else [])
+        assert len(wire.writes) == 2
 
     run(work())
 
