@@ -18,7 +18,7 @@ from aiohttp import web
 
 from proxy.admin.api import AdminViews, build_admin
 from proxy.app.house import House
-from proxy.budget.vocabulary import VocabularyError, vocabulary
+from proxy.budget.vocabulary import VocabularyError, load
 from proxy.engine.ports import StoreError
 from proxy.settings import Settings
 from proxy.settings.sections import Listen
@@ -62,7 +62,7 @@ def _has_terminal() -> bool:
 async def warm() -> None:
     """Load what most models are counted with, so that the first request does not have to."""
     try:
-        await asyncio.to_thread(vocabulary, "o200k_base")
+        await load("o200k_base")
     except VocabularyError as e:
         raise ValueError(str(e)) from None
 

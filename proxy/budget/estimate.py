@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from proxy.budget.images import rule_of, tokens_of
-from proxy.budget.vocabulary import CUT_TOKENS, LEAST_PIECE, loaded, tokens
+from proxy.budget.vocabulary import CUT_TOKENS, LEAST_PIECE, load, loaded, tokens
 from proxy.wire.base import Meter
 from proxy.wire.blocks import carried
 from proxy.wire.call import OPAQUE, Call, Media, Message, Tools
@@ -174,6 +174,7 @@ async def measure(call: Call, tokenizers: Iterable[str]) -> dict[str, int]:
     found: dict[str, int] = {}
     for name in tokenizers:
         if name not in found:
+            await load(family_for(name).vocabulary)
             known = bound_now(call, name)
             found[name] = known if known is not None else await asyncio.to_thread(bound, call, name)
     return found

@@ -5,6 +5,7 @@ Never from the network. A file that is not what OpenAI published is refused: a w
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import importlib.resources
@@ -66,6 +67,20 @@ def vocabulary(name: str) -> tiktoken.Encoding:
             if found is None:
                 found = _loaded[name] = _load(name)
     return found
+
+
+async def load(name: str) -> None:
+    """Load vocabulary `name` in a thread if it is not, and let this thread be the first to encode with it, with each part of its pattern.
+
+    Its regular expressions serve the thread that used them first without a lock: a fifth of the time that counting takes.
+    Source: regex-automata 0.4, `util::pool`, "owner".
+
+    Raises:
+        VocabularyError: as `vocabulary`.
+    """
+    if name not in _loaded:
+        await asyncio.to_thread(vocabulary, name)
+        tokens("a B 1;\n\n  c ", name)
 
 
 def _load(name: str) -> tiktoken.Encoding:

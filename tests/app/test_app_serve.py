@@ -72,9 +72,9 @@ def test_the_vocabulary_is_there_before_the_first_request(path: Path, monkeypatc
 
 
 def test_a_vocabulary_that_cannot_be_used_keeps_the_server_from_starting(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(name: str) -> None:
+    async def broken(name: str) -> None:
         raise vocabulary.VocabularyError(f"the vocabulary {name} is missing from this installation")
 
-    monkeypatch.setattr(process, "vocabulary", broken)
+    monkeypatch.setattr(process, "load", broken)
     with pytest.raises(ValueError, match="vocabulary o200k_base is missing"):
         start(path, "{port: 0, admin_port: 0}")
