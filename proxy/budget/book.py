@@ -82,32 +82,40 @@ class Book:
             raise StoreError("the hold was settled before")
         if hold_id in self.holds:
             return self._again(self.holds[hold_id], claims, now)
-        counters = self.counters
-        if len(counters) > self._most and not self._watched:
+        if len(self.counters) > self._most and not self._watched:
             self._make_room()
-        touched: list[Counter] = []
-        for key, unit, limit, amount, expires, _, _, _, span in claims:
-            counter = counters.get(key)
-            if counter is None or span:
-                counter = self._open(key, counter, span, now)
+        counters = self._opened(claims, now)
+        for index, ((_, unit, limit, amount, expires, _, _, _, span), counter) in enumerate(zip(claims, counters, strict=True)):
             held = counter.held + amount
             if limit is not None and counter.spent + held > limit:
-                return self._undo(touched, claims, now)
+                return self._undo(counters[:index], claims, now)
             if span and taken_at_once(unit, span):
                 counter.spend(now, amount)  # type: ignore[attr-defined]  # a span makes it a rolling one
             else:
                 counter.held = held
             if expires > counter.expires:  # noqa: PLR1730 - a call less for each claim of every call
                 counter.expires = expires
-            touched.append(counter)
         self.holds[hold_id] = Hold(claims, hold_expires, about, now)
         if self._watched:
             self.dirty_holds.add(hold_id)
             self.dirty_counters.update(map(_name, claims))
-        return Held(tuple(map(_balance, touched)))
+        return Held(tuple(map(_balance, counters)))
 
-    def _open(self, key: str, counter: Counter | None, span: float, now: float) -> Counter:
+    def _opened(self, claims: Sequence[Claim], now: float) -> list[Counter]:
+        """Return the counter of each of `claims` for a reserve; those that nobody touched are made."""
+        found = self._known(claims)
+        return found if found is not None else [self._open(claim[0], claim[8], now) for claim in claims]
+
+    def _known(self, claims: Sequence[Claim]) -> list[Counter] | None:
+        """Return the counter of each of `claims`, None where one is not there or rolls."""
+        found = list(map(self.counters.get, map(_name, claims)))
+        return None if None in found or any(map(_span, claims)) else cast("list[Counter]", found)
+
+    def _open(self, key: str, span: float, now: float) -> Counter:
         """Return the counter of `key` for a reserve, a rolling one where there is a `span`, with what it has forgotten gone."""
+        counter = self.counters.get(key)
+        if counter is not None and not span:
+            return counter
         if counter is None and not self._watched:
             if _SESSION in key or _RUN in key:
                 self._sessions[key] = 0.0
@@ -195,7 +203,7 @@ class Book:
         if hold_id in self.settled:
             return False
         hold = self.holds.get(hold_id)
-        found = self._all(hold.parts, now) if hold is not None else ()
+        found = (self._known(hold.parts) or [self._of(part, now) for part in hold.parts]) if hold is not None else ()
         # nothing is changed before all is at hand: a counter that is missing must not leave half a settle
         self.settled[hold_id] = now + TOMBSTONE_S
         if self._watched:
@@ -234,13 +242,6 @@ class Book:
                     bill.append((part[0], unit, charged))
         return bill
 
-    def _all(self, parts: Sequence[Claim], now: float) -> list[Counter]:
-        """Return the counter of each of `parts`."""
-        found = list(map(self.counters.get, map(_name, parts)))
-        if None in found or any(map(_span, parts)):
-            return [self._of(part, now) for part in parts]
-        return cast("list[Counter]", found)
-
     def _of(self, part: Claim, now: float) -> Counter:
         """Return the counter of a hold's `part`. One of which nothing was held may have been forgotten, or looked up as one that nobody
         touched; no other may.
@@ -250,7 +251,7 @@ class Book:
             return counter
         if part.amount and not taken_at_once(part.unit, part.span):
             raise StoreError("a counter is missing, so the store does not say what it should")
-        return self._open(part.counter, counter, part.span, now)
+        return self._open(part.counter, part.span, now)
 
     def balance(self, key: str, now: float) -> Balance:
         """Return what is spent and held of `key` at `now`."""

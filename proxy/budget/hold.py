@@ -5,7 +5,6 @@ Decides no amounts; it carries out what the stage and the settled usage say. Fai
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -79,17 +78,10 @@ class Hold:
 
 def about(ex: Exchange) -> str:
     """Return what a hold is about, as JSON, for whoever finds it after its process died. Names only: no key, no prompt text."""
-    targets = ex.route.targets
-    where = _where(targets[0].provider, targets[0].model) if targets else ""
-    run = f',"run":{_encode(ex.run).decode()}' if ex.run else ""
-    return f'{_who(ex.grant.agent, ex.principal.key_id)},"session":{_encode(ex.session).decode()}{run}{where}}}'
-
-
-@functools.lru_cache(maxsize=4096)
-def _who(agent: str, key: str) -> str:
-    return f'{{"agent":{_encode(agent).decode()},"key":{_encode(key).decode()}'
-
-
-@functools.lru_cache(maxsize=1024)
-def _where(provider: str, model: str) -> str:
-    return f',"model":{_encode(model).decode()},"provider":{_encode(provider).decode()}'
+    facts = {"agent": ex.grant.agent, "key": ex.principal.key_id, "session": ex.session}
+    if ex.run:
+        facts["run"] = ex.run
+    if ex.route.targets:
+        target = ex.route.targets[0]
+        facts["model"], facts["provider"] = target.model, target.provider
+    return _encode(facts).decode()

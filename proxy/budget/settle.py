@@ -178,12 +178,13 @@ def _ceiling(ex: Exchange) -> int:
 
 def _sane(usage: Usage, ex: Exchange, target: Target) -> bool:
     """Return whether such a reply can have used that: no prompt is nothing, no text comes from nothing, no slip is a million dollars."""
-    parts = (usage.input, usage.output, usage.cache_read, usage.cache_write, usage.cache_write_1h, usage.reasoning)
-    if min(parts) < 0:
+    read, made = usage.total_input, usage.output
+    if min(usage.input, made, usage.cache_read, usage.cache_write, usage.cache_write_1h, usage.reasoning) < 0:
         return False
-    said = ex.call.operation == "chat" and ex.meter is not None and any(ex.meter.texts)
-    if usage.exact and (not usage.total_input or (said and not usage.output)):
-        return False
-    if usage.total <= LARGEST_CONTEXT:
+    if usage.exact and not (read and made):
+        said = ex.call.operation == "chat" and ex.meter is not None and any(ex.meter.texts)
+        if not read or said:
+            return False
+    if read + made <= LARGEST_CONTEXT:
         return True
-    return usage.total <= ABSURD * (bound(ex.call, tokenizer_of(target)) + stored(ex, target) + _ceiling(ex))
+    return read + made <= ABSURD * (bound(ex.call, tokenizer_of(target)) + stored(ex, target) + _ceiling(ex))

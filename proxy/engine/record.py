@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from proxy.engine.emitted import emitted
+from proxy.engine.reply import served_as
 from proxy.model import Route, Usage
 from proxy.money import cost
 
@@ -130,78 +131,48 @@ def record_of(ex: Exchange) -> Record:
     """
     principal, grant = getattr(ex, "principal", None), getattr(ex, "grant", None)
     call, route = getattr(ex, "call", None), getattr(ex, "route", None)
-    deny, usage, loop, left, target = ex.deny, ex.usage or _NO_USAGE, ex.loop, ex.left, ex.target
+    usage, loop, left, target, took = ex.usage or _NO_USAGE, ex.loop, ex.left, ex.target, emitted(ex)
     if target is None and route is not None and route.targets:
         target = route.targets[0]
     price = None if target is None else target.price
-    reason = rule = message = remedy = ""
-    if deny is not None:
-        reason, rule, message, remedy = str(deny.reason), deny.rule, deny.message, deny.remedy
-    elif ex.outcome == "upstream_error":
-        reason = "upstream_error"
+    team, version, file, policy = ("", "", "", "") if grant is None else (grant.team, grant.version, grant.file_digest, grant.digest)
+    chosen, why, difficulty = ("", "", None) if route is None else (served_as(ex, route), _why(left, route), route.difficulty)
+    reason, rule, message, remedy = _NO_REFUSAL if ex.deny is None and ex.outcome != "upstream_error" else _refused(ex)
     saved, would_save = (0, 0) if route is None or route.other is None else _saved(ex, route, usage)
-    took = emitted(ex)
     return Record(
-        ex.id,
-        ex.wall,
-        getattr(ex, "agent", ""),
-        "" if grant is None else grant.team,
-        "" if grant is None else grant.version,
-        "" if grant is None else grant.file_digest,
-        "" if grant is None else grant.digest,
-        "" if principal is None else principal.key_id,
-        ex.session,
-        ex.session_source,
-        ex.run,
-        ex.parent,
-        ex.protocol,
-        call.operation if call is not None else ex.codec.name if hasattr(ex, "codec") else "",
-        call is not None and call.stream,
-        ex.asked_model,
-        "" if target is None else target.model,
-        "" if target is None else target.provider,
-        "" if route is None else _route_reason(ex, route),
-        "" if route is None else _why(left, route),
-        None if route is None else route.difficulty,
-        ex.status,
-        ex.upstream_status,
-        ex.outcome or "error",
-        reason,
-        rule,
-        message,
-        remedy,
-        usage.input,
-        usage.output,
-        usage.cache_read,
-        usage.cache_write,
-        usage.cache_write_1h,
-        usage.reasoning,
-        usage.exact,
-        ex.cost,
-        "" if price is None else price.source,
-        "" if loop.level == "none" else loop.header(),
-        loop.wasted,
-        loop.fresh,
-        tuple([(f.rule, f.detail) for f in ex.findings]) if ex.findings else (),
-        tuple(ex.decisions),
-        ex.marks,
-        ex.sizes[0],
-        ex.sizes[1],
-        ex.rt.version,
-        "" if price is None else price.digest,
-        usage.media,
-        () if ex.bill is None else ex.bill(ex),
-        None,
-        saved,
-        would_save,
-        tuple([(x.provider, x.model, x.cause, x.usage.total_input, x.usage.output, x.cost, x.ns) for x in left]) if left else (),
-        _trace_id(ex),
-        () if ex.meter is None or not ex.meter.tool_calls else _tools(ex, ex.meter),
-        took.carbon[1],
-        took.carbon[0],
-        took.energy[1],
-        took.energy[0],
-    )
+        ex.id, ex.wall, getattr(ex, "agent", ""), team, version, file, policy, "" if principal is None else principal.key_id,
+        ex.session, ex.session_source, ex.run, ex.parent,
+        ex.protocol, _operation(ex) if call is None else call.operation, call is not None and call.stream,
+        ex.asked_model, "" if target is None else target.model, "" if target is None else target.provider, chosen, why, difficulty,
+        ex.status, ex.upstream_status, ex.outcome or "error", reason, rule, message, remedy,
+        usage.input, usage.output, usage.cache_read, usage.cache_write, usage.cache_write_1h, usage.reasoning, usage.exact,
+        ex.cost, "" if price is None else price.source,
+        "" if loop.level == "none" else loop.header(), loop.wasted, loop.fresh,
+        tuple([(f.rule, f.detail) for f in ex.findings]) if ex.findings else (), tuple(ex.decisions), ex.marks,
+        ex.sizes[0], ex.sizes[1], ex.rt.version, "" if price is None else price.digest, usage.media,
+        () if ex.bill is None else ex.bill(ex), None, saved, would_save, _replaced(left) if left else (),
+        _trace_id(ex), () if ex.meter is None or not ex.meter.tool_calls else _tools(ex, ex.meter),
+        took.carbon[1], took.carbon[0], took.energy[1], took.energy[0],
+    )  # fmt: skip
+
+
+def _operation(ex: Exchange) -> str:
+    """Return what was asked of a request that nobody read."""
+    return ex.codec.name if hasattr(ex, "codec") else ""
+
+
+_NO_REFUSAL = ("", "", "", "")
+
+
+def _refused(ex: Exchange) -> tuple[str, str, str, str]:
+    """Return reason, rule, message and remedy of what was refused, cut or failed at the provider."""
+    deny = ex.deny
+    return ("upstream_error", "", "", "") if deny is None else (str(deny.reason), deny.rule, deny.message, deny.remedy)
+
+
+def _replaced(left: Sequence[Left]) -> tuple[tuple[str, str, str, int, int, int, int], ...]:
+    """Return the targets that were asked before and replaced."""
+    return tuple([(x.provider, x.model, x.cause, x.usage.total_input, x.usage.output, x.cost, x.ns) for x in left])
 
 
 _NO_USAGE = Usage()
@@ -244,9 +215,3 @@ def _why(left: Sequence[Left], route: Route) -> str:
         return route.why
     words = [f"{x.provider} {x.model} was replaced ({x.cause}): {x.words}" for x in left]
     return "; ".join([*words, route.why] if route.why else words)
-
-
-def _route_reason(ex: Exchange, route: Route) -> str:
-    if ex.left or (ex.target is not None and route.targets and ex.target is not route.targets[0] and ex.target != route.targets[0]):
-        return "fallback"
-    return str(route.reason)

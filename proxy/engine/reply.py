@@ -6,7 +6,7 @@ hop-by-hop headers and those that describe an encoding we have undone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 
@@ -14,6 +14,7 @@ from proxy.money import dollars
 
 if TYPE_CHECKING:
     from proxy.engine.exchange import Exchange
+    from proxy.model import Route
 
 HOP = frozenset(
     {
@@ -55,19 +56,26 @@ _NOT_DOWN = HOP | {"content-length", "content-encoding", "set-cookie", "server",
 MAX_RETRY_AFTER_S = 30
 
 
-_fates: dict[str, bool] = {}
-"""Header names seen on the way up and whether they go on; bounded in number and length, since names are the client's."""
-LONGEST_KEPT = 128
+MOST_KEPT, LONGEST_KEPT = 1000, 128
 
 
-def _goes_up(name: str) -> bool:
-    fate = _fates.get(name)
-    if fate is None:
-        low = name.lower()
-        fate = low not in _NOT_UP and not low.startswith(("x-fleetgate-", "x-forwarded-"))
-        if len(_fates) < 1000 and len(name) <= LONGEST_KEPT:
-            _fates[name] = fate
-    return fate
+class _Fates(dict[str, int]):
+    """Header names seen on one way, and what becomes of them; bounded in number and length, since names are others'."""
+
+    def __init__(self, fate_of: Callable[[str], int]) -> None:
+        super().__init__()
+        self._fate_of = fate_of
+
+    def __missing__(self, name: str) -> int:
+        fate = self._fate_of(name.lower())
+        if len(self) < MOST_KEPT and len(name) <= LONGEST_KEPT:
+            self[name] = fate
+        return fate
+
+
+_STOPS, _PASSES, _CAPPED = range(3)
+_up = _Fates(lambda low: _STOPS if low in _NOT_UP or low.startswith(("x-fleetgate-", "x-forwarded-")) else _PASSES)
+_down = _Fates(lambda low: _STOPS if low in _NOT_DOWN or low.startswith("x-fleetgate-") else _CAPPED if low == "retry-after" else _PASSES)
 
 
 def upstream_headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -76,7 +84,7 @@ def upstream_headers(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     A body was read as JSON, so it goes up as JSON: bytes can be JSON and a protocol buffer at once, and Google takes either.
     """
     named = headers.get("connection", "")
-    found = [item for item in headers.items() if _goes_up(item[0])]
+    found = [item for item in headers.items() if _up[item[0]]]
     if named and named != "keep-alive":
         extra = {h.strip().lower() for h in named.split(",")}
         found = [item for item in found if item[0].lower() not in extra]
@@ -105,13 +113,7 @@ def _asks(name: str) -> bool:
 
 def forwarded(headers: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return the provider's headers that go to the client; a long `Retry-After` is capped, since some clients sleep it out."""
-    found = []
-    for name, value in headers.items():
-        low = name.lower()
-        if low in _NOT_DOWN or low.startswith("x-fleetgate-"):
-            continue
-        found.append((name, _capped(value) if low == "retry-after" else value))
-    return found
+    return [(name, value if fate == _PASSES else _capped(value)) for name, value in headers.items() if (fate := _down[name])]
 
 
 def passed_on(ex: Exchange, headers: Mapping[str, str]) -> list[tuple[str, str]]:
@@ -129,16 +131,21 @@ def _capped(value: str) -> str:
         return str(MAX_RETRY_AFTER_S)
 
 
+def served_as(ex: Exchange, route: Route) -> str:
+    """Return why the target that serves was chosen: where it is not the route's first, or took the place of one, as a fallback."""
+    first = route.targets[0] if route.targets else ex.target
+    return "fallback" if ex.left or (ex.target is not None and ex.target is not first and ex.target != first) else route.reason
+
+
 def ours(ex: Exchange) -> list[tuple[str, str]]:
     """Return the `x-fleetgate-*` headers of the reply, from what is known when its head goes out."""
     found = [("x-fleetgate-request-id", ex.id), *ex.reply_headers]
     route = getattr(ex, "route", None)
-    if ex.target is not None and route is not None:
-        moved = ex.left or (route.targets and ex.target != route.targets[0])
-        found.append(("x-fleetgate-model", ex.target.model))
-        found.append(("x-fleetgate-route", "fallback" if moved else route.reason))
-    if route is not None and route.difficulty is not None:
-        found.append(("x-fleetgate-difficulty", f"{route.difficulty:.2f}"))
+    if route is not None:
+        if ex.target is not None:
+            found += [("x-fleetgate-model", ex.target.model), ("x-fleetgate-route", served_as(ex, route))]
+        if route.difficulty is not None:
+            found.append(("x-fleetgate-difficulty", f"{route.difficulty:.2f}"))
     found.append(("x-fleetgate-loop", ex.loop.header()))
     if ex.findings:
         found.append(("x-fleetgate-findings", ",".join(dict.fromkeys(f.rule for f in ex.findings))))

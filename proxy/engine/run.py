@@ -143,7 +143,9 @@ class Engine:
         for name, hook in hooks:
             try:
                 deny = await hook(ex)
-                if deny is not None and deny.approval is not None:
+                if deny is None:
+                    continue
+                if deny.approval is not None:
                     deny = await asked(ex, deny)
             except StoreError as e:
                 log.error("exchange %s: stage %s: %s", ex.id, name, e)

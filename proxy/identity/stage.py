@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 from proxy.engine.exchange import Exchange
 from proxy.engine.stage import Stage
@@ -25,7 +25,7 @@ from proxy.identity.runs import OPEN
 from proxy.identity.sessions import WEAK, session_of
 from proxy.identity.threads import UNKNOWN, Known, Threads, tool_id
 from proxy.identity.tokens import JWT
-from proxy.model import Deny, Principal, Reason
+from proxy.model import Deny, Grant, Principal, Reason
 
 ANYBODY = Principal("*", OPEN)
 CARRIERS = "Authorization: Bearer, x-api-key, x-goog-api-key, api-key or ?key="
@@ -33,6 +33,19 @@ CARRIERS = "Authorization: Bearer, x-api-key, x-goog-api-key, api-key or ?key="
 
 MOST_CALLS = 64
 """Ids of one reply, or of what it goes on from, that are kept."""
+
+
+REMEMBERED = 1024
+"""Principals of which it is kept for whom they speak; each entry holds its own, so that the id in its key stays its own."""
+
+
+class _Speaks(NamedTuple):
+    """For whom a principal speaks that names nobody, and the words for it."""
+
+    principal: Principal
+    agent: str
+    grant: Grant
+    words: str
 
 
 class IdentityStage(Stage):
@@ -63,6 +76,7 @@ class IdentityStage(Stage):
         self._directory, self._ring, self._open = directory, ring, mode == "open"
         self._tokens, self._also_keys, self._mode, self._mesh = tokens, also_keys, f"auth.mode: {mode}", mesh
         self._matches: dict[str, Callable[[str], bool]] = {}
+        self._known: dict[int, _Speaks] = {}
         self._where = ", ".join(directory.where) or "AGENTS.md"
 
     async def request(self, ex: Exchange) -> Deny | None:
@@ -78,6 +92,20 @@ class IdentityStage(Stage):
         if isinstance(principal, Deny):
             return principal
         ex.principal = principal
+        speaks = self._known.get(id(principal)) if found.agent is None and ex.named_agent is None else None
+        if speaks is None or speaks.principal is not principal:
+            placed = self._placed(ex, found, principal)
+            if isinstance(placed, Deny):
+                return placed
+            speaks = placed
+        ex.agent, ex.grant = speaks.agent, speaks.grant
+        if principal.run and found.run is not None and (deny := _other_run(ex, principal)) is not None:
+            return deny
+        ex.note("identity", speaks.words)
+        return None
+
+    def _placed(self, ex: Exchange, found: Present, principal: Principal) -> _Speaks | Deny:
+        """Return whom `principal` speaks for in this request; remembered where the request has no word in it."""
         named = self._named(ex, found)
         if isinstance(named, Deny):
             return named
@@ -87,11 +115,13 @@ class IdentityStage(Stage):
         grant = self._directory.agents.get(agent)
         if grant is None:
             return self._unknown(agent)
-        ex.agent, ex.grant = agent, grant
-        if principal.run and found.run is not None and (deny := _other_run(ex, principal)) is not None:
-            return deny
-        ex.note("identity", f"agent {agent} by {'open mode' if self._open else 'key ' + principal.key_id}")
-        return None
+        words = f"agent {agent} by {'open mode' if self._open else 'key ' + principal.key_id}"
+        speaks = _Speaks(principal, agent, grant, words)
+        if named is None:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[id(principal)] = speaks
+        return speaks
 
     def _presented(self, ex: Exchange, found: Present) -> str | Deny:
         """Return the one key or token that the request carries."""
@@ -241,7 +271,7 @@ class SessionStage(Stage):
         if grows := _growing(ex):
             now = usage.total if usage is not None and usage.exact and ex.served else UNKNOWN
             self._threads.leave(grows, now if ex.sent else None)
-        if meter is None or not ex.served:
+        if meter is None or not ex.served or not (meter.reply_id or meter.part_ids or meter.tool_calls or ex.call.thread):
             return
         whole, said = (UNKNOWN, UNKNOWN) if usage is None else (usage.total, usage.output)
         for name in (*filter(None, (meter.reply_id,)), *self._learned(ex)):

@@ -6,7 +6,7 @@ number of input tokens is not known yet here: the budget stage, which counts the
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from proxy.engine.exchange import Exchange
 from proxy.engine.stage import Stage
@@ -15,10 +15,20 @@ from proxy.policy import contract
 from proxy.wire.call import Call, ToolSpec
 
 REMEMBERED = 512
-"""Verdicts on tool lists, on models and on ceilings that are kept; when full they start anew. Each holds its grant, so that the id in
-its key stays its own."""
+"""Verdicts on tool lists, and on models with ceilings, that are kept; when full they start anew. Each holds its grant, so that the id in its
+key stays its own."""
 REMEMBERED_TOOLS = 256
 """A longer list is judged each time: a verdict holds its list, and nobody may fill memory with lists."""
+
+
+class _Said(NamedTuple):
+    """What a contract says of a model and a ceiling: why not, the ceiling to hold the call to, the words for it, and what a dry run would."""
+
+    grant: Grant
+    deny: Deny | None
+    limit: Limit | None
+    words: str
+    dry: Limit | None
 
 
 class ContractStage(Stage):
@@ -30,58 +40,42 @@ class ContractStage(Stage):
 
     def __init__(self) -> None:
         self._verdicts: dict[tuple[int, int], tuple[Grant, tuple[ToolSpec, ...], Deny | None]] = {}
-        self._names: dict[tuple[int, str, tuple[str, ...]], tuple[Grant, Deny | None]] = {}
-        self._ceilings: dict[tuple[int, int | None], tuple[Grant, Limit | None, str, Limit | None]] = {}
+        self._names: dict[tuple[int, str, tuple[str, ...], int | None], _Said] = {}
 
     async def request(self, ex: Exchange) -> Deny | None:
         """Refuse what the contract does not allow; set `max_output` where the contract's ceiling is lower than the request's."""
         grant, call = ex.grant, ex.call
-        if call.operation == "chat":
-            self._ceiling(ex)
+        if call.operation == "models":
+            deny = contract.check_spelling(grant, call.model)
+        else:
+            said = self._said(grant, call)
+            deny = said.deny
+            if call.operation == "chat":
+                _lower(ex, said)
         for member in call.dearer:
             ex.find(f"billing/{member}", "the provider may charge more for it than the price that was reserved")
         specs = call.tools.specs
-        deny = contract.firmest(
-            (
-                self._model(grant, call) if call.operation != "models" else contract.check_spelling(grant, call.model),
-                self._tools(grant, specs) if specs else None,
-                contract.check_turns(grant, call) if call.operation == "chat" and grant.max_turns else None,
-            )
-        )
+        if specs or grant.max_turns:
+            turns = contract.check_turns(grant, call) if call.operation == "chat" and grant.max_turns else None
+            deny = contract.firmest((deny, self._tools(grant, specs) if specs else None, turns))
         if deny is None:
             ex.note("policy", "the contract allows it")
         return deny
 
-    def _ceiling(self, ex: Exchange) -> None:
-        grant, asked = ex.grant, ex.call.max_output
-        if not grant.max_output:
-            return
-        key = (id(grant), asked)
-        known = self._ceilings.get(key)
-        if known is None or known[0] is not grant:
-            limit, dry = contract.output_ceiling(grant, asked), contract.dry_ceiling(grant, asked)
-            words = "" if limit is None else f"output ceiling {limit.value} instead of {'none' if asked is None else asked}: {limit.source}"
-            if len(self._ceilings) >= REMEMBERED:
-                self._ceilings.clear()
-            known = self._ceilings[key] = (grant, limit, words, dry)
-        _, limit, words, dry = known
-        if limit is not None:
-            ex.max_output = limit.value
-            ex.note("policy", words)
-        if dry is not None:
-            ex.find("shadow/max_output", f"would be {dry.value}: {dry.source}")
-
-    def _model(self, grant: Grant, call: Call) -> Deny | None:
-        """Return the verdict on the model that is asked for, the same for each of an agent's calls."""
-        key = (id(grant), call.model, call.aliases)
+    def _said(self, grant: Grant, call: Call) -> _Said:
+        """Return what the contract says of the model that is asked for and of the ceiling, the same for each such call of an agent."""
+        asked = call.max_output
+        key = (id(grant), call.model, call.aliases, asked)
         known = self._names.get(key)
-        if known is not None and known[0] is grant:
-            return known[1]
+        if known is not None and known.grant is grant:
+            return known
         deny = contract.firmest((contract.check_model(grant, call.model, call.aliases), contract.check_spelling(grant, call.model)))
+        limit, dry = contract.output_ceiling(grant, asked), contract.dry_ceiling(grant, asked)
+        words = "" if limit is None else f"output ceiling {limit.value} instead of {'none' if asked is None else asked}: {limit.source}"
         if len(self._names) >= REMEMBERED:
             self._names.clear()
-        self._names[key] = (grant, deny)
-        return deny
+        known = self._names[key] = _Said(grant, deny, limit, words, dry)
+        return known
 
     def _tools(self, grant: Grant, specs: tuple[ToolSpec, ...]) -> Deny | None:
         """Return the verdict on `specs`, the same object each turn by the memo. The entry holds both, so their ids stay theirs."""
@@ -96,3 +90,12 @@ class ContractStage(Stage):
             self._verdicts.clear()
         self._verdicts[key] = (grant, specs, deny)
         return deny
+
+
+def _lower(ex: Exchange, said: _Said) -> None:
+    """Hold the call to the contract's ceiling, and report what a dry run's would be."""
+    if said.limit is not None:
+        ex.max_output = said.limit.value
+        ex.note("policy", said.words)
+    if said.dry is not None:
+        ex.find("shadow/max_output", f"would be {said.dry.value}: {said.dry.source}")

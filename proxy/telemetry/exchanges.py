@@ -77,6 +77,7 @@ class Exchanges:
         self._bytes_in = Histogram("fleetgate_request_bytes", "Size of request bodies.", (), _BYTES, 1)
         self._bytes_out = Histogram("fleetgate_reply_bytes", "Size of reply bodies.", (), _BYTES, 1)
         self.histograms = (self._overhead, self._upstream, self._ttft, self._bytes_in, self._bytes_out)
+        self._plain = tuple([(h.row(""), h.bounds) for h in (self._overhead, self._bytes_in, self._bytes_out)])
         self._kinds: dict[tuple[str, ...], _Kind] = {}
 
     def count(self, r: Record) -> None:
@@ -93,9 +94,9 @@ class Exchanges:
         if r.findings or r.loop or r.fallbacks or r.saved or r.would_save:
             self._more(r, kind)
         _, upstream, overhead, ttft = times(r)
-        row = self._overhead.rows[""]
-        row[bisect_left(self._overhead.bounds, overhead)] += 1
-        row[-1] += overhead
+        for (row, bounds), value in zip(self._plain, (overhead, r.bytes_in, r.bytes_out), strict=True):
+            row[bisect_left(bounds, value)] += 1
+            row[-1] += value
         if upstream is not None:
             row = kind.upstream = kind.upstream or self._upstream.row(kind.provider)
             row[bisect_left(self._upstream.bounds, upstream)] += 1
@@ -104,12 +105,6 @@ class Exchanges:
                 row = kind.ttft = kind.ttft or self._ttft.row(kind.provider)
                 row[bisect_left(self._ttft.bounds, ttft)] += 1
                 row[-1] += ttft
-        row, size = self._bytes_in.rows[""], r.bytes_in
-        row[bisect_left(self._bytes_in.bounds, size)] += 1
-        row[-1] += size
-        row, size = self._bytes_out.rows[""], r.bytes_out
-        row[bisect_left(self._bytes_out.bounds, size)] += 1
-        row[-1] += size
         if r.trace_id:
             self._exemplify(r, kind)
 

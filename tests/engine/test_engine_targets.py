@@ -18,7 +18,7 @@ from engine_script import (
 
 from proxy.budget.settle import settle_usage
 from proxy.engine.ports import UpstreamError, UpstreamReply, UpstreamRequest
-from proxy.engine.reply import _fates, upstream_headers, upstream_query
+from proxy.engine.reply import _up, upstream_headers, upstream_query
 
 
 def test_a_local_server_that_is_down_is_replaced_before_the_first_byte() -> None:
@@ -45,9 +45,9 @@ def test_a_paid_target_that_may_have_worked_is_not_asked_twice() -> None:
 
 
 def test_long_names_of_headers_are_not_kept() -> None:
-    before = len(_fates)
+    before = len(_up)
     assert dict(upstream_headers({"x-long-" + "y" * 1000: "1"})) == {"x-long-" + "y" * 1000: "1"}
-    assert len(_fates) == before
+    assert len(_up) == before
 
 
 def test_credentials_and_our_own_headers_stay_here() -> None:

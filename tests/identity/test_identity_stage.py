@@ -19,7 +19,7 @@ from proxy.identity.keys import KeyEntry, KeyRing, hash_key
 from proxy.identity.keyset import read_keys
 from proxy.identity.lineage import Lineage
 from proxy.identity.mapping import AgentMap
-from proxy.identity.stage import IdentityStage, SessionStage
+from proxy.identity.stage import REMEMBERED, IdentityStage, SessionStage
 from proxy.identity.threads import Known, Threads
 from proxy.identity.tokens import TokenRules, token_id
 from proxy.model import Deny, Nanos, Principal, Reason, Usage
@@ -58,6 +58,21 @@ def run(
 ) -> tuple[Deny | None, Exchange]:
     ex = exchange(headers, named=named)
     return asyncio.run(IdentityStage(found, lambda: RING, mode).request(ex)), ex
+
+
+def test_for_whom_keys_speak_is_kept_for_each_and_within_bounds(tmp_path: Path) -> None:
+    stage, keys = IdentityStage(directory(tmp_path, "team/a", "team/b"), lambda: rings[0], "keys"), range(REMEMBERED + 9)
+    entries = [KeyEntry(f"team/{'ab'[n % 2]}", hash_key(f"fg-{n}")) for n in keys]
+    rings = [KeyRing(entries)]
+    for n in (*keys, *keys):
+        if n % 256 == 0:
+            rings[0] = KeyRing(entries)  # so that ids of principals come back
+        ex = exchange(bearer(f"fg-{n}"))
+        assert asyncio.run(stage.request(ex)) is None
+        assert (ex.agent, ex.principal.key_id) == (entries[n].agent, entries[n].id)
+    assert len(stage._known) <= REMEMBERED
+    other = exchange(bearer("fg-0", x_fleetgate_agent="team/b"))
+    assert isinstance(asyncio.run(stage.request(other)), Deny), "the request has a word in it"
 
 
 def bearer(key: str, **more: str) -> dict[str, str]:

@@ -153,14 +153,13 @@ def test_ceilings_are_each_grants_own_and_bounded() -> None:
         for found, most in ((low, 10), (high, 2000)):
             ex = run(stage, found, replace(CHAT, max_output=asked))[1]
             assert ex.max_output == (most if asked is None or asked > most else None)
-    assert len(stage._ceilings) <= REMEMBERED
+    assert len(stage._names) <= REMEMBERED
 
 
 def test_a_grant_that_takes_the_place_of_another_is_judged_anew() -> None:
     stage, old = ContractStage(), grant("{models: {allow: [x]}}")
     assert run(stage, old, CHAT)[0] is not None
     free = grant("{budgets: {request: {max_output_tokens: 10}}}")
-    stage._names = {(id(free), "m", ()): (old, run(stage, old, CHAT)[0])}
-    stage._ceilings = {(id(free), None): (old, None, "", None)}
+    stage._names = {(id(free), "m", (), None): stage._said(old, CHAT)}
     deny, ex = run(stage, free, CHAT)
     assert (deny, ex.max_output) == (None, 10)
