@@ -15,14 +15,14 @@ from proxy.policy import contract
 from proxy.wire.call import Call, ToolSpec
 
 REMEMBERED = 512
-"""Verdicts on tool lists, and on models with ceilings, that are kept; when full they start anew. Each holds its grant, so that the id in its
-key stays its own."""
+"""Verdicts on tool lists, and on models with ceilings, that are kept; when full they start anew. Each holds its grant, so that the id in
+its key stays its own."""
 REMEMBERED_TOOLS = 256
 """A longer list is judged each time: a verdict holds its list, and nobody may fill memory with lists."""
 
 
 class _Said(NamedTuple):
-    """What a contract says of a model and a ceiling: why not, the ceiling to hold the call to, the words for it, and what a dry run would."""
+    """What a contract says of a model and a ceiling: why not, the ceiling to hold the call to, the words for it, and a dry run's."""
 
     grant: Grant
     deny: Deny | None
