@@ -42,6 +42,7 @@ _KNOWN: dict[str, tuple[str, str]] = {
 """How text is cut before merging, and the SHA-256 of the merge ranks. Source: tiktoken 0.14, tiktoken_ext/openai_public.py (MIT)."""
 
 _loaded: dict[str, tiktoken.Encoding] = {}
+_used: set[str] = set()
 _lock = threading.Lock()
 
 
@@ -78,9 +79,10 @@ async def load(name: str) -> None:
     Raises:
         VocabularyError: as `vocabulary`.
     """
-    if name not in _loaded:
+    if name not in _used:
         await asyncio.to_thread(vocabulary, name)
         tokens("a B 1;\n\n  c ", name)
+        _used.add(name)
 
 
 def _load(name: str) -> tiktoken.Encoding:

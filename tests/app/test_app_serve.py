@@ -60,6 +60,7 @@ def test_what_is_no_certificate_names_the_files(path: Path) -> None:
 
 def test_the_vocabulary_is_there_before_the_first_request(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vocabulary, "_loaded", {})
+    monkeypatch.setattr(vocabulary, "_used", set())
     said: list[bool] = []
 
     def say(line: str) -> None:

@@ -89,6 +89,7 @@ def test_a_megabyte_of_one_character_is_encoded_in_pieces(run: str, monkeypatch:
 
 def test_a_missing_or_changed_vocabulary_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vocabulary, "_loaded", {})
+    monkeypatch.setattr(vocabulary, "_used", set())
     monkeypatch.setitem(vocabulary._KNOWN, "o200k_base", (vocabulary._O200K, "0" * 64))
     with pytest.raises(VocabularyError, match="not the published one"):
         tokens("x", "o200k_base")
@@ -233,6 +234,7 @@ def test_tools_system_prompts_and_media_wait_their_turn_too() -> None:
 
 def test_a_vocabulary_is_loaded_off_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vocabulary, "_loaded", {})
+    monkeypatch.setattr(vocabulary, "_used", set())
     loaders: list[str] = []
     real = vocabulary._load
 
