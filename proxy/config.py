@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,11 +43,14 @@ class ConfigErrors(Exception):
 
 
 def dotted(path: KeyPath) -> str:
-    """Return `("budgets", 0, "name")` as `budgets[0].name`."""
+    """Return `("budgets", 0, "name")` as `budgets[0].name`.
+
+    For the same path it is the same text: thousands of agents name the same keys.
+    """
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
+    return sys.intern(text)
 
 
 @dataclass(slots=True)

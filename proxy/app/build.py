@@ -64,7 +64,7 @@ def read(path: Path, env: Mapping[str, str], *, simulate: bool = False) -> Files
     """
     before = digest([path])  # taken before it is read: an edit made meanwhile shows as another version later, never as this one
     settings, errors = _settings(path, env, simulate)
-    version = hashlib.sha256(f"{before}{digest(settings.inputs())}".encode()).hexdigest()[:12]
+    version = _version(before, settings)
     errors += _unread(settings)
     directory: Directory | None = None
     budgets: tuple[BudgetRule, ...] = ()
@@ -101,6 +101,16 @@ def read(path: Path, env: Mapping[str, str], *, simulate: bool = False) -> Files
     if errors or directory is None or rules is None:
         raise ConfigErrors(errors)
     return Files(settings, directory, budgets, keys, version, rules, rego, keyset)
+
+
+def unchanged(path: Path, files: Files) -> bool:
+    """Return whether the configuration at `path` and all that it names say what `files` does. For that nothing need be understood."""
+    return _version(digest([path]), files.settings) == files.version
+
+
+def _version(configuration: str, settings: Settings) -> str:
+    """Return the version of what the files say: of the `configuration`, known by its digest, and of all that it names."""
+    return hashlib.sha256(f"{configuration}{digest(settings.inputs())}".encode()).hexdigest()[:12]
 
 
 def _keyset(settings: Settings) -> tuple[KeySet | None, list[ConfigError]]:

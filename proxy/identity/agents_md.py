@@ -19,13 +19,15 @@ from proxy.config import ConfigError, Doc, KeyPath, read_text
 from proxy.identity.aliases import DIALECTS, SIGNS, Item, tool_lists
 from proxy.identity.carriers import MAX_BYTES, Block, blocks, names_in
 from proxy.identity.fields import AGENT, BESIDE, MAX_ID, NOT_ENFORCED, SLUG
-from proxy.identity.layers import UNITS, Layer
+from proxy.identity.layers import UNITS, Bound, Layer
 from proxy.model import IMPLIED, LADDER, Persona, Source
 from proxy.patterns import PatternError
 from proxy.shapes import quoted
 
 REMEMBERED = 16384
 """Files whose reading is remembered from one reload to the next."""
+_REQUEST: tuple[tuple[str, Bound], ...] = (("max_input_tokens", "max_input"), ("max_output_tokens", "max_output"))
+_DEPTHS: tuple[Bound, ...] = ("max_depth", "fan_out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +206,7 @@ def fill_policy(item: Item) -> None:
     _compliance(item, "policy", "compliance")
     for dotted in NOT_ENFORCED:
         if item.get("policy", *dotted.split(".")) not in (None, []):
-            layer.unused.append(item.at("policy", *dotted.split(".")))
+            layer.unused += (item.at("policy", *dotted.split(".")),)
 
 
 def _names(item: Item) -> None:
@@ -251,19 +253,19 @@ def _budgets(item: Item) -> None:
     budgets = item.get("policy", "budgets") or {}
     layer = item.layer
     request = budgets.get("request") or {}
-    for key, limits in (("max_input_tokens", layer.max_input), ("max_output_tokens", layer.max_output)):
+    for key, bound in _REQUEST:
         if key in request:
-            layer.limit(limits, request[key], item.at("policy", "budgets", "request", key))
+            layer.limit(bound, request[key], item.at("policy", "budgets", "request", key))
     warn_at = budgets.get("warn_at", ())
     steps = tuple(sorted(float(w) for w in (warn_at if isinstance(warn_at, (list, tuple)) else [warn_at])))
     asked = budgets.get("on_exceed", "deny")
     if isinstance(asked, Mapping):
         asked = f"downgrade:{asked['downgrade']}"
     elif asked == "downgrade":  # to nobody knows what
-        layer.unused.append(item.at("policy", "budgets", "on_exceed"))
+        layer.unused += (item.at("policy", "budgets", "on_exceed"),)
         asked = "deny"
     if "duration_s" in (budgets.get("session") or {}):
-        layer.limit(layer.max_duration, budgets["session"]["duration_s"], item.at("policy", "budgets", "session", "duration_s"))
+        layer.limit("max_duration", budgets["session"]["duration_s"], item.at("policy", "budgets", "session", "duration_s"))
     for window in ("session", "run", "day"):
         for key, value in (budgets.get(window) or {}).items():
             if key in UNITS:
@@ -295,9 +297,9 @@ def _delegation(item: Item) -> None:
     """Which sub-agents an agent may call, how deep and how many."""
     said, layer = item.get("policy", "delegation") or {}, item.layer
     layer.restrict("delegates", said.get("allow"), (), item.at("policy", "delegation", "allow"))
-    for key, limits in (("max_depth", layer.max_depth), ("fan_out", layer.fan_out)):
-        if key in said:
-            layer.limit(limits, said[key], item.at("policy", "delegation", key))
+    for bound in _DEPTHS:
+        if bound in said:
+            layer.limit(bound, said[bound], item.at("policy", "delegation", bound))
 
 
 def _compliance(item: Item, *keys: str) -> None:

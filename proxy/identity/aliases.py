@@ -58,7 +58,7 @@ class Item:
 
     def warn(self, words: str, *keys: str) -> None:
         """Keep a warning about the value at `keys`."""
-        self.layer.warnings.append(f"{self.at(*keys)}: {words}")
+        self.layer.warnings += (f"{self.at(*keys)}: {words}",)
 
 
 def split_names(text: str) -> list[str]:
@@ -110,7 +110,7 @@ def permission_map(item: Item, key: str) -> None:
         elif isinstance(state, dict):
             item.warn("patterns on arguments are accepted, not enforced in this version", key, name)
         elif state == "ask":
-            item.layer.unused.append(item.at(key, name))
+            item.layer.unused += (item.at(key, name),)
         elif state not in ("allow", True):
             item.errors += permission.check(item.doc, (*item.path, key, name), state)
 
@@ -122,11 +122,11 @@ def governance(item: Item) -> None:
     most = item.take(tokens, *inner, "max_tokens_per_request")
     if most is not None:
         source = item.at(*inner, "max_tokens_per_request")
-        item.layer.limit(item.layer.max_input, most, source)
-        item.layer.limit(item.layer.max_output, max(most, 1), source)
+        item.layer.limit("max_input", most, source)
+        item.layer.limit("max_output", max(most, 1), source)
     for key in ("max_tool_calls_per_request", "blocked_patterns"):
         if item.get(*inner, key) is not None:
-            item.layer.unused.append(item.at(*inner, key))
+            item.layer.unused += (item.at(*inner, key),)
 
 
 def security(item: Item) -> None:
@@ -159,10 +159,9 @@ def constraints(item: Item) -> None:
     ):
         most = item.take(calls, *keys)
         if most is not None and keys[-1] != "max_tool_calls":
-            limits = item.layer.max_depth if keys[-1] == "max_delegation_depth" else item.layer.max_duration
-            item.layer.limit(limits, most, item.at(*keys))
+            item.layer.limit("max_depth" if keys[-1] == "max_delegation_depth" else "max_duration", most, item.at(*keys))
         elif most is not None:
-            item.layer.unused.append(item.at(*keys))
+            item.layer.unused += (item.at(*keys),)
 
 
 def metadata(item: Item) -> None:

@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from proxy.identity.layers import Layer
@@ -24,6 +25,10 @@ STRICTER: Mapping[str, tuple[str, ...]] = {
     "log_content": ("full", "redacted", "hash", "off", "none"),
 }
 """Orders of `policy.data` values, the strictest last."""
+_SAID_NOTHING = {dry: LoopLimits(shadow=dry) for dry in (False, True)}
+_ROUTED_FREELY = RoutingLimits()
+_NO_DATA: Mapping[str, str] = MappingProxyType({})
+"""What most of thousands of agents have, once for all of them."""
 
 
 def combine(agent: str, baseline: Layer | None, layers: Sequence[Layer]) -> Grant:
@@ -100,8 +105,8 @@ def _loops(layers: Sequence[Layer], shadow: bool) -> LoopLimits:
     dry = not speaking and (shadow or any(layer.loops for layer in layers))
     said = [layer.loops for layer in (speaking or [layer for layer in layers if layer.loops])]
     if not said:
-        return LoopLimits(shadow=dry)
-    standard = LoopLimits()
+        return _SAID_NOTHING[dry]
+    standard = _SAID_NOTHING[False]
     warn = min((loops["warn"][0] for loops in said if "warn" in loops), default=standard.warn)
     block = min((loops["block"][0] for loops in said if "block" in loops), default=standard.block)
     period = max((loops["max_period"][0] for loops in said if "max_period" in loops), default=standard.max_period)
@@ -142,12 +147,12 @@ def _routing(layers: Sequence[Layer]) -> RoutingLimits:
     """Return the lowest thresholds that any layer names; pinned where any says so."""
     said = [layer.routing for layer in layers if layer.routing]
     if not said:
-        return RoutingLimits()
+        return _ROUTED_FREELY
     least, most = (min((float(one[key][0]) for one in said if key in one), default=None) for key in ("threshold", "max_threshold"))
     return RoutingLimits(least, most, any(one["pinned"][0] for one in said if "pinned" in one))
 
 
-def _data(layers: Sequence[Layer]) -> dict[str, str]:
+def _data(layers: Sequence[Layer]) -> Mapping[str, str]:
     found: dict[str, str] = {}
     for layer in layers:
         for key, (value, _) in layer.data.items():
@@ -160,7 +165,7 @@ def _data(layers: Sequence[Layer]) -> dict[str, str]:
                 found[key] = str(min(int(float(old)), int(float(value))))
             else:
                 found[key] = max(old, value, key=STRICTER[key].index)
-    return found
+    return found or _NO_DATA
 
 
 def _nearest(layers: Sequence[Layer], text: str) -> str:
@@ -195,7 +200,7 @@ def digest(grant: Grant) -> str:
     more = [limits(grant.max_duration), limits(grant.max_depth), names(grant.delegates), limits(grant.fan_out)]
     if any(more):
         body.append(more)
-    if grant.routing != RoutingLimits():
+    if grant.routing != _ROUTED_FREELY:
         body.append([grant.routing.threshold, grant.routing.max_threshold, grant.routing.pinned])
     if grant.shadow and grant.firm_data:
         body.append([dict(grant.firm_data)])

@@ -18,6 +18,7 @@ from proxy.patterns import pattern
 
 Unit = Literal["usd", "tokens", "input_tokens", "output_tokens", "requests", "gco2e"]
 Kind = Literal["models", "tools", "delegates"]
+Bound = Literal["max_input", "max_output", "max_turns", "max_duration", "max_depth", "fan_out"]
 UNITS: dict[str, Unit] = {
     "usd": "usd",
     "tokens": "tokens",
@@ -62,52 +63,52 @@ class Layer:
     file: str
     digest: str = ""
     shadow: bool = False
-    models: list[Clause] = field(default_factory=list)
-    tools: list[Clause] = field(default_factory=list)
-    max_input: list[Limit] = field(default_factory=list)
-    max_output: list[Limit] = field(default_factory=list)
-    max_turns: list[Limit] = field(default_factory=list)
-    max_duration: list[Limit] = field(default_factory=list)
-    max_depth: list[Limit] = field(default_factory=list)
-    fan_out: list[Limit] = field(default_factory=list)
-    delegates: list[Clause] = field(default_factory=list)
-    budgets: list[BudgetRule] = field(default_factory=list)
+    models: tuple[Clause, ...] = ()
+    tools: tuple[Clause, ...] = ()
+    max_input: tuple[Limit, ...] = ()
+    max_output: tuple[Limit, ...] = ()
+    max_turns: tuple[Limit, ...] = ()
+    max_duration: tuple[Limit, ...] = ()
+    max_depth: tuple[Limit, ...] = ()
+    fan_out: tuple[Limit, ...] = ()
+    delegates: tuple[Clause, ...] = ()
+    budgets: tuple[BudgetRule, ...] = ()
     loops: dict[str, tuple[Any, Source]] = field(default_factory=dict)
     local_ok: tuple[bool, Source] | None = None
     routing: dict[str, tuple[Any, Source]] = field(default_factory=dict)
     texts: dict[str, tuple[str, Source]] = field(default_factory=dict)
     fallback: tuple[str, ...] = ()
     data: dict[str, tuple[str, Source]] = field(default_factory=dict)
-    tool_args: list[ArgumentClause] = field(default_factory=list)
+    tool_args: tuple[ArgumentClause, ...] = ()
     review_by: tuple[str, Source] | None = None
-    unused: list[Source] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
+    unused: tuple[Source, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def arguments(self, tools: Sequence[str], key: str, regex: str, action: Any, source: Source) -> None:
         """Add a clause on the arguments of tools. Raises PatternError where RE2 does not take `regex`."""
         found = pattern(regex).found
-        self.tool_args.append(ArgumentClause(tuple(tools), key, regex, action, source, self.shadow, _called(tools), found))
+        self.tool_args += (ArgumentClause(tuple(tools), key, regex, action, source, self.shadow, _called(tools), found),)
 
     def approve(self, tools: Sequence[str], source: Source) -> None:
         """Add tools that a person must approve each call of."""
         if tools:
             self.arguments(tools, "", "", "require_approval", source)
 
-    def limit(self, limits: list[Limit], value: float, source: Source) -> None:
-        """Add an upper bound to `limits`, one of this layer's lists."""
-        limits.append(Limit(int(value), source, self.shadow))
+    def limit(self, bound: Bound, value: float, source: Source) -> None:
+        """Add an upper bound."""
+        setattr(self, bound, (*getattr(self, bound), Limit(int(value), source, self.shadow)))
 
     def amount(self, window: str, key: str, value: float, source: Source, how: tuple[str, tuple[float, ...]] = ("deny", ())) -> None:
         """Add the budget `value` per `window`; `key` is one of `UNITS`, `how` is (on_exceed, warn_at)."""
         limit = nanos(value) if key == "usd" else int(value * MICRO) if key == "gco2e" else int(value)
         rule = BudgetRule(f"{window}/{key}", (), UNITS[key], limit, window, source, how[1], how[0], shadow=self.shadow)
-        self.budgets.append(rule)
+        self.budgets += (rule,)
 
     def turns(self, value: float, source: Source) -> None:
         """Add the most model turns of a session: a limit on the history, and a counted budget that a client cannot forget."""
-        self.limit(self.max_turns, value, source)
+        self.limit("max_turns", value, source)
         rule = BudgetRule("session/max_turns", (), "requests", int(value), "session", source, reason=Reason.STEP_LIMIT, shadow=self.shadow)
-        self.budgets.append(rule)
+        self.budgets += (rule,)
 
     def restrict(
         self, kind: Kind, allow: Sequence[str] | None, deny: Sequence[str], source: Source, deny_source: Source | None = None
@@ -119,4 +120,4 @@ class Layer:
         denied_at = deny_source or source
         place = source if allow is not None else denied_at
         clause = Clause(names, tuple(deny), place, self.shadow, _compile(kind, allow, deny), denied_at)
-        {"models": self.models, "tools": self.tools, "delegates": self.delegates}[kind].append(clause)
+        setattr(self, kind, (*getattr(self, kind), clause))

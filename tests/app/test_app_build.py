@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,6 +111,34 @@ def test_a_swap_is_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyPat
             assert list(house.files.directory.agents) == ["other"]
             assert not house.problems
             assert b"fleetgate_config_stale 0.0" in house.metrics.render()[0]
+        finally:
+            await house.close()
+
+    asyncio.run(main())
+
+
+def test_files_that_say_the_same_are_not_read_into_a_second_snapshot(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, times = build.read, [0]
+
+    def counted(*args: Any, **kwargs: Any) -> build.Files:
+        times[0] += 1
+        return read(*args, **kwargs)
+
+    async def main() -> None:
+        house = House(build.read(path, ENV))
+        monkeypatch.setattr("proxy.app.build.read", counted)
+        try:
+            before = house.files
+            for touched in ("AGENTS.md", "keys.yaml", path.name):
+                (path.parent / touched).write_text((path.parent / touched).read_text())
+                await reload(house, Options(path), ENV)
+            assert (house.files is before, times) == (True, [0])
+            (path.parent / "policies/more.yaml").write_text("rules: []\n")
+            await reload(house, Options(path), ENV)
+            assert (house.files.version == before.version, times) == (False, [1])
+            (path.parent / path.name).unlink()
+            await reload(house, Options(path), ENV)
+            assert (times, len(house.problems)) == ([2], 1), "a configuration that went is an edit too"
         finally:
             await house.close()
 

@@ -184,7 +184,7 @@ def test_a_wrong_agent_of_a_list_gives_no_layer_and_leaves_the_others() -> None:
 
 
 def test_a_policy_key_outside_policy_is_pointed_out() -> None:
-    assert layer("name: a\nbudgets: {day: {usd: 1}}").warnings == [
+    assert list(layer("name: a\nbudgets: {day: {usd: 1}}").warnings) == [
         "AGENTS.md:3 budgets: stands outside `policy` and has no effect; indent it below `policy:`"
     ]
 
@@ -243,5 +243,5 @@ def test_a_policy_beside_the_list_voids_all_of_it_unless_it_is_a_named_agents() 
 
 def test_values_of_dialects_that_say_nothing_are_pointed_out() -> None:
     found = layer("name: a\npermissions: read-only\nconstraints: {limits: {max_tool_calls: 3}}")
-    assert found.warnings == ["AGENTS.md:3 permissions: is not a map of tool names and is ignored"]
+    assert list(found.warnings) == ["AGENTS.md:3 permissions: is not a map of tool names and is ignored"]
     assert [s.key for s in found.unused] == ["constraints.limits.max_tool_calls"]
