@@ -24,6 +24,8 @@ _TRAILERS = re.compile(LINES)
 _DIGITS = rb"([0-9A-Fa-f]{1," + str(MAX_LENGTH_DIGITS).encode() + rb"}+)"
 _SIZE = re.compile(_DIGITS + rb"(?:;" + TOKEN + rb"++(?:=(?:" + TOKEN + rb"++|\"[\x20\x21\x23-\x5b\x5d-\x7e]*+\"))?+)*+\r\n")
 _LOOSE = re.compile(_DIGITS + rb"[ \t]*+(?:;[^\x00\r\n]*+)?+\r\n")
+_PLAIN = {b"%x" % size: size for size in range(1024)}
+"""Sizes of few bytes as most servers write them."""
 _BARE = re.compile(rb"(?<!\r)\n|\r(?=[^\n])")
 
 
@@ -66,11 +68,14 @@ class Chunks:
         at, end = 0, len(data)
         while at < end:
             if not self._left:
-                found = self._size.match(data, at)
-                if found is None:
+                line = data.find(b"\r\n", at, at + 5)
+                size = _PLAIN.get(data[at:line]) if line > 0 else None
+                if size is None and (found := self._size.match(data, at)) is not None:
+                    line, size = found.end() - 2, int(found[1], 16)
+                if size is None:
                     self._hold_size(data[at:])
                     return
-                at, size = found.end(), int(found[1], 16)
+                at = line + 2
                 if not size:
                     self._in_trailers = True
                     self._read_trailers(data[at:])

@@ -25,6 +25,7 @@ from proxy.wire.translate.bridge import Bridge
 from proxy.wire.translate.carried import Carried
 
 if TYPE_CHECKING:
+    from proxy.engine.gate import Gate
     from proxy.engine.pace import Pace
 
 Release = Callable[["Exchange"], Coroutine[Any, Any, None]]
@@ -122,6 +123,7 @@ class Exchange:
         "deny",
         "depth",
         "findings",
+        "gate",
         "grant",
         "headers",
         "held_input",
@@ -157,7 +159,6 @@ class Exchange:
         "served",
         "session",
         "session_source",
-        "shown",
         "sizes",
         "spent",
         "started",
@@ -255,8 +256,8 @@ class Exchange:
         self.bridge: Bridge | None = None
         self.redactions: Mapping[str, str] = _NOTHING
         self.meter: Meter | None = None
-        self.shown: Meter | None = None
-        """What has read a stream as the client has seen it, where that is less than came: it ends a stream that fails."""
+        self.gate: Gate | None = None
+        """What holds the reply back until it may pass; None where nobody looks at it."""
         self.usage: Usage | None = None
         self.cost = Nanos(0)
         self.left: Sequence[Left] = ()
@@ -275,6 +276,11 @@ class Exchange:
         self.answer: bytes | None = None
         self.reply_headers: list[tuple[str, str]] = []
         self.sizes = [0, 0]
+
+    @property
+    def shown(self) -> Meter | None:
+        """What has read a reply as the client has seen it, where that may be less than came: it ends a stream that fails."""
+        return None if self.gate is None else self.gate.shown
 
     def defer(self, name: str, release: Release) -> None:
         """Have `release(self)` run when the exchange closes, last deferred first. Call it just *before* the acquire is awaited."""

@@ -90,17 +90,17 @@ class Express:
                 left = Left(len(piece), cut=cut)
                 break
             count += 1
-        return self._sent(pieces, count, b"".join(out), left)
-
-    def _sent(self, pieces: Sequence[bytes], count: int, data: bytes, left: Left | None) -> int:
-        """Send `data`, which `count` whole pieces, and what is `left`, made; return how many of them are done with."""
-        if data and left is None and self._ex.client.push(data):
-            self._ex.sizes[1] += len(data)
-        elif data or left is not None:
-            left = left or Left(0)
-            left.read, left.unsent, count = left.read + sum(map(len, pieces[:count])), data, 0
-        self.left, self.open = left, left is None
+        data = out[0] if len(out) == 1 else b"".join(out)
+        if left is not None or (data and not ex.client.push(data)):
+            self._leave(left or Left(0), pieces[:count], data)
+            return 0
+        ex.sizes[1] += len(data)
         return count
+
+    def _leave(self, left: Left, pieces: Sequence[bytes], data: bytes) -> None:
+        """Leave all to the pump: what was read last, and `data`, which `pieces` before that made."""
+        left.read, left.unsent = left.read + sum(map(len, pieces)), data
+        self.left, self.open = left, False
 
     def _flowed(self, gate: Gate, piece: bytes, text: str, out: list[bytes]) -> Deny | None:
         """Take an event into the gate, add what it lets go of to `out`, and return why the stream stops after it."""

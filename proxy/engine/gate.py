@@ -16,9 +16,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from proxy.engine.exchange import Exchange
+from proxy.engine.held import Channel, Held, Range
 from proxy.engine.inspector import PASSES, CallJudge, Inspector, Span, Verdict, spliced
 from proxy.engine.withheld import MAX_HELD, ODD, SLIPPED, TOO_MUCH, TORN, UNFINISHED
 from proxy.model import Deny, Reason
@@ -34,35 +34,9 @@ _DROP = 32
 """Characters that are let go of at once."""
 _STRIDE = 32
 """A text is looked at again when `reach / _STRIDE` characters more could leave, so that a long reach costs no look at each letter."""
-Range = tuple[str, int, int]
+_EARLY = 32
+"""Events that `shown` need not have read yet, at most."""
 _NO_TEXTS: dict[str, str] = {}
-
-
-@dataclass(slots=True)
-class _Channel:
-    """One text as it grows. Offsets are absolute: `text` begins at `base` and goes on with `more` up to `end`.
-
-    What begins before `safe` is judged, and `spans` change it. What stood before `left` left before more of it came.
-    """
-
-    text: str = ""
-    more: list[str] = field(default_factory=list)
-    base: int = 0
-    end: int = 0
-    safe: int = 0
-    left: int = 0
-    spans: list[Span] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Held:
-    """One event that waits: its text by channel, whether it awaits a verdict, is of tool calls, or only more of texts that have begun."""
-
-    raw: bytes
-    ranges: tuple[Range, ...]
-    waits: bool
-    tool: bool
-    more: bool
 
 
 class Gate:
@@ -79,9 +53,10 @@ class Gate:
     """
 
     def __init__(self, inspector: Inspector, editor: Editor, meter: Meter, shown: Meter) -> None:
-        self._inspector, self._editor, self._meter, self.shown = inspector, editor, meter, shown
-        self._held: deque[_Held] = deque()
-        self._channels: dict[str, _Channel] = {}
+        self._inspector, self._editor, self._meter, self._shown = inspector, editor, meter, shown
+        self._early: list[bytes] = []
+        self._held: deque[Held] = deque()
+        self._channels: dict[str, Channel] = {}
         self._size = self._judged = self._passed = 0
         self._window = self._changed = False
         self._deny: Deny | None = None
@@ -93,6 +68,16 @@ class Gate:
         self.follows = shown.repeats = shown.turns is None
 
     @property
+    def shown(self) -> Meter:
+        """What has read what has left."""
+        if self._early:
+            for raw in self._early:
+                self._shown.event(raw)
+            self._early.clear()
+            self._shown.texts.clear()
+        return self._shown
+
+    @property
     def open(self) -> bool:
         """Whether more of the words that passed last may pass as they come: nobody looks at them, and nothing is held or was changed."""
         meter = self._meter
@@ -102,8 +87,9 @@ class Gate:
 
     def passed(self, raw: bytes, text: str) -> None:
         """Take note of an event that passed by, `open` as the gate was, where it `follows`; `text` is what its meter read in it."""
-        self.shown.follow(raw, text)
-        self.shown.texts.clear()
+        shown = self.shown
+        shown.follow(raw, text)
+        shown.texts.clear()
 
     def take(self, event: Event) -> bool:
         """Take one event in; tell whether calls are complete and wait for `judge`."""
@@ -117,7 +103,7 @@ class Gate:
         ranges, window = self._grow(raw, event.text) if self._texts else (), self._window
         more = event.kind == "text" and meter.turns == self._turns is not None and not window
         self._turns = meter.turns
-        return self._hold(_Held(raw, ranges, window, window, more)) and complete
+        return self._hold(Held(raw, ranges, window, window, more)) and complete
 
     @property
     def flows(self) -> bool:
@@ -130,10 +116,10 @@ class Gate:
     def flow(self, raw: bytes, text: str) -> tuple[list[bytes], Deny | None]:
         """Take in an event that is as the newest but for its words, where the gate `flows`, and `leave`; `text` is what its meter read."""
         name = self._flow
-        self._hold(_Held(raw, (self._more(name, self._channels[name], text),), False, False, self._turns is not None))
+        self._hold(Held(raw, (self._more(name, self._channels[name], text),), False, False, self._turns is not None))
         return self.leave()
 
-    def _hold(self, held: _Held) -> bool:
+    def _hold(self, held: Held) -> bool:
         self._held.append(held)
         self._size += len(held.raw) + _HELD
         if self._size > MAX_HELD or len(self._channels) > MAX_CHANNELS:
@@ -190,7 +176,7 @@ class Gate:
             return spliced(text, spans)
 
         if not (self._texts or self._editor.refused or self._editor.arguments):
-            self.shown = self._meter  # it leaves as it came
+            self._shown = self._meter  # it leaves as it came
             return body, None
         changed = self._editor.whole(body, change)
         self.shown.buffered(changed)
@@ -211,7 +197,7 @@ class Gate:
             return (self._more(name, channel, piece),)
         return self._grown(pieces)
 
-    def _more(self, name: str, channel: _Channel, piece: str) -> Range:
+    def _more(self, name: str, channel: Channel, piece: str) -> Range:
         start = channel.end
         channel.more.append(piece)
         channel.end = end = start + len(piece)
@@ -225,7 +211,7 @@ class Gate:
         for name, piece in pieces:
             channel = channels.get(name)
             if channel is None:
-                channel = channels[name] = _Channel()
+                channel = channels[name] = Channel()
             if piece is None:
                 self._look(name, channel, final=True)
                 channel.left = channel.end
@@ -238,7 +224,7 @@ class Gate:
             self._look(name, channels[name])
         return tuple(found.values())
 
-    def _look(self, name: str, channel: _Channel, final: bool = False) -> None:
+    def _look(self, name: str, channel: Channel, final: bool = False) -> None:
         """Judge what was not judged yet: a span is told once no longer one can begin where it does."""
         reach, limit = self._inspector.reach, channel.end
         if not final:
@@ -290,7 +276,7 @@ class Gate:
                     return True
         return False
 
-    def _edited(self, held: _Held) -> list[bytes]:
+    def _edited(self, held: Held) -> list[bytes]:
         """Return the event as it leaves, and let go of its texts."""
         texts = _NO_TEXTS
         for name, start, end in held.ranges:
@@ -311,13 +297,19 @@ class Gate:
         return raws
 
     def _show(self, raws: list[bytes], out: list[bytes]) -> Deny | None:
+        meter = self._meter
+        if not (self._changed or self._window or meter.tool_calls or meter.calling) and len(self._early) < _EARLY:
+            self._early += raws
+            out += raws
+            return None
+        shown = self.shown
         for raw in raws:
-            self.shown.event(raw)
+            shown.event(raw)
             deny = self._slipped()
             if deny is not None:
                 return deny
             out.append(raw)
-        self.shown.texts.clear()
+        shown.texts.clear()
         return None
 
 

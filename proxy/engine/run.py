@@ -217,7 +217,7 @@ class Engine:
             return gate
         if gate is not None:
             ex.reply_body, deny = await gate.whole(ex.reply_body)
-            ex.shown = gate.shown
+            ex.gate = gate
             if deny is not None:
                 return deny
         if bridge is not None:
@@ -237,7 +237,7 @@ class Engine:
         gate = gate_for(ex, meter)
         if isinstance(gate, Deny):
             return gate
-        ex.shown = None if gate is None else gate.shown
+        ex.gate = gate
         ex.served, ex.started, ex.status = True, True, reply.status
         flow = Flow(framing, meter, taps, not ex.call.wants_usage, back, gate)
         try:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 from collections.abc import Sequence
+from typing import Any, cast
 
 import pytest
 from gate_cases import CALLING, PROTOCOLS, WORDS, Look, Part, Spoken, Text, Use
@@ -15,8 +16,8 @@ from hypothesis import strategies as st
 from proxy.engine.gate import Gate
 from proxy.engine.inspector import Verdict
 from proxy.model import Deny, Reason, Usage
-from proxy.wire.base import Memos
-from proxy.wire.call import ToolCall
+from proxy.wire.base import Memos, Meter
+from proxy.wire.call import Event, ToolCall
 from proxy.wire.registry import find
 
 SECRET = "s\u00e9cret-\U0001f600-42"
@@ -252,15 +253,56 @@ def test_the_ending_is_that_of_what_left(name: str, reason: Reason, reach: int) 
     call = codec.decode(json.dumps(spoken.ask).encode(), Memos())
     events = spoken.write([Text(["hm"], thought=True), Text(list("abcdefgh")), Use("a"), Text(["i"])])
     deny = Deny(reason, "No.", rule="r")
-    meter, left = codec.meter(call), list[bytes]()
+    for count in range(1, len(events) + 1):  # asked after each event, and after all of so many alone
+        meter, left = codec.meter(call), list[bytes]()
+        editor = codec.editor(call)
+        assert editor is not None
+        gate = Gate(Look("zz", reach=reach), editor, meter, codec.meter(call))
+        for raw in events[:count]:
+            if gate.take(meter.event(raw)):
+                asyncio.run(gate.judge())
+            left += gate.leave()[0]
+            if count == len(events):
+                assert gate.shown.cut(deny) == read_by(codec.meter(call), left).cut(deny)
+        plain = read_by(codec.meter(call), left)
+        assert gate.shown.cut(deny) == plain.cut(deny)
+        assert gate.shown.tool_calls == plain.tool_calls
+
+
+def test_what_leaves_is_read_once_more_only_where_a_call_has_begun() -> None:
+    spoken = PROTOCOLS["chat"]
+    codec = find("POST", spoken.path, {}, spoken.query)
+    assert codec is not None
+    call = codec.decode(json.dumps(spoken.ask).encode(), Memos())
     editor = codec.editor(call)
     assert editor is not None
-    gate = Gate(Look("zz", reach=reach), editor, meter, codec.meter(call))
+    words, calls = spoken.write([Text(["a", "b"])]), spoken.write([Text(["a"]), Use("a")])
+    for events, most in ((words, 0), (calls, len(calls) - 1), ([words[0], *[b": ping\n\n"] * 40, *words[1:]], 33)):
+        meter, shown = codec.meter(call), Counting(codec.meter(call))
+        gate = Gate(Look("zz"), editor, meter, cast(Meter, shown))
+        for raw in events:
+            if gate.take(meter.event(raw)):
+                asyncio.run(gate.judge())
+            assert gate.leave()[0] or meter.calling
+        assert shown.read == most
+        assert gate.shown.ended
+
+
+class Counting:
+    """A meter that counts what it reads."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter, self.read = meter, 0
+
+    def event(self, raw: bytes) -> Event:
+        self.read += 1
+        return self._meter.event(raw)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._meter, name)
+
+
+def read_by(meter: Meter, events: Sequence[bytes]) -> Meter:
     for raw in events:
-        if gate.take(meter.event(raw)):
-            asyncio.run(gate.judge())
-        left += gate.leave()[0]
-        plain = codec.meter(call)
-        for one in left:
-            plain.event(one)
-        assert gate.shown.cut(deny) == plain.cut(deny)
+        meter.event(raw)
+    return meter

@@ -147,13 +147,13 @@ def test_details_are_what_the_record_lacks() -> None:
     ex.grant = cast(Any, SimpleNamespace(data={"secrets": "redact"}))
     ex.call = cast(Any, SimpleNamespace(max_output=100, choices=2))
     ex.meter = cast(Any, SimpleNamespace(reply_id="r", finish="stop", model="m", tool_calls=calls("a", "b")))
-    ex.shown = cast(Any, SimpleNamespace(tool_calls=calls("a")))
+    cast(Any, ex).shown = SimpleNamespace(tool_calls=calls("a"))
     found = details_of(ex, ())
     assert found.http_route == "/v1beta/models/{model}:streamGenerateContent"
     assert found.tools == (("a", "call-a", True), ("b", "call-b", False))
     assert (found.reply_id, found.finish, found.served, found.max_output, found.choices) == ("r", "stop", "m", 100, 2)
     assert found.modes == (("secrets", "redact"),)
-    ex.shown = None
+    cast(Any, ex).shown = None
     assert all(passed for _, _, passed in details_of(ex, ()).tools)
 
 
