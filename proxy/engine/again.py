@@ -12,11 +12,14 @@ Source: Claude Code 2.1.329 on the wire, 2026-11.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import ClassVar
 
 from proxy.engine.exchange import Exchange
 from proxy.engine.stage import Stage
 from proxy.model import Deny
+from proxy.wire.blocks import carried
+from proxy.wire.call import Message
 from proxy.wire.openai_reply import CUT_SHORT
 
 KEPT_S = 300.0
@@ -59,6 +62,10 @@ def digest_of(ex: Exchange) -> bytes:
     """Return what two requests share that differ in `stream` alone."""
     call = ex.call
     seen = hashlib.blake2b(f"{call.model}\0{call.max_output}\0{call.tools.text}".encode("utf-8", "surrogatepass"), digest_size=16)
-    for message in (*call.system, *call.messages):
-        seen.update(message.fingerprint)
+    for part in (_digest(call.system), *carried(call.messages, "again", _digest)):
+        seen.update(part)
     return seen.digest()
+
+
+def _digest(messages: Sequence[Message]) -> bytes:
+    return hashlib.blake2b(b"".join([message.fingerprint for message in messages]), digest_size=16).digest()

@@ -164,7 +164,8 @@ def _seen(messages: Sequence[Message], watch: Watch) -> list[tuple[str, Hit]]:
         seen = message.seen.get(key)
         if seen is None:
             seen = message.seen[key] = tuple(_scan(message.texts, watch, _surface(message)))
-        found += seen
+        if seen:
+            found += seen
     return found
 
 

@@ -123,7 +123,8 @@ class RuleStage(Stage):
             seen = message.seen.get(key)
             if seen is None:
                 seen = message.seen[key] = tuple(self._scan(message.texts, _direction(message)))
-            found += seen
+            if seen:
+                found += seen
         return found
 
     def _scan(self, texts: Iterable[str], direction: Direction) -> Iterator[Hit]:

@@ -14,6 +14,7 @@ from proxy.engine.again import AgainStage
 from proxy.engine.exchange import Exchange
 from proxy.engine.stage import Stage, Tap
 from proxy.model import Deny, Reason
+from proxy.wire.blocks import SIZE
 from proxy.wire.call import Event
 
 USED = b'"usage":{"input_tokens":3,"output_tokens":1}'
@@ -70,6 +71,17 @@ def test_another_question_is_another_matter() -> None:
     assert run(stage, ask(False), Says([ANSWER])).caller.status == 200
     run(stage, ask(True), stream(START, WORDS))
     assert run(stage, ask(False, "ho"), Says([ANSWER])).caller.status == 200
+
+
+@pytest.mark.parametrize("changed", [None, 0, SIZE, SIZE + 2])
+def test_a_long_conversation_is_known_by_each_of_its_messages(changed: int | None) -> None:
+    def asked(streams: bool, changed: int | None = None) -> bytes:
+        words = [{"role": "user", "content": "ho" if n == changed else f"hi {n}"} for n in range(SIZE + 3)]
+        return json.dumps({"model": "claude", "max_tokens": 9, "messages": words, "stream": streams}).encode()
+
+    stage = AgainStage()
+    run(stage, asked(True), stream(START, WORDS))
+    assert run(stage, asked(False, changed), Says([ANSWER])).caller.status == (403 if changed is None else 200)
 
 
 def test_a_stream_without_a_decision_may_be_repeated() -> None:
