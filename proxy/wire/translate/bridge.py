@@ -122,7 +122,7 @@ class Bridge:
     def _asked(self, source: Codec, call: Call, edit: Edit, origin: Origin) -> Asked:
         body = _whole(call.body) if origin.carried is None else _members(call, self._client, origin.carried)
         asked = self._client.read_request(body, call.model, call.stream)
-        asked.grow = None if origin.carried is None else origin.carried.grow
+        asked.carried = origin.carried
         asked.model, asked.id = edit.model or call.model, origin.id
         asked.max_output = edit.max_output if edit.max_output is not None else call.max_output
         asked.ceiling_key, asked.framing = edit.max_output_key, source.content_type(call)

@@ -9,22 +9,24 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, Self
 
-from proxy.wire.translate.hub import TIED, Part, Tie, ToolOutput, ToolUse, Turn
-
-Tied = tuple[Tie, ...]
+from proxy.wire.translate.hub import TIED, Part, Ties, ToolOutput, ToolUse, Turn
 
 
-class Ties(Protocol):
+class Tying(Protocol):
     """Gives ids and names, in reading order."""
 
-    def calls(self, ties: Tied) -> Tied:
+    def calls(self, ties: Ties) -> Ties:
         """Return the ids and names of a turn's calls."""
         ...
 
-    def results(self, ties: Tied) -> Tied:
+    def results(self, ties: Ties) -> Ties:
         """Return the ids and names of the calls that a turn's outputs belong to."""
+        ...
+
+    def copy(self) -> Self:
+        """Return one that goes on from here by itself."""
         ...
 
 
@@ -38,8 +40,8 @@ class CallIds:
         self._all: deque[str] = deque()
         self._named: defaultdict[str, deque[str]] = defaultdict(deque)
 
-    def calls(self, ties: Tied) -> Tied:
-        """See `Ties.calls`: each has the id that it has, or gets one."""
+    def calls(self, ties: Ties) -> Ties:
+        """See `Tying.calls`: each has the id that it has, or gets one."""
         found = []
         for id, name in ties:
             id = id or self._made()
@@ -50,8 +52,8 @@ class CallIds:
             found.append((id, name))
         return tuple(found)
 
-    def results(self, ties: Tied) -> Tied:
-        """See `Ties.results`: by id, else the first open call of that name, else the first.
+    def results(self, ties: Ties) -> Ties:
+        """See `Tying.results`: by id, else the first open call of that name, else the first.
 
         A result of no call at all keeps what it has: what becomes of it is the provider's to say.
         """
@@ -64,6 +66,13 @@ class CallIds:
             else:
                 found.append((id or self._made(), name))
         return tuple(found)
+
+    def copy(self) -> CallIds:
+        """See `Tying.copy`."""
+        found = CallIds()
+        found._next, found._names, found._answered, found._all = self._next, self._names.copy(), self._answered.copy(), self._all.copy()
+        found._named.update({name: waiting.copy() for name, waiting in self._named.items()})
+        return found
 
     def _first(self, waiting: deque[str]) -> str:
         while waiting:
@@ -86,22 +95,29 @@ class Names:
     def __init__(self) -> None:
         self._names: dict[str, str] = {}
 
-    def calls(self, ties: Tied) -> Tied:
-        """See `Ties.calls`: they stay as they are, and the names are noted."""
+    def calls(self, ties: Ties) -> Ties:
+        """See `Tying.calls`: they stay as they are, and the names are noted."""
         self._names.update(ties)
         return ties
 
-    def results(self, ties: Tied) -> Tied:
-        """See `Ties.results`."""
+    def results(self, ties: Ties) -> Ties:
+        """See `Tying.results`."""
         return tuple([(id, name or self._names.get(id, "")) for id, name in ties])
 
+    def copy(self) -> Names:
+        """See `Tying.copy`."""
+        found = Names()
+        found._names.update(self._names)
+        return found
 
-def tied(turns: Iterable[Turn], ties: Ties) -> list[Turn]:
-    """Return `turns` with the ids and names that `ties` gives. A turn in which they are what they were is the same turn as then."""
-    return [_tied(turn, ties) if turn.ties else turn for turn in turns]
+
+def tied(turns: Iterable[Turn], ties: Tying | None) -> list[Turn]:
+    """Return `turns` with the ids and names that `ties` gives, if it is there."""
+    return [*turns] if ties is None else [tie(turn, ties) if turn.ties else turn for turn in turns]
 
 
-def _tied(turn: Turn, ties: Ties) -> Turn:
+def tie(turn: Turn, ties: Tying) -> Turn:
+    """Return a turn of calls or outputs with the ids and names that `ties` gives: the same turn as the last time that it gave these."""
     found = ties.calls(turn.ties) if turn.role == "assistant" else ties.results(turn.ties)
     if found == turn.ties:
         return turn

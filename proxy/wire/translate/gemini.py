@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from proxy.wire.translate.calls import Names, tied
+from proxy.wire.translate.calls import Names
 from proxy.wire.translate.gemini_asked import BUDGETS, read_request
 from proxy.wire.translate.gemini_reply import GeminiReader, GeminiWriter, read_reply, write_reply
 from proxy.wire.translate.given import arguments_of, system_apart, texts
@@ -53,7 +53,7 @@ class GeminiDialect(Dialect):
         """See `Dialect.write_request`. The model stands in the path."""
         system, others = system_apart(asked)
         target = self.name if _signed(asked) else f"{self.name} unsigned"
-        body: dict[str, Any] = {"contents": told(asked, tied(others, Names()), target, _content)}
+        body: dict[str, Any] = {"contents": told(asked, others, target, _content, Names())}
         if system:
             body["systemInstruction"] = {"parts": [{"text": text} for text in system]}
         if asked.tools:

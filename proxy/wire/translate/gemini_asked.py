@@ -12,7 +12,7 @@ import re
 from typing import Any
 
 from proxy.wire import jsonio
-from proxy.wire.translate.calls import CallIds, tied
+from proxy.wire.translate.calls import CallIds
 from proxy.wire.translate.gemini_schema import json_schema
 from proxy.wire.translate.given import SWITCHES_ON, arguments_text, flag, number, objects, schema, sift, whole, word, words
 from proxy.wire.translate.history import prompt_of, tools_of, turns_of
@@ -85,8 +85,7 @@ def read_request(body: dict[str, Any], model: str, stream: bool) -> Asked:
     system = prompt_of(asked, top.get("systemInstruction"), _prompt)
     asked.turns += [system] if system.parts else []
     contents = top.get("contents")
-    turns = turns_of(asked, [contents] if isinstance(contents, dict) else contents, "/contents", _turn)
-    asked.turns += tied([turn for turn in turns if turn.parts], CallIds())
+    asked.turns += turns_of(asked, [contents] if isinstance(contents, dict) else contents, "/contents", _turn, CallIds())
     asked.tools = tools_of(asked, top.get("tools"), _tools)
     _choice(asked, camel(top.get("toolConfig"), "/toolConfig"))
     _config(asked, camel(top.get("generationConfig"), "/generationConfig"))

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from operator import is_
 from typing import Any
 
 from proxy.wire import jsonio
@@ -136,21 +137,20 @@ def flag(value: Mapping[str, Any], key: str, place: str = "") -> bool | None:
     return found
 
 
-def neighbours(asked: Asked, turns: Iterable[Turn]) -> list[tuple[Turn, list[Turn]]]:
-    """Return `turns` in groups of neighbours with one role, as the first and the rest, without those that say nothing: many models take
-    only turns that alternate."""
-    found: list[tuple[Turn, list[Turn]]] = []
+def neighbours(turns: Iterable[Turn]) -> list[tuple[int, Turn, list[Turn]]]:
+    """Return `turns` in groups of neighbours with one role, as the place of the first, the first and the rest, without those that say
+    nothing: many models take only turns that alternate."""
+    found: list[tuple[int, Turn, list[Turn]]] = []
     rest: list[Turn] = []
     role = ""
-    for turn in turns:
+    for place, turn in enumerate(turns):
         if turn.silent:
-            if turn.parts:
-                asked.drop_thoughts()
-        elif turn.role == role:
+            continue
+        if turn.role == role:
             rest.append(turn)
         else:
             role, rest = turn.role, []
-            found.append((turn, rest))
+            found.append((place, turn, rest))
     return found
 
 
@@ -159,13 +159,14 @@ def system_apart(asked: Asked) -> tuple[list[str], list[Turn]]:
 
     What stands between messages moves up: few models take it there, and it must not lose rank.
     """
-    system = [turn for turn in asked.turns if turn.role == "system" and turn.parts]
-    if not system:
-        return [], asked.turns
-    said = [turn for turn in asked.turns if turn.parts]
-    if system != said[: len(system)]:
+    system = [turn for turn in asked.turns if turn.role == "system"]
+    said = [text for turn in system for text in texts(turn.parts)]
+    if all(map(is_, system, asked.turns)):  # the common case, without a look at each turn
+        return said, asked.turns[len(system) :]
+    spoken = [turn.role == "system" for turn in asked.turns if turn.parts]
+    if spoken != sorted(spoken, reverse=True):
         asked.drop("the place of a system message")
-    return [text for turn in system for text in texts(turn.parts)], [turn for turn in said if turn.role != "system"]
+    return said, [turn for turn in asked.turns if turn.role != "system"]
 
 
 def joined(first: Turn, rest: Sequence[Turn]) -> Turn:

@@ -18,7 +18,8 @@ import msgspec
 
 from proxy.wire import jsonio
 from proxy.wire.call import Call, Span
-from proxy.wire.translate.carried import Carried, Known, Source, V
+from proxy.wire.translate.calls import Tying, tie, tied
+from proxy.wire.translate.carried import Beginning, Carried, Known, Source, V
 from proxy.wire.translate.given import joined, neighbours, objects
 from proxy.wire.translate.hub import (
     PART,
@@ -34,6 +35,7 @@ from proxy.wire.translate.hub import (
     ToolUse,
     Turn,
     Untranslatable,
+    note,
 )
 
 ReadTurn = Callable[[Asked, dict[str, Any], str], Turn]
@@ -83,26 +85,32 @@ class Conversation:
         self._carried, self._dialect, self._call, self._span = carried, dialect, call, span
         self._raws: Sequence[bytes] = call.latest
 
-    def turns(self, asked: Asked, place: str, read: ReadTurn) -> list[Turn]:
+    def turns(self, asked: Asked, place: str, read: ReadTurn, ties: Tying | None) -> list[Turn]:
         """See `turns_of`."""
-        turns: list[Turn] = []
-        for i, known in enumerate(self._carried.find(self._call.messages, self._dialect)):
+        messages, carried = self._call.messages, self._carried
+        begun = carried.beginning(self._dialect, messages, ties)
+        count, found, dropped, ties = begun.count, begun.found.copy(), begun.dropped.copy(), begun.ties and begun.ties.copy()
+        last, loose = len(messages) - 1, begun.loose
+        for i, known in enumerate(carried.find(messages[count:], self._dialect), count):
+            if i == last > count:
+                ahead = Beginning(messages[:last], last, found.copy(), dropped.copy(), ties and ties.copy(), loose)
+                carried.begin(self._dialect, ahead, begun)
             if known is None:
                 known = self._read(i, place, read)
-            if known.dropped:
-                asked.drop_all(known.dropped)
-            turns.append(known.value)
-        return turns
+                loose += 0 if carried.keep(self._dialect, known) else known.letters
+            note(known.dropped, dropped)
+            turn: Turn = known.value
+            found.append(turn if ties is None or not turn.ties else tie(turn, ties))
+        note(dropped, asked.dropped)
+        return found
 
     def _read(self, i: int, place: str, read: ReadTurn) -> Known[Turn]:
         raw, apart = self._raw(i), Asked(self._call.model)
         value = parsed(raw)
         if not isinstance(value, dict):
             raise Untranslatable(f"{place}: not a list of objects")
-        turn = _placed(read(apart, value, f"{place}/{i}"))
-        known = Known(self._call.messages[i], b"", turn, tuple(apart.dropped), 2 * len(raw))
-        self._carried.keep(self._dialect, known)
-        return known
+        turn = _placed(apart, read(apart, value, f"{place}/{i}"))
+        return Known(self._call.messages[i], b"", turn, tuple(apart.dropped), 2 * len(raw))
 
     def _raw(self, i: int) -> bytes:
         """Return the bytes of message `i`. The codec has split the array from the first one on that it did not know."""
@@ -137,13 +145,12 @@ class Apart:
             raw, apart = body[start:end], Asked(self._call.model)
             known = Known(self._source, raw, read(apart, parsed(raw)), tuple(apart.dropped), 4 * len(raw))
             self._carried.keep(self._kind, known)
-        if known.dropped:
-            asked.drop_all(known.dropped)
+        note(known.dropped, asked.dropped)
         found: V = known.value
         return found
 
 
-def turns_of(asked: Asked, value: object, place: str, read: ReadTurn) -> list[Turn]:
+def turns_of(asked: Asked, value: object, place: str, read: ReadTurn, ties: Tying | None = None) -> list[Turn]:
     """Return the messages that stand at `place` as turns.
 
     Args:
@@ -151,13 +158,14 @@ def turns_of(asked: Asked, value: object, place: str, read: ReadTurn) -> list[Tu
         value: a list of objects, or a `Conversation`.
         place: of the list.
         read: reads one of them, from nothing but itself.
+        ties: gives calls and outputs their ids, where the dialect can do without.
 
     Raises:
         Untranslatable: one of them cannot be read, or says what its role cannot.
     """
     if isinstance(value, Conversation):
-        return value.turns(asked, place, read)
-    return [_placed(read(asked, message, f"{place}/{i}")) for i, message in enumerate(objects(value, place))]
+        return value.turns(asked, place, read, ties)
+    return tied([_placed(asked, read(asked, message, f"{place}/{i}")) for i, message in enumerate(objects(value, place))], ties)
 
 
 def prompt_of(asked: Asked, value: object, read: ReadPrompt) -> Turn:
@@ -173,55 +181,79 @@ def tools_of(asked: Asked, value: object, read: ReadTools) -> list[Tool]:
     return asked.offered.tools
 
 
-def _placed(turn: Turn) -> Turn:
-    """Refuse a part in a turn of somebody who cannot say it, as a call of the user's: writers know no place for it, so it would be lost."""
+def _placed(asked: Asked, turn: Turn) -> Turn:
+    """Refuse a part in a turn of somebody who cannot say it, as a call of the user's: writers know no place for it, so it would be lost.
+    A turn of nothing but reasoning is none to them either, and noted."""
     says = _SAYS[turn.role]
     if not says.issuperset(map(type, turn.parts)):
         odd = next(part for part in turn.parts if type(part) not in says)
         raise Untranslatable(f"a {type(odd).__name__} in a turn of the {turn.role}'s")
+    if turn.silent and turn.parts:
+        asked.drop_thoughts()
     return turn
 
 
-def told(asked: Asked, turns: Iterable[Turn], target: str, write: WriteTurn) -> list[Any]:
+def told(asked: Asked, turns: list[Turn], target: str, write: WriteTurn, ties: Tying | None = None) -> list[Any]:
     """Return what `turns` become, neighbours of one role as one turn; the JSON of each thing as it is, or written already.
+
+    What is kept of a beginning ends before the last group but one: the last one may grow, and mostly is new.
 
     Args:
         asked: takes what is left out.
+        turns: in order.
         target: two writings of different `write`, or of one that heeds more of `asked`, need two names.
         write: writes one turn, from nothing but itself and its target.
+        ties: gives outputs the names of their calls, where the target wants them.
 
     Raises:
         Untranslatable: there are no words for something.
     """
-    found: list[Any] = []
-    for first, rest in neighbours(asked, turns):
-        if asked.grow is None:
-            found += write(asked, joined(first, rest))
-            continue
+    carried = asked.carried
+    if carried is None:
+        return [item for _, first, rest in neighbours(tied(turns, ties)) for item in write(asked, joined(first, rest))]
+    begun = carried.beginning(target, turns, ties)
+    found, dropped, loose, ahead = begun.found.copy(), begun.dropped.copy(), begun.loose, None
+    groups = neighbours(tied(turns[begun.count :], begun.ties and begun.ties.copy()))
+    end = groups[-2][0] if len(groups) > 1 else 0
+    for place, first, rest in groups:
+        if place == end > 0:
+            ahead = _ahead(begun, turns, place, (found.copy(), dropped.copy(), loose))
         piece = first.pieces.get(target)
         if piece is None or piece.rest != rest:
             apart = Asked(asked.model)
             piece = _piece(rest, write(apart, joined(first, rest)), apart)
-            if asked.grow(piece.size):
+            if carried.grow(piece.size):
                 first.pieces[target] = piece
-        if piece.dropped:
-            asked.drop_all(piece.dropped)
+            else:
+                loose += piece.size
+        note(piece.dropped, dropped)
         found += piece.items
+    if ahead is not None:
+        carried.begin(target, ahead, begun)
+    note(dropped, asked.dropped)
     return found
+
+
+def _ahead(begun: Beginning, turns: list[Turn], more: int, said: tuple[list[Any], list[str], int]) -> Beginning:
+    """Return what became of `more` turns than of those that `begun` is of."""
+    count = begun.count + more
+    ties = begun.ties and begun.ties.copy()
+    tied(turns[begun.count : count], ties)
+    return Beginning(turns[: count + 1], count, said[0], said[1], ties, said[2])
 
 
 def told_tools(asked: Asked, target: str, write: WriteTool) -> Sequence[Any]:
     """Return what the tools become: see `told`."""
     offered = asked.offered
-    if offered is None or asked.grow is None or asked.tools is not offered.tools:
+    if offered is None or asked.carried is None or asked.tools is not offered.tools:
         return [write(asked, tool) for tool in asked.tools]
     piece = offered.pieces.get(target)
     if piece is None:
         apart = Asked(asked.model)
         piece = _piece((), [write(apart, tool) for tool in asked.tools], apart)
-        if asked.grow(piece.size):
+        if asked.carried.grow(piece.size):
             offered.pieces[target] = piece
-    asked.drop_all(piece.dropped)
+    note(piece.dropped, asked.dropped)
     return piece.items
 
 

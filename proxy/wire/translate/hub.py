@@ -8,13 +8,16 @@ asked, refused as `Untranslatable`. Pure; no I/O, no clock.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
 from proxy.model import Deny, Usage
+
+if TYPE_CHECKING:
+    from proxy.wire.translate.carried import Carried
 
 Stop = Literal["stop", "length", "tool", "filter"]
 Role = Literal["system", "user", "assistant"]
@@ -83,6 +86,7 @@ SEEN: Final = (Text, Image)
 
 TIED: Final = (ToolUse, ToolOutput)
 """What has a tie; as a tuple, as `SEEN`."""
+Ties = tuple[Tie, ...]
 PART = 200
 """Bytes that one part of a turn, or one tool, takes beside its letters."""
 
@@ -109,10 +113,10 @@ class Turn:
 
     role: Role
     parts: tuple[Part, ...]
-    ties: tuple[Tie, ...] = field(init=False, compare=False, repr=False)
+    ties: Ties = field(init=False, compare=False, repr=False)
     silent: bool = field(init=False, compare=False, repr=False)
     pieces: dict[str, Piece] = field(default_factory=dict, init=False, compare=False, repr=False)
-    tied: tuple[tuple[Tie, ...], Turn] | None = field(default=None, init=False, compare=False, repr=False)
+    tied: tuple[Ties, Turn] | None = field(default=None, init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         self.ties = tuple([(part.id, part.name) for part in self.parts if isinstance(part, TIED)])
@@ -160,7 +164,7 @@ class Asked:
         framing: the content type of the reply that the client waits for, where its protocol has several ways to frame a stream.
         dropped: what was left out by the documented rules, for the record; filled by `drop`.
         offered: the tools as they were read, where what they became is to be kept.
-        grow: asked whether so many bytes of what a turn or the tools became may be kept; None where nothing is.
+        carried: what is known, which also keeps what turns and tools become; None where nothing is known or kept.
     """
 
     model: str
@@ -184,24 +188,25 @@ class Asked:
     framing: str = ""
     dropped: list[str] = field(default_factory=list)
     offered: Offered | None = None
-    grow: Callable[[int], bool] | None = None
+    carried: Carried | None = None
 
     def drop(self, name: str) -> None:
-        """Note that what `name` says is left out; once, and within bounds, since it may be a caller's own word."""
-        if name in self.dropped:
-            return
-        name = shown(name)
-        if name not in self.dropped and len(self.dropped) < MAX_DROPPED:
-            self.dropped.append(name)
+        """Note that what `name` says is left out."""
+        note((name,), self.dropped)
 
     def drop_thoughts(self) -> None:
         """Note that reasoning is left out: its signature proves it to no other server."""
         self.drop("reasoning of earlier turns")
 
-    def drop_all(self, names: Iterable[str]) -> None:
-        """Note what was left out when it was read or written before."""
-        for name in names:
-            self.drop(name)
+
+def note(names: Iterable[str], dropped: list[str]) -> None:
+    """Add `names` to what was left out; each once, and within bounds, since they may be a caller's own words."""
+    for name in names:
+        if name in dropped:
+            continue
+        name = shown(name)
+        if name not in dropped and len(dropped) < MAX_DROPPED:
+            dropped.append(name)
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ import base64
 import binascii
 from typing import Any
 
-from proxy.wire.translate.calls import CallIds, Names, tied
+from proxy.wire.translate.calls import CallIds, Names
 from proxy.wire.translate.given import (
     SWITCHES_ON,
     arguments_of,
@@ -70,7 +70,7 @@ class OllamaDialect(Dialect):
         """See `Dialect.read_request`."""
         asked = Asked(model, stream=stream)
         sift(asked, body, _CARRIED, _REFUSED)
-        asked.turns = tied(turns_of(asked, body.get("messages"), "/messages", _turn), CallIds())
+        asked.turns = turns_of(asked, body.get("messages"), "/messages", _turn, CallIds())
         asked.tools = tools_of(asked, body.get("tools"), _tools)
         _options(asked, body.get("options"))
         _format(asked, body.get("format"))
@@ -81,7 +81,7 @@ class OllamaDialect(Dialect):
 
     def write_request(self, asked: Asked) -> dict[str, Any]:
         """See `Dialect.write_request`. Usage always comes."""
-        messages = told(asked, tied(asked.turns, Names()), self.name, _messages)
+        messages = told(asked, asked.turns, self.name, _messages, Names())
         body: dict[str, Any] = {"model": asked.model, "messages": messages, "stream": asked.stream}
         if not asked.tools and asked.choice:
             asked.drop("tool_choice without tools")

@@ -71,10 +71,10 @@ def _prompt(_: Asked, value: object) -> Turn:
 
 
 def _turns(asked: Asked, value: object) -> list[Turn]:
-    """Return the input as turns, each item as one, without those that say nothing."""
+    """Return the input as turns, each item as one."""
     if isinstance(value, str):
         return [Turn("user", (Text(value),))] if value else []
-    return [turn for turn in turns_of(asked, value, "/input", _item) if turn.parts]
+    return turns_of(asked, value, "/input", _item)
 
 
 def _item(asked: Asked, item: dict[str, Any], place: str) -> Turn:

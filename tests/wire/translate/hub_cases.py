@@ -149,7 +149,7 @@ def asked_again(dialect: Dialect, asked: Asked) -> Asked:
 
 def merged(turns: Iterable[Turn]) -> list[Turn]:
     """Return `turns` with neighbours of one role made one, without those that say nothing."""
-    return [joined(first, rest) for first, rest in neighbours(Asked("m"), turns)]
+    return [joined(first, rest) for _, first, rest in neighbours(turns)]
 
 
 @st.composite

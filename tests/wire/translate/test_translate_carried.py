@@ -8,39 +8,18 @@ from typing import Any
 
 import msgspec
 import pytest
+from carrying import CHAT, MESSAGES, OLLAMA, PAIRS, RESPONSES, TALK, outcome, read_by, same, talk
 from hub_cases import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.wire import jsonio
 from proxy.wire.base import Memos
-from proxy.wire.call import Call, Edit, Message, Steer, WireError
+from proxy.wire.call import Call, Edit, Message, Steer
 from proxy.wire.translate import carried as module
 from proxy.wire.translate.bridge import DIALECTS, TARGETS, Bridge, Origin, Untranslatable
 from proxy.wire.translate.carried import Carried
 from proxy.wire.translate.hub import PART, Asked, Text, Tool, Turn
-
-CHAT, MESSAGES, OLLAMA, RESPONSES = "openai.chat", "anthropic.messages", "ollama.chat", "openai.responses"
-PAIRS = [(source, target) for source in DIALECTS for target in DIALECTS if source != target]
-Outcome = tuple[bytes, list[str]] | str
-
-
-def outcome(source: str, target: str, body: bytes, memos: Memos, origin: Origin, edit: Edit) -> Outcome:
-    """What a body becomes, and what is left out of it; or why it is refused."""
-    codec = TARGETS[source]
-    try:
-        found = Bridge(codec, target, codec.decode(body, memos), edit, origin)
-    except (Untranslatable, WireError) as e:
-        return str(e)
-    return found.body, found.dropped
-
-
-def same(source: str, target: str, body: bytes, memos: Memos, edit: Edit) -> Outcome:
-    """The outcome, which is that of a request that nobody has seen before."""
-    whole = outcome(source, target, body, Memos(), Origin("9"), edit)
-    assert outcome(source, target, body, memos, Origin("9", memos.carried), edit) == whole
-    return whole
-
 
 EDITS = st.sampled_from(
     [
@@ -96,19 +75,6 @@ def test_what_is_known_becomes_what_it_becomes_whole(
         for target, edit in route:
             if target != source:
                 same(source, target, raw, memos, edit)
-
-
-TALK = [
-    Turn("system", (Text("Sort invoices."),)),
-    *[Turn(role, (Text(f"{role} {i} " + "word " * 40),)) for i in range(30) for role in ("user", "assistant")],
-    Turn("user", (Text("And now?"),)),
-]
-
-
-def talk(source: str, last: str) -> bytes:
-    """A long conversation of a client's, with other last words."""
-    asked = Asked("m", [*TALK[:-1], Turn("user", (Text(last),))])
-    return jsonio.encoded(DIALECTS[source].write_request(asked))
 
 
 @pytest.mark.parametrize(("source", "target"), PAIRS)
@@ -280,10 +246,6 @@ def test_a_call_of_another_splitting_is_split_again() -> None:
     codec.decode(talk(CHAT, "one"), memos)
     assert len(codec.decode(talk(CHAT, "two"), memos).latest) < len(TALK)
     same(CHAT, MESSAGES, talk(CHAT, "two"), memos, Edit())
-
-
-def read_by(carried: Carried, generation: str) -> list[module.Known[Any]]:
-    return [known for kind in getattr(carried, generation).values() for known in kind.values()]
 
 
 def test_the_memory_is_bounded_and_forgets_what_is_not_used() -> None:

@@ -74,7 +74,7 @@ def test_every_kind_of_part_is_read() -> None:
         ],
     )
     image = Image("image/png", PIXEL)
-    assert asked.turns == [
+    assert [turn for turn in asked.turns if turn.parts] == [
         Turn("system", (Text("Be brief."),)),
         Turn("user", (Text("Look"), image)),
         Turn(

@@ -64,7 +64,7 @@ def test_every_kind_of_item_is_read() -> None:
             {"role": "user", "content": "Well?"},
         ],
     )
-    assert asked.turns == [
+    assert [turn for turn in asked.turns if turn.parts] == [
         Turn("system", (Text("Be brief."),)),
         Turn("system", (Text("Be kind."),)),
         Turn("user", (Text("Look"),)),
