@@ -203,7 +203,8 @@ class Book:
         if hold_id in self.settled:
             return False
         hold = self.holds.get(hold_id)
-        found = (self._known(hold.parts) or [self._of(part, now) for part in hold.parts]) if hold is not None else ()
+        known = self._known(hold.parts) if hold is not None else None
+        found = known or ([self._of(part, now) for part in hold.parts] if hold is not None else ())
         # nothing is changed before all is at hand: a counter that is missing must not leave half a settle
         self.settled[hold_id] = now + TOMBSTONE_S
         if self._watched:
@@ -213,6 +214,9 @@ class Book:
         if hold is None:
             return False
         del self.holds[hold_id]
+        if known and amounts is not None and not refund and not self._watched:
+            _charge_plainly(hold.parts, known, amounts)
+            return True
         bill = self._charge(hold, found, amounts, now, refund)
         if bill or (self._watched and amounts is None):
             self.charged[hold_id] = hold.about, bill
@@ -290,6 +294,15 @@ class Book:
                 self._sessions[key] = counter.expires
             else:
                 del self.counters[key]
+
+
+def _charge_plainly(parts: Sequence[Claim], counters: Sequence[Counter], amounts: Mapping[str, int]) -> None:
+    """Free what `parts` hold of their `counters`, none of which rolls, and spend `amounts`."""
+    for part, counter in zip(parts, counters, strict=True):
+        unit = part[1]
+        counter.held -= part[3]
+        if unit in amounts and unit != "concurrency":
+            counter.spent += amounts[unit]
 
 
 def _settle_rolling(counter: Rolling, part: Claim, charged: int, times: tuple[float, float]) -> None:

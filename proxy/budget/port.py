@@ -11,6 +11,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol
 
+import msgspec
+
 from proxy.model import BudgetRule
 
 Unit = Literal["usd", "tokens", "input_tokens", "output_tokens", "requests", "concurrency", "gco2e"]
@@ -84,8 +86,7 @@ Balance = tuple[int, int]
 """What is spent and what is held of one counter."""
 
 
-@dataclass(slots=True)
-class Held:
+class Held(msgspec.Struct):
     """The hold stands. `balances` are those of its claims, in order, this hold included."""
 
     balances: tuple[Balance, ...]

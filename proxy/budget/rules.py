@@ -125,15 +125,15 @@ _claim = tuple.__new__
 class Plan:
     """The rules that one caller's calls touch, with all of their claims that the calls themselves do not decide.
 
-    Keys of counters are written once for each calendar window, not once a call. `money` has the indices and limits of the claims on
-    dollars, `watched` the indices of those whose rule has something to say; they and `words` hold when every rule makes one claim
-    (`regular`, and the call has a session).
+    Keys of counters are written once for each calendar window, not once a call. `size` is the number of rules. `money` has the indices and
+    limits of the claims on dollars, `watched` the indices of those whose rule has something to say; they and `words` hold when every rule
+    makes one claim (`regular`, and the call has a session).
     """
 
-    __slots__ = ("_from", "_matching", "_rows", "_until", "carbon", "money", "regular", "watched", "words")
+    __slots__ = ("_from", "_matching", "_rows", "_until", "carbon", "money", "regular", "size", "watched", "words")
 
     def __init__(self, matching: Matching) -> None:
-        self._matching, self._rows = matching, list[_Row]()
+        self._matching, self._rows, self.size = matching, list[_Row](), len(matching)
         self._from = self._until = 0.0
         rules = [compiled.rule for compiled, _ in matching]
         self.regular = not any(compiled.opens for compiled, _ in matching)
@@ -141,9 +141,6 @@ class Plan:
         self.carbon = any(rule.unit == "gco2e" and enforced(rule) for rule in rules)
         self.watched = [i for i, rule in enumerate(rules) if talks(rule)]
         self.words = held_by(rules)
-
-    def __len__(self) -> int:
-        return len(self._matching)
 
     def _arrange(self, now: float) -> None:
         """Write the keys of the windows that hold `now`, and remember until when they stand."""
@@ -169,9 +166,9 @@ class Plan:
         found: list[Claim] = []
         session = f",session={safe(facts.session)}" if facts.session else ""
         for head, tail, unit, limit, expires, stays, rule, resets_at, span, opens in self._rows:
-            amount = amounts.get(unit)
-            if amount is None:
+            if unit not in amounts:
                 continue
+            amount = amounts[unit]
             if stays:
                 expires = now + stays
             if opens is not None:

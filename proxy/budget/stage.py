@@ -159,7 +159,7 @@ class BudgetStage(Stage):
         return found[2]
 
     def _claims(self, ex: Exchange, plan: Plan, need: Need, output: int) -> list[Claim]:
-        if not plan and need.tighter is None:
+        if not plan.size and need.tighter is None:
             return []
         wanted = amounts(need.cost, output) if need.cost.parts else {"requests": 1, "concurrency": 1}
         grant, targets = ex.grant, () if plan.regular else tuple([(t.provider, t.model) for t in ex.route.targets])
@@ -240,7 +240,7 @@ class BudgetStage(Stage):
 
     def _said(self, ex: Exchange, plan: Plan, claims: Sequence[Claim], balances: Sequence[Balance]) -> None:
         """Say what holds the call, what is left of the tightest money budget, and which budgets are nearly used up."""
-        if plan.regular and len(claims) == len(plan):
+        if plan.regular and len(claims) == plan.size:
             money, watched, words = plan.money, plan.watched, plan.words
         else:
             money = [(i, claim.limit) for i, claim in enumerate(claims) if claim.unit == "usd" and claim.limit is not None]

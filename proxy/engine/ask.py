@@ -25,13 +25,10 @@ HIDDEN_INLINE = 65_536
 """Bytes of a body up to which texts are hidden in it on the loop; in longer ones a thread does it."""
 
 
-async def requested(ex: Exchange, target: Target) -> tuple[UpstreamRequest, Bridge | None]:
-    """Return what `request_for` does, with the texts hidden that must be, without holding up the loop. Raises Untranslatable."""
-    request, bridge = request_for(ex, target)
-    if ex.redactions and request.body:
-        hide = partial(_hidden, request.body, ex.redactions, bridge is not None)
-        request.body = await asyncio.to_thread(hide) if len(request.body) > HIDDEN_INLINE else hide()
-    return request, bridge
+async def hidden(body: bytes, words: Mapping[str, str], carried: bool) -> bytes:
+    """Return `body` without `words`, without holding up the loop; `carried`: into another dialect. Raises Untranslatable."""
+    hide = partial(_hidden, body, words, carried)
+    return await asyncio.to_thread(hide) if len(body) > HIDDEN_INLINE else hide()
 
 
 def _hidden(body: bytes, words: Mapping[str, str], carried: bool) -> bytes:
@@ -52,14 +49,9 @@ def request_for(ex: Exchange, target: Target) -> tuple[UpstreamRequest, Bridge |
     Raises:
         Untranslatable: something in the request has no words in that dialect.
     """
-    call, codec = ex.call, ex.codec
-    edit = Edit(
-        model=target.upstream_model if target.upstream_model != call.model else None,
-        max_output=ex.max_output,
-        ask_usage=call.stream and not call.wants_usage,
-        max_output_key="max_tokens" if target.local else "max_completion_tokens",
-        steer=ex.steer,
-    )
+    call, codec, model = ex.call, ex.codec, target.upstream_model
+    ceiling = "max_tokens" if target.local else "max_completion_tokens"
+    edit = Edit(None if model == call.model else model, ex.max_output, call.stream and not call.wants_usage, ceiling, ex.steer)
     headers = upstream_headers(ex.headers)
     if ex.trace is not None:
         headers = ex.trace.upstream(headers, target.local)
@@ -70,21 +62,12 @@ def request_for(ex: Exchange, target: Target) -> tuple[UpstreamRequest, Bridge |
         for words in bridge.dropped:
             ex.find(DROPPED, words)
         ex.note("upstream", f"{target.provider} is asked in {target.wire}")
-        path = bridge.codec.upstream_path(bridge.call, target.upstream_model)
+        path = bridge.codec.upstream_path(bridge.call, model)
         carried = [*bridge.headers, *[h for h in headers if h[0].lower() in _CARRIED]]
         return UpstreamRequest(target, "POST", path, carried, bridge.body, call.stream), bridge
-    path, query = codec.upstream_path(call, target.upstream_model), upstream_query(ex.query)
-    return (
-        UpstreamRequest(
-            target=target,
-            method=ex.method,
-            path=f"{path}?{query}" if query else path,
-            headers=headers,
-            body=codec.rewrite(call, edit) if ex.method != "GET" else b"",
-            stream=call.stream,
-        ),
-        None,
-    )
+    path, query = codec.upstream_path(call, model), upstream_query(ex.query)
+    body = codec.rewrite(call, edit) if ex.method != "GET" else b""
+    return UpstreamRequest(target, ex.method, f"{path}?{query}" if query else path, headers, body, call.stream), None
 
 
 def uncarried(dialect: str, target: Target, e: Untranslatable) -> Deny:

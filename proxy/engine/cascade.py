@@ -19,7 +19,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
-from proxy.engine.ask import requested, uncarried, unreachable
+from proxy.engine.ask import hidden, request_for, uncarried, unreachable
 from proxy.engine.exchange import Exchange, Left
 from proxy.engine.ports import Take, UpstreamError, UpstreamReply, UpstreamRequest
 from proxy.engine.sound import Cause, Flaw, flaw, heard, overheard, wanted
@@ -89,7 +89,9 @@ class Cascade:
         for target in targets:
             last = target is targets[-1]
             try:
-                request, bridge = await requested(ex, target)
+                request, bridge = request_for(ex, target)
+                if ex.redactions and request.body:
+                    request.body = await hidden(request.body, ex.redactions, bridge is not None)
             except Untranslatable as e:
                 ex.note("upstream", f"{target.provider} cannot be asked in {target.wire}: {e}")
                 if last:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+import msgspec
+
 from proxy.model import Target
 
 if TYPE_CHECKING:
@@ -54,8 +56,7 @@ class BodyTimeout(Exception):
     """The request body did not arrive in time."""
 
 
-@dataclass(slots=True)
-class UpstreamRequest:
+class UpstreamRequest(msgspec.Struct):
     """What the engine asks of the transport. `path` stands below the provider's base URL; `headers` are the client's, filtered.
 
     `alone`: no other target is behind this one, so that what cost nothing may be sent to it again; `note` is told of that, as

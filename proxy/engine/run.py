@@ -115,7 +115,7 @@ class Engine:
 
     async def _serve(self, ex: Exchange) -> Deny | None:
         """Serve `ex` and return None, or why it is not served."""
-        deny = await self.admit(ex)
+        deny = await self._hooks(ex, ex.rt.plan.request)
         if deny is not None:
             return deny
         ex.mark("admitted")

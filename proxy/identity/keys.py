@@ -172,28 +172,24 @@ def presented_key(headers: Mapping[str, str], query: str, found: Present | None 
     Carriers: `Authorization: Bearer`, `x-api-key`, `x-goog-api-key`, `api-key`, and `key=` in `query`. An `Authorization` of another
     scheme is not ours and is passed over. A carrier that is there twice counts twice.
     """
-    key: str | None = None
     found = found or present(headers)
-    given = [(name, headers[name]) for name in found.carriers] if len(headers) == found.count else list(headers.items())
-    for name, value in given:
-        low = name.lower()
-        if low == "authorization":
-            value = value[7:] if value[:7].lower() == "bearer " else ""
-        elif low not in CARRIERS:
-            continue
-        if value := value.strip():
-            if key is not None and value != key:
-                return Presented.CONFLICT
-            key = value
+    if len(headers) == found.count:
+        given = [_key_in(name, headers[name]) for name in found.carriers]
+    else:
+        given = [_key_in(name, value) for name, value in headers.items() if name.lower() in CARRIERS]
     if "key=" in query:
-        for pair in query.split("&"):
-            name, _, value = pair.partition("=")
-            if name == "key" and value:
-                value = unquote_plus(value)
-                if key is not None and value != key:
-                    return Presented.CONFLICT
-                key = value
-    return key
+        given += [unquote_plus(value) for name, _, value in (pair.partition("=") for pair in query.split("&")) if name == "key"]
+    keys = {key for key in given if key}
+    if len(keys) > 1:
+        return Presented.CONFLICT
+    return keys.pop() if keys else None
+
+
+def _key_in(name: str, value: str) -> str:
+    """Return the key in the value of a header that can carry one, nothing where it is none of ours."""
+    if name.lower() == "authorization":
+        value = value[7:] if value[:7].lower() == "bearer " else ""
+    return value.strip()
 
 
 _ENTRY = Table(

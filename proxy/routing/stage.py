@@ -216,7 +216,7 @@ class RoutingStage(Stage):
 
     async def reply(self, ex: Exchange) -> Deny | None:
         """Take out of a list of models those that the agent may not use."""
-        if isinstance(ex.codec, ListCodec):
+        if ex.call.operation == "models" and isinstance(ex.codec, ListCodec):
             ex.reply_body = ex.codec.filter(ex.reply_body, ex.grant.may_use)
         return None
 

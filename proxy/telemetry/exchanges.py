@@ -11,6 +11,7 @@ Not thread-safe. Cannot fail but by a bug.
 from __future__ import annotations
 
 from bisect import bisect_left
+from operator import attrgetter
 
 from proxy.engine.record import Record
 from proxy.model import Reason
@@ -28,6 +29,10 @@ _OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
 _UPSTREAM_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 _TTFT_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0)
 _BYTES = tuple(float(4**n) for n in range(4, 14))
+
+
+_said = attrgetter("agent", "model", "provider", "outcome", "reason", "route", "team")
+"""What exchanges of one kind have in common."""
 
 
 class _Kind:
@@ -82,7 +87,7 @@ class Exchanges:
 
     def count(self, r: Record) -> None:
         """Count one finished exchange."""
-        kind = self._kinds.get((r.agent, r.model, r.provider, r.outcome, r.reason, r.route, r.team)) or self._kind(r)
+        kind = self._kinds.get(_said(r)) or self._kind(r)
         kind.requests[0] += 1
         if kind.routed is not None:
             kind.routed[0] += 1
@@ -116,7 +121,7 @@ class Exchanges:
         provider = "" if hidden else self._provider.of(r.provider)
         key = (agent, model, provider, r.outcome, r.reason)
         kind = _Kind(key, self._requests.cell(key), self._routed.cell((r.route,)) if r.route else None)
-        said = (r.agent, r.model, r.provider, r.outcome, r.reason, r.route, r.team)
+        said = _said(r)
         if not hidden and max(map(len, said)) <= MAX_LABEL_CHARS:  # what anybody may say as he likes is not kept
             if len(self._kinds) >= MAX_KINDS:
                 self._kinds.clear()

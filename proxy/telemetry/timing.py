@@ -20,11 +20,13 @@ def times(record: Record) -> Times:
     body, sent = marks.get("body", 0), marks.get("sent")
     if sent is None:
         return total, None, max(0, total - body), None
-    first, end = marks.get("first_byte"), marks.get("last_byte")
+    end, ttft = marks.get("last_byte"), None
+    if record.stream and (first := marks.get("first_byte")) is not None:
+        ttft = max(0, first - sent)
     if end is None:
-        end = (0 if record.stream else first) or total
+        end = (0 if record.stream else marks.get("first_byte")) or total
     upstream = max(0, end - sent)
-    return total, upstream, max(0, total - body - upstream), max(0, first - sent) if record.stream and first is not None else None
+    return total, upstream, max(0, total - body - upstream), ttft
 
 
 def total_ns(record: Record) -> int:

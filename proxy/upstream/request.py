@@ -10,7 +10,7 @@ Source: RFC 9112 §3 and §5; RFC 9110 §5.5, §7.6.1, §8.6.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from urllib.parse import urlsplit
 
 from proxy.engine.ports import UpstreamError, UpstreamRequest
@@ -55,12 +55,11 @@ class Endpoint:
                 fixed[name.lower()] = (name, value)
         if proxy is not None and self.proxied:
             fixed |= {name.lower(): (name, value) for name, value in proxy.headers()}
-        self._ours = FRAMING | fixed.keys()
         self._fixed = _lines(list(fixed.values()))
         for name, _ in fixed.values():
             _check_name(name)
         self._starts: dict[tuple[str, ...], str] = {}
-        self._passes: dict[str, bool] = {}
+        self._passes = _Passes(FRAMING | fixed.keys())
 
     def head(self, request: UpstreamRequest) -> bytes:
         """Return the head of `request`. Raises UpstreamError (protocol)."""
@@ -68,14 +67,7 @@ class Endpoint:
         key = (method, path, request.target.upstream_model) if self._by_model else (method, path)
         start = self._starts.get(key) or self._start(key, request)
         passes = self._passes
-        kept = []
-        for header in headers:
-            name = header[0]
-            passing = passes.get(name)
-            if passing is None:
-                passing = self._learn(name)
-            if passing:
-                kept.append(header)
+        kept = [header for header in headers if passes[header[0]]]
         length = f"Content-Length: {size}\r\n\r\n" if size or method in _WITH_LENGTH else "\r\n"
         try:
             return f"{start}{_lines(kept)}{length}".encode("utf-8", "surrogateescape")
@@ -93,13 +85,21 @@ class Endpoint:
             self._starts[key] = start
         return start
 
-    def _learn(self, name: str) -> bool:
+
+class _Passes(dict[str, bool]):
+    """Names of a client's headers that were seen, and whether they pass; `ours` do not. What is no name is an UpstreamError."""
+
+    def __init__(self, ours: Set[str]) -> None:
+        super().__init__()
+        self._ours = ours
+
+    def __missing__(self, name: str) -> bool:
         _check_name(name)
-        if len(self._passes) >= REMEMBERED:
-            self._passes.clear()
+        if len(self) >= REMEMBERED:
+            self.clear()
         passing = name.lower() not in self._ours
         if len(name) <= LONGEST_KEPT:
-            self._passes[name] = passing
+            self[name] = passing
         return passing
 
 

@@ -184,7 +184,7 @@ def test_ten_thousand_rules_cost_only_those_that_can_match() -> None:
     rules = RuleSet([rule(f"r{i}", scope=(("agent", f"agent-{i}"),)) for i in range(10_000)] + [rule("all", scope=(("agent", "*"),))])
     facts = dataclasses.replace(FACTS, agent="agent-77")
     assert [c.rule.name for c in rules.claims(facts, 0.0, AMOUNTS) if c.rule] == ["r77", "all"]
-    assert len(rules.plan(facts)) == 2, "only what matches is looked at per call"
+    assert rules.plan(facts).size == 2, "only what matches is looked at per call"
 
 
 def test_what_is_remembered_of_callers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:

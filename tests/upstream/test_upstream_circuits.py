@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from steady_script import BAD, BUSY_FOR_LONG, DOWN, FAULT, Clock, alone, every, steady
 from upstream_script import OK, Peer, Upstream, ask, outcome, run, whole
 

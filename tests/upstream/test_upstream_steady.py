@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 from steady_script import BAD, BUSY_FOR_LONG, DOWN, FAULT, Notes, alone, every, steady
 from upstream_script import OK, Peer, Upstream, ask, outcome, run, whole
 
