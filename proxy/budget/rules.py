@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy import globs
@@ -137,10 +138,12 @@ class Plan:
         self._from = self._until = 0.0
         rules = [compiled.rule for compiled, _ in matching]
         self.regular = not any(compiled.opens for compiled, _ in matching)
-        self.money = [(i, rule.limit) for i, rule in enumerate(rules) if rule.unit == "usd" and enforced(rule)]
+        self.money: Sequence[tuple[int, int]] = tuple(
+            [(i, rule.limit) for i, rule in enumerate(rules) if rule.unit == "usd" and enforced(rule)]
+        )
         self.carbon = any(rule.unit == "gco2e" and enforced(rule) for rule in rules)
-        self.watched = [i for i, rule in enumerate(rules) if talks(rule)]
-        self.words = held_by(rules)
+        self.watched: Sequence[int] = tuple([i for i, rule in enumerate(rules) if talks(rule)])
+        self.words = sys.intern(held_by(rules))  # most agents are held by the same rules of the fleet
 
     def _arrange(self, now: float) -> None:
         """Write the keys of the windows that hold `now`, and remember until when they stand."""

@@ -6,6 +6,7 @@ Thursday. A rolling window is so many seconds, counted back from now.
 
 from __future__ import annotations
 
+import functools
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -29,7 +30,13 @@ def span_of(window: str) -> int:
 
 def calendar(window: str, now: float) -> tuple[str, float]:
     """Return name and end of the calendar window that holds `now`; weeks start on Monday."""
-    at = datetime.fromtimestamp(now, UTC)
+    return _calendar(window, int(now // 60))
+
+
+@functools.lru_cache(maxsize=64)  # the same objects for all counters of a window, of which each agent has some
+def _calendar(window: str, minute: int) -> tuple[str, float]:
+    """Return what `calendar` does for the `minute` since 1970: no window begins or ends within one."""
+    at = datetime.fromtimestamp(minute * 60, UTC)
     if window == "minute":
         start = at.replace(second=0, microsecond=0)
         return start.strftime("%Y-%m-%dT%H:%M"), (start + timedelta(minutes=1)).timestamp()
