@@ -187,13 +187,15 @@ class LoopStage(Stage):
         meter = ex.meter
         if meter is None or not ex.served or len(meter.tool_calls) > MOST_CALLS:
             return
+        ids = [id for id in (meter.reply_id, ex.call.hints.get("conversation", "")) if 0 < len(id) <= MAX_ID]
+        if not ids:  # nobody can go on from it
+            return
         trail = follow(ex.call.messages, meter.tool_calls, before)
-        for id in (meter.reply_id, ex.call.hints.get("conversation", "")):
-            if 0 < len(id) <= MAX_ID:
-                self._trails.pop((ex.agent, id), None)  # a conversation that goes on is not the oldest
-                if len(self._trails) >= MOST:
-                    del self._trails[next(iter(self._trails))]
-                self._trails[ex.agent, id] = trail
+        for id in ids:
+            self._trails.pop((ex.agent, id), None)  # a conversation that goes on is not the oldest
+            if len(self._trails) >= MOST:
+                del self._trails[next(iter(self._trails))]
+            self._trails[ex.agent, id] = trail
 
 
 def _words(found: Detection, step: Rung, limits: LoopLimits, wasted: Nanos) -> str:

@@ -51,7 +51,7 @@ def find(method: str, path: str, headers: Mapping[str, str], query: str) -> Code
     found = _path.fullmatch(path) if method == "POST" else None
     if found is None or found[3] not in _VERBS:
         return None
-    sse, odd = _read_query(query, found[3] == "streamGenerateContent")
+    sse, odd = _read_query(query, found[3] == "streamGenerateContent") if query else (False, "")
     return _codec(found[1], found[2], found[3], odd, sse)
 
 

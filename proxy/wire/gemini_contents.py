@@ -17,6 +17,7 @@ import base64
 import functools
 import re
 from collections.abc import Callable, Mapping
+from json.decoder import scanstring  # type: ignore[attr-defined]  # typeshed does not know it
 from typing import Any, TypeVar
 
 from proxy.wire import jsonio, media
@@ -139,11 +140,36 @@ def parse_content(key: bytes) -> Message:
         WireError: not a JSON object, or ambiguous.
     """
     raw = key[len(CONTENT) :]
+    found = _one_text(raw)
+    if found is not None:
+        return found
     value = jsonio.strict(raw, PROTOCOL, "/contents")
     if not isinstance(value, dict):
         raise WireError(PROTOCOL, "/contents", "each content must be an object with `role` and `parts`")
     reading = Reading()
     return reading.message(raw, _read(reading, value, "/contents"))
+
+
+def _one_text(raw: bytes) -> Message | None:
+    """Return the content that `raw` is if it is of the commonest kind, one text without spaces around, else None."""
+    at = raw.find(_TEXT, 0, _NEAR)
+    if at < 0 or (role := _HEADS.get(raw[:at])) is None:
+        return None
+    try:
+        text = raw.decode()
+        content, end = scanstring(text, at + len(_TEXT), True)
+    except ValueError:
+        return None
+    behind = _ENDS.get(text[end:])
+    if behind is None or (role and behind):
+        return None
+    return Message(jsonio.fingerprint(raw), role or behind or "user", (jsonio.clean(content),) if content else ())
+
+
+_TEXT, _NEAR = b'"parts":[{"text":"', 40
+_HEADS = {b"{": "", b'{"role":"user",': "user", b'{"role":"model",': "assistant"}
+_ENDS = {"}]}": "", '}],"role":"user"}': "user", '}],"role":"model"}': "assistant"}
+"""What stands around the text to the role that it says."""
 
 
 def parse_system(key: bytes) -> Message:

@@ -8,6 +8,7 @@ Source: Gemini API reference, "Generating content" and "GenerationConfig"; types
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
@@ -181,6 +182,7 @@ class GeminiCodec(Codec):
         return f"/{self.version}/models/{segment(model)}:{self.verb}"
 
 
+@functools.lru_cache(maxsize=1024)
 def segment(model: str) -> str:
     """Return a model's name as a segment of a path. It can come from a client of another protocol, so nothing in it may end the segment."""
     return quote(model, safe="-._~:@")
@@ -269,6 +271,8 @@ class GenerateCodec(GeminiCodec):
     def changes(self, call: Call, edit: Edit) -> dict[str, bytes]:
         """See `GeminiCodec.changes`; the ceiling goes where the body has one, under the name that it has there."""
         found, inner = super().changes(call, edit), dict[str, bytes]()
+        if edit.steer is None and (edit.max_output is None or edit.max_output == call.max_output):
+            return found
         key = "generationConfig" if "generationConfig" in call.members else "generation_config"
         config = steering.value(call, key)
         named = jsonio.members(config, PROTOCOL) if config else {}

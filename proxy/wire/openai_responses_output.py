@@ -49,9 +49,12 @@ def usage_of(raw: bytes | msgspec.Raw) -> Usage | None:
         return None
     inside, outside = found.input_tokens_details or _InDetails(), found.output_tokens_details or _OutDetails()
     given = (found.input_tokens, found.output_tokens, inside.cached_tokens, inside.cache_write_tokens, outside.reasoning_tokens)
-    prompt, output, read, write, reasoning = (max(0, min(value or 0, MAX_COUNT)) for value in given)
-    known = found.output_tokens is not None and all(value is None or 0 <= value <= MAX_COUNT for value in given)
-    fits = known and read + write <= prompt and reasoning <= output
+    counts = [value or 0 for value in given]
+    known = min(counts) >= 0 and max(counts) <= MAX_COUNT
+    if not known:
+        counts = [max(0, min(value, MAX_COUNT)) for value in counts]
+    prompt, output, read, write, reasoning = counts
+    fits = known and found.output_tokens is not None and read + write <= prompt and reasoning <= output
     read = min(read, prompt)
     write = min(write, prompt - read)
     return Usage(prompt - read - write, output, read, write, 0, min(reasoning, output), fits)

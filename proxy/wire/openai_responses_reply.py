@@ -245,7 +245,7 @@ class ResponsesMeter(RepeatingMeter):
             return ""
         item.done = raw
         self._know(item)
-        value = jsonio.loads(raw)
+        value = jsonio.parsed(raw) or jsonio.loads(raw)
         try:
             if isinstance(value, dict):
                 return self._new(self._said(item, value, index))

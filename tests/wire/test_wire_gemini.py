@@ -13,7 +13,7 @@ from gemini_asked import HI, PATH, ask, codec, decode, parts
 from proxy.wire import jsonio
 from proxy.wire.base import Memos
 from proxy.wire.call import Edit, Media, ToolSpec, WireError
-from proxy.wire.gemini_contents import snake
+from proxy.wire.gemini_contents import CONTENT, parse_content, snake
 
 GOLDEN = (Path(__file__).parent / "golden" / "gemini_request.json").read_bytes()
 
@@ -199,6 +199,43 @@ def test_roles() -> None:
     call = decode({"contents": [{"role": role, "parts": [{"text": "a"}], "aside": "b"} for role in roles]})
     assert [m.role for m in call.messages] == ["user", "user", "user", "assistant", "function", "system", ""]
     assert [m.texts for m in call.messages][-2:] == [("system", "a", '{"aside":"b"}'), ("5", "a", '{"aside":"b"}')]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"role":"user","parts":[{"text":"hi"}]}',
+        '{"role":"model","parts":[{"text":"Zürich \\ud83d\\ude00 \\ud800 \\"x\\""}]}',
+        '{"parts":[{"text":"hi"}]}',
+        '{"parts":[{"text":""}],"role":"model"}',
+        '{"parts":[{"text":"hi"}],"role":"user"}',
+        '{"parts":[{"text":"hi"}],"role":"owner"}',
+        '{"role":"user","parts":[{"text":"hi"},{"text":"you"}]}',
+        '{"role":"user","parts":[{"text":"hi","thought":true}]}',
+        '{"aside":"x","parts":[{"text":"hi"}]}',
+        '{"aside":"' + "x" * 40 + '","parts":[{"text":"hi"}]}',
+        '{"role":"function","parts":[{"text":"hi"}]}',
+        '{"role":"user","parts":[{"text":"\n"}]}',
+        '{"role":"user","parts":[{"text":"hi"}],"role":"model"}',
+        '{"role":"user","parts":[{"text":"hi"}]}x',
+        '{"role":"user","parts":[{"text":"hi',
+    ],
+)
+def test_a_plain_content_reads_the_same_with_spaces(content: str) -> None:
+    def read(raw: str) -> tuple[str, tuple[str, ...]] | str:
+        try:
+            message = parse_content(CONTENT + raw.encode())
+        except WireError as e:
+            return str(e).partition(":")[0]
+        assert message.fingerprint == jsonio.fingerprint(raw.encode())
+        return message.role, message.texts
+
+    assert read(content) == read(content.replace(",", " , ").replace(":", " :"))
+
+
+def test_bytes_that_are_no_utf8_are_in_no_plain_content() -> None:
+    with pytest.raises(WireError, match="not UTF-8"):
+        parse_content(CONTENT + b'{"role":"user","parts":[{"text":"\xff"}]}')
 
 
 def test_media_and_results() -> None:
