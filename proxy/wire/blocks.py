@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
+from operator import attrgetter
 from typing import Any, TypeVar, overload
 
 from proxy.wire.call import Message
@@ -36,6 +37,9 @@ class Block:
         self.known: dict[str, Any] = {}
 
 
+_messages = attrgetter("messages")
+
+
 class Blocks(Sequence[Message]):
     """A conversation, oldest message first: `blocks`, then `rest`, which is shorter than one. It equals a tuple of the same messages."""
 
@@ -50,14 +54,10 @@ class Blocks(Sequence[Message]):
         return self._size
 
     def __iter__(self) -> Iterator[Message]:
-        for block in self.blocks:
-            yield from block.messages
-        yield from self.rest
+        return chain(chain.from_iterable(map(_messages, self.blocks)), self.rest)
 
     def __reversed__(self) -> Iterator[Message]:
-        yield from reversed(self.rest)
-        for block in reversed(self.blocks):
-            yield from reversed(block.messages)
+        return chain(reversed(self.rest), chain.from_iterable(map(reversed, map(_messages, reversed(self.blocks)))))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, (Blocks, tuple)) and tuple(self) == tuple(other)
@@ -90,7 +90,7 @@ class Blocks(Sequence[Message]):
 
     def _some(self, start: int, stop: int) -> tuple[Message, ...]:
         whole = start // SIZE
-        parts = chain(chain.from_iterable([block.messages for block in self.blocks[whole:]]), self.rest)
+        parts = chain(chain.from_iterable(map(_messages, self.blocks[whole:])), self.rest)
         return tuple(islice(parts, start - SIZE * whole, stop - SIZE * whole))
 
 
