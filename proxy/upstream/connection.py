@@ -105,15 +105,14 @@ class Connection(asyncio.Protocol):
             if self._failure is not None:
                 raise UpstreamError(*self._failure)
             self._since = self._loop.time()
+            self._emptied()  # also where all of it was taken
             self._take = take
             try:
                 await self._wait()
             finally:
                 self._take = None
         pieces, parser.pieces = parser.pieces, []
-        self._unread = 0
-        if self._paused:
-            self._resume()
+        self._emptied()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def finish(self) -> bool:
@@ -123,9 +122,7 @@ class Connection(asyncio.Protocol):
         if not whole or self.closing or self._transport.get_write_buffer_size():
             self._fail("cut", "the answer was closed")  # whoever still reads is told
             return False
-        self._unread = 0
-        if self._paused:
-            self._resume()
+        self._emptied()
         self._since = self._loop.time()
         self._kept = True
         return not self.closing
@@ -232,10 +229,13 @@ class Connection(asyncio.Protocol):
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    def _resume(self) -> None:
-        self._paused = False
-        if not self.closing and not self._transport.is_closing():
-            self._transport.resume_reading()
+    def _emptied(self) -> None:
+        """Read on: nothing waits unread."""
+        self._unread = 0
+        if self._paused:
+            self._paused = False
+            if not self.closing and not self._transport.is_closing():
+                self._transport.resume_reading()
 
     def _fail(self, kind: Kind, message: str) -> None:
         self._failure = self._failure or (kind, message)

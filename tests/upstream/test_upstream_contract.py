@@ -135,6 +135,30 @@ def test_what_is_taken_where_it_comes_is_not_yielded(case: str) -> None:
 
 
 @every
+def test_taking_makes_room_for_more(case: str) -> None:
+    """Nothing is yielded, so nothing but the taking itself can have the connection read on after it stopped."""
+
+    async def main() -> None:
+        size, taken = 1 << 23, 0
+
+        def take(pieces: Sequence[bytes]) -> int:
+            nonlocal taken
+            taken += sum(map(len, pieces))
+            return len(pieces)
+
+        large = HEAD + b"Content-Length: %d\r\n\r\n" % size + b"x" * size
+        async with Upstream([large]) as upstream, client(case, upstream.url) as transport:
+            reply = await transport.send(ask())
+            for _ in range(1000):
+                await asyncio.sleep(0)
+            assert [piece async for piece in reply.chunks(take)] == []
+            assert taken == size
+            reply.close()
+
+    run(case, main())
+
+
+@every
 def test_large_both_ways(case: str) -> None:
     async def main() -> None:
         body = bytes(range(256)) * 20_000
