@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from proxy.budget.files import load_budgets
 from proxy.config import ConfigError, ConfigErrors
@@ -36,6 +37,8 @@ from proxy.upstream.webhook import Hook
 
 DATA = "data.yaml"
 """Rego's data, which is no file of rules."""
+T = TypeVar("T")
+E = TypeVar("E")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,41 +69,38 @@ def read(path: Path, env: Mapping[str, str], *, simulate: bool = False) -> Files
     settings, errors = _settings(path, env, simulate)
     version = _version(before, settings)
     errors += _unread(settings)
-    directory: Directory | None = None
-    budgets: tuple[BudgetRule, ...] = ()
-    keys: tuple[KeyEntry, ...] = ()
-    rules: RuleSet | None = None
-    rego = NO_POLICIES
-    try:
-        rules = load_rules(rule_files(settings))
-    except ConfigErrors as e:
-        errors += e.errors
-    try:
-        rego = _rego(settings)
-    except ConfigErrors as e:
-        errors += e.errors
-    try:
-        baseline = settings.policies / "baseline.yaml"
-        directory = Directory.load(settings.file.parent, settings.agents, baseline if baseline.exists() else None)
+    rules = _tried(lambda: load_rules(rule_files(settings)), None, errors)
+    rego = _tried(lambda: _rego(settings), NO_POLICIES, errors)
+    directory = _tried(lambda: _directory(settings), None, errors)
+    if directory is not None:
         errors += directory.errors
-    except ConfigErrors as e:
-        errors += e.errors
-    try:
-        budgets, _ = load_budgets(settings.budgets, _named(settings.budgets, settings.file.parent))
-    except ConfigErrors as e:
-        errors += e.errors
-    if settings.auth.keys is not None:
-        try:
-            keys = tuple(load_keys_file(settings.auth.keys))
-        except ConfigErrors as e:
-            errors += e.errors
-        except ConfigError as e:
-            errors.append(e)
+    budgets = _tried(lambda: load_budgets(settings.budgets, _named(settings.budgets, settings.file.parent))[0], (), errors)
+    keys = _tried(lambda: _keys(settings), (), errors)
     keyset, wrong = _keyset(settings)
     errors += wrong
     if errors or directory is None or rules is None:
         raise ConfigErrors(errors)
     return Files(settings, directory, budgets, keys, version, rules, rego, keyset)
+
+
+def _tried(read: Callable[[], T], otherwise: E, errors: list[ConfigError]) -> T | E:
+    """Return what `read` does; where files are wrong `otherwise`, and `errors` take what is."""
+    try:
+        return read()
+    except ConfigErrors as e:
+        errors += e.errors
+    except ConfigError as e:
+        errors.append(e)
+    return otherwise
+
+
+def _directory(settings: Settings) -> Directory:
+    baseline = settings.policies / "baseline.yaml"
+    return Directory.load(settings.file.parent, settings.agents, baseline if baseline.exists() else None)
+
+
+def _keys(settings: Settings) -> tuple[KeyEntry, ...]:
+    return () if settings.auth.keys is None else tuple(load_keys_file(settings.auth.keys))
 
 
 def unchanged(path: Path, files: Files) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from proxy.app.build import Files
-from proxy.app.house import table
+from proxy.app.served import table
 from proxy.app.tokens import unfetched
 from proxy.budget.prices import free
 from proxy.budget.rules import enforced
@@ -13,8 +14,9 @@ from proxy.identity.show import lint
 from proxy.money import dollars
 from proxy.policy.opa import unanswered
 from proxy.policy.rules_yaml import doubts
+from proxy.routing.models import ModelTable
 from proxy.settings.engines import OPA
-from proxy.settings.upstreams import PROTOCOLS
+from proxy.settings.upstreams import PROTOCOLS, ModelRule
 
 MOST_NAMES = 5
 """Budgets that a warning names."""
@@ -35,31 +37,8 @@ def warnings(files: Files) -> list[str]:
     found += unfetched(settings.auth.jwt)
     models = table(settings)
     for rule in settings.models:
-        if "*" in rule.pattern or "?" in rule.pattern:
-            continue
-        provider = settings.providers[rule.provider]
-        target = next((t for p in provider.base_urls if (t := models.target(rule.pattern, p)) is not None), None)
-        if target is not None and target.price is None and not target.local:
-            where = f"{rule.source.file}:{rule.source.line}"
-            found.append(f"{where}: {rule.pattern} has no price, so calls to it are refused as unpriced_model (give it one)")
-        if target is not None and target.footprint is None and (carbon := _in_grams(files, rule.pattern)):
-            where = f"{rule.source.file}:{rule.source.line}"
-            found.append(
-                f"{where}: nobody knows what {rule.pattern} emits, so budgets in gco2e ({carbon}) refuse it as unpriced_model "
-                "(energy.estimate, or a footprint)"
-            )
-        if target is not None and target.price is not None and free(target.price) and not target.local and rule.price is None:
-            where = f"{rule.source.file}:{rule.source.line}"
-            found.append(
-                f"{where}: {rule.pattern} costs nothing by {target.price.source}, so no budget in usd ends it (write its price if so)"
-            )
-        asked = {t.provider for p in PROTOCOLS for t in models.targets(rule.pattern, p)}
-        for spare in rule.failover:
-            if asked and spare.provider not in asked:
-                where = f"{rule.source.file}:{rule.source.line}"
-                found.append(
-                    f"{where}: {rule.pattern} never fails over to {spare.provider}: no price, or no protocol of the rule's provider"
-                )
+        if "*" not in rule.pattern and "?" not in rule.pattern:
+            found += [f"{rule.source.file}:{rule.source.line}: {doubt}" for doubt in _doubts(files, models, rule)]
     for name, grant in files.directory.agents.items():
         model = grant.default_model
         if model and not any(models.target(model, protocol) for protocol in PROTOCOLS):
@@ -67,6 +46,23 @@ def warnings(files: Files) -> list[str]:
         if model and not grant.may_use(model):
             found.append(f"agent {name}: its preferred model {model} is not one that it may use")
     return found
+
+
+def _doubts(files: Files, models: ModelTable, rule: ModelRule) -> Iterator[str]:
+    """Yield what is odd about the model that a rule names."""
+    name, provider = rule.pattern, files.settings.providers[rule.provider]
+    target = next((t for p in provider.base_urls if (t := models.target(name, p)) is not None), None)
+    if target is not None and target.price is None and not target.local:
+        yield f"{name} has no price, so calls to it are refused as unpriced_model (give it one)"
+    if target is not None and target.footprint is None and (carbon := _in_grams(files, name)):
+        words = f"nobody knows what {name} emits, so budgets in gco2e ({carbon}) refuse it as unpriced_model"
+        yield f"{words} (energy.estimate, or a footprint)"
+    if target is not None and target.price is not None and free(target.price) and not target.local and rule.price is None:
+        yield f"{name} costs nothing by {target.price.source}, so no budget in usd ends it (write its price if so)"
+    asked = {t.provider for p in PROTOCOLS for t in models.targets(name, p)}
+    for spare in rule.failover:
+        if asked and spare.provider not in asked:
+            yield f"{name} never fails over to {spare.provider}: no price, or no protocol of the rule's provider"
 
 
 def _in_grams(files: Files, model: str) -> str:

@@ -22,36 +22,32 @@ from proxy.app.gauges import Gauges
 from proxy.app.hands import timing
 from proxy.app.policies import Opas
 from proxy.app.sampler import Sampler
+from proxy.app.served import listing, table
 from proxy.app.storage import AnyLedger, open_contents, open_ledger, open_pairs, open_stores
 from proxy.app.tokens import Tokens
 from proxy.app.traces import open_traces
-from proxy.budget.estimate import tokenizer_for
-from proxy.budget.footprints import footprint_of, written
 from proxy.budget.learned import Learned
 from proxy.budget.port import Ended
-from proxy.budget.prices import context_of, price_from, price_of
 from proxy.budget.settle import floor_output, settle_usage
-from proxy.config import Doc
 from proxy.control.approvals import Approvals
 from proxy.control.kill import KillBoard
 from proxy.engine.again import AgainStage
 from proxy.engine.exchange import Nobody, Runtime
-from proxy.engine.notice import Notice, nobody
+from proxy.engine.notice import Notice, Tell, nobody
 from proxy.engine.ports import Clock, Sink, SystemClock
 from proxy.engine.run import Engine
+from proxy.engine.stage import Plan
+from proxy.identity.issuer import TokenRing
 from proxy.identity.keys import KeyEntry, KeyRing
 from proxy.identity.lineage import Lineage
 from proxy.identity.threads import Threads
 from proxy.loops.stage import Past
-from proxy.model import FREE, Price, Target
-from proxy.model.footprints import Footprint
 from proxy.routing.memory import Conversations
-from proxy.routing.models import FootprintOf, ModelTable
+from proxy.routing.models import ModelTable
 from proxy.settings import Settings
 from proxy.telemetry.ledger_redis import RedisLedger
 from proxy.telemetry.logs import AccessLog
 from proxy.telemetry.metrics import Metrics
-from proxy.upstream.base import MODEL
 from proxy.upstream.steady import SteadyTransport
 from proxy.upstream.webhook import Surroundings, Webhooks
 from proxy.wire.base import Memos
@@ -87,9 +83,6 @@ class House:
         self.stores = open_stores(store, self.started.listen.workers)
         self.journal: AnyLedger = open_ledger(store, self.stores)
         self.metrics = Metrics(__version__)
-        self.metrics.watch(self.journal)
-        if isinstance(shipped := self.journal, RedisLedger):
-            self.metrics.watch_shipping(lambda: shipped.shipping)
         self.memos = Memos()
         self.learned = Learned()
         self.threads, self.lineage = Threads(elsewhere=store.place is not None or self.started.listen.workers > 1), Lineage()
@@ -101,34 +94,40 @@ class House:
         self.contents = open_contents(store, self.stores.blocking, self.started.telemetry.capture_mb)
         self.capture = open_capture(self.started.telemetry, self.contents, self.metrics)
         self.traces = open_traces(self.started)
-        if self.traces is not None:
-            self.metrics.spans = self.traces.counts
         self.webhooks = Webhooks(Surroundings(self.engine.spawn, self.clock, self.metrics.webhook))
         self.problems: tuple[str, ...] = ()
         self.gauges, self.changes = Gauges(self), Changes()
         self.draining, self.warming = False, True
         self.reloading = asyncio.Lock()
-        self.kills = KillBoard(
-            self.stores.control,
-            self.engine.live,
-            self.clock.now,
-            lambda: self.clock.ns() / 1e9,
-            lends=lambda: bool(store.lease and self.stores.problem),
-        )
-        self.approvals = Approvals(
-            self.stores.control, self.clock.now, lambda: timing(self.files.settings), self.told, self.link, self.engine.spawn
-        )
+        self.kills, self.approvals = self._kill_board(), self._approvals()
         self._keys_seen = self.stores.keys.version()
         self._stored = tuple(self.stores.keys.keys())
         self._ring = KeyRing(())
         self._transport: SteadyTransport | None = None
-        self.opas = Opas()
+        self.opas, self.tokens = Opas(), Tokens(self.clock, self.engine.spawn)
+        self._show()
+        self.use(files)
+
+    def _kill_board(self) -> KillBoard:
+        def lends() -> bool:
+            return bool(self.started.store.lease and self.stores.problem)
+
+        return KillBoard(self.stores.control, self.engine.live, self.clock.now, lambda: self.clock.ns() / 1e9, lends=lends)
+
+    def _approvals(self) -> Approvals:
+        return Approvals(self.stores.control, self.clock.now, lambda: timing(self.files.settings), self.told, self.link, self.engine.spawn)
+
+    def _show(self) -> None:
+        """Have the metrics look at what lives here."""
+        self.metrics.watch(self.journal)
+        if isinstance(shipped := self.journal, RedisLedger):
+            self.metrics.watch_shipping(lambda: shipped.shipping)
+        if self.traces is not None:
+            self.metrics.spans = self.traces.counts
         self.metrics.watch_circuits(self.circuits)
         self.metrics.watch_kills(self.kills.active)
-        self.tokens = Tokens(self.clock, self.engine.spawn)
         self.metrics.watch_keys(self.tokens.numbers)
         self.metrics.watch_policies(self.opas.gauge)
-        self.use(files)
 
     def ring(self) -> KeyRing:
         """Return the keys of this moment."""
@@ -138,7 +137,32 @@ class House:
         """Swap to the snapshot of `files`."""
         old: Files | None = getattr(self, "files", None)
         models, board, tokens = table(files.settings), Board(files), self.tokens.build(files)
-        parts = pipeline.Parts(
+        parts = self._parts(files, models, tokens)
+        plan, second = pipeline.plan(parts), pipeline.sample_plan(parts) if parts.sampled else None
+        transport = self._transport
+        if transport is None or old is None or _upstreams(old.settings) != _upstreams(files.settings):
+            retired, transport = transport, build.transport(files.settings, self.simulator)
+            self._transport = transport
+            if retired is not None:
+                self.engine.spawn(transport.follow(retired))
+        # From here on nothing can fail.
+        self.files, self.table, self.board = files, models, board
+        self._rekey()
+        self.tokens.use(files, tokens)
+        self.opas.use(files)
+        hooks = build.hooks(files.settings)
+        self.webhooks.use(hooks)
+        self.runtime = self._runtime(files, plan, transport, self.webhooks.tell if hooks else nobody)
+        self.sampler.runtime = None if second is None else replace(self.runtime, plan=second, approver=Nobody())
+        self.problems = ()
+        self.metrics.config(files.version, stale=False)
+        if old is not None and old.directory.baseline is not None and files.directory.baseline is None:
+            log.warning("the operator's baseline is gone: agents are held to their own files alone")
+        if old is not None and (restart := files.settings.needs_restart(self.started)):
+            log.warning("%s changed: that takes effect at the next start", " and ".join(restart))
+
+    def _parts(self, files: Files, models: ModelTable, tokens: TokenRing | None) -> pipeline.Parts:
+        return pipeline.Parts(
             settings=files.settings,
             directory=files.directory,
             budgets=files.budgets,
@@ -160,21 +184,9 @@ class House:
             tokens=tokens,
             samples=(self.sampler.take, self.sampler.listen),
         )
-        plan, second = pipeline.plan(parts), pipeline.sample_plan(parts) if parts.sampled else None
-        transport = self._transport
-        if transport is None or old is None or _upstreams(old.settings) != _upstreams(files.settings):
-            retired, transport = transport, build.transport(files.settings, self.simulator)
-            self._transport = transport
-            if retired is not None:
-                self.engine.spawn(transport.follow(retired))
-        # From here on nothing can fail.
-        self.files, self.table, self.board = files, models, board
-        self._rekey()
-        self.tokens.use(files, tokens)
-        self.opas.use(files)
-        hooks = build.hooks(files.settings)
-        self.webhooks.use(hooks)
-        self.runtime = Runtime(
+
+    def _runtime(self, files: Files, plan: Plan, transport: SteadyTransport, tell: Tell) -> Runtime:
+        return Runtime(
             files.version,
             plan,
             transport,
@@ -182,20 +194,13 @@ class House:
             build.limits(files.settings),
             files.settings.refusal,
             floor_output,
-            self.webhooks.tell if hooks else nobody,
+            tell,
             patience=pipeline.patience(files.settings),
             approver=self.approvals,
             tracing=None if self.traces is None else self.traces.tracer,
             capture=self.capture,
             carried=self.memos.carried,
         )
-        self.sampler.runtime = None if second is None else replace(self.runtime, plan=second, approver=Nobody())
-        self.problems = ()
-        self.metrics.config(files.version, stale=False)
-        if old is not None and old.directory.baseline is not None and files.directory.baseline is None:
-            log.warning("the operator's baseline is gone: agents are held to their own files alone")
-        if old is not None and (restart := files.settings.needs_restart(self.started)):
-            log.warning("%s changed: that takes effect at the next start", " and ".join(restart))
 
     def keep_old(self, problems: Iterable[str]) -> None:
         """Stay on the current snapshot because the files have `problems`, and say so everywhere."""
@@ -290,57 +295,6 @@ class House:
             await self._transport.close()
         await self.opas.close()
         await self.stores.close()
-
-
-def table(settings: Settings) -> ModelTable:
-    """Return the model table of `settings`, with prices of today and vocabularies bound."""
-
-    written = {id(rule.price): rule.price_source for rule in settings.models if rule.price_source is not None}
-    for spare in [spare for rule in settings.models for spare in rule.failover]:
-        if spare.price_source is not None:
-            written[id(spare.price)] = spare.price_source
-
-    def price(provider: str, model: str, override: Mapping[str, float] | None) -> Price | None:
-        if override is not None:
-            at = written.get(id(override))
-            return price_from(Doc(str(settings.file), override, {(): at.line if at else 1}), (), override)
-        known = settings.providers[provider]
-        if known.local:
-            return FREE
-        return price_of(next(iter(known.base_urls.values()), provider), model)
-
-    def context(provider: str, model: str) -> int | None:
-        return context_of(next(iter(settings.providers[provider].base_urls.values()), provider), model)
-
-    found = ModelTable(settings.models, settings.providers, price, lambda model: tokenizer_for(model)[0], context)
-    found.footprint_of = footprints(settings)
-    return found
-
-
-def footprints(settings: Settings) -> FootprintOf:
-    """Return what says what models take from the world: what is written of them, else an estimate where those are wanted."""
-
-    def footprint(provider: str, model: str, said: Mapping[str, float] | None) -> Footprint | None:
-        if said is not None:
-            return written(said, str(settings.file))
-        if not settings.energy.estimate:
-            return None
-        known = settings.providers[provider]
-        return footprint_of(next(iter(known.base_urls.values()), provider), model, settings.energy.zone)
-
-    return footprint
-
-
-def listing(settings: Settings) -> dict[str, Target]:
-    """Return for each protocol the provider whose `GET /v1/models` is asked: the first that speaks it, your own servers last.
-
-    One whose URL names a model has no list.
-    """
-    found: dict[str, Target] = {}
-    for name, p in sorted(settings.providers.items(), key=lambda item: item[1].local):
-        for protocol in [protocol for protocol, url in p.base_urls.items() if MODEL not in url]:
-            found.setdefault(protocol, Target(name, "", "", protocol, FREE, local=p.local))
-    return found
 
 
 def _upstreams(settings: Settings) -> tuple[object, ...]:

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 
 from proxy.app.build import Files
-from proxy.app.house import table
+from proxy.app.served import table
 from proxy.globs import is_glob
 from proxy.identity.keys import KeyEntry, new_key
 from proxy.settings import Settings

@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 from proxy import pipeline
 from proxy.app import build
 from proxy.app.build import Files
-from proxy.app.house import listing, table
+from proxy.app.served import listing, table
 from proxy.budget.settle import settle_usage
 from proxy.engine.again import AgainStage
 from proxy.engine.exchange import Exchange, Runtime

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from proxy.admin.api import AdminViews
@@ -22,50 +23,11 @@ MOST_AGENTS = 2000
 
 def admin_views(house: House) -> AdminViews:
     """Return the admin plane's views of `house`."""
-
-    def ready() -> tuple[bool, Mapping[str, Any]]:
-        problem = house.journal_problem()
-        detail = {
-            "warming": house.warming,
-            "draining": house.draining,
-            "config": house.files.version,
-            "config_errors": list(house.problems),
-            "store": house.stores.problem or "ok",
-            "ledger": problem or "ok",
-            "circuits_open": [name for name, is_open in house.circuits().items() if is_open],
-            "policy": house.opas.state(),
-            "opa": house.opas.detail(),
-            "control": house.kills.problem or "ok",
-            "tokens": house.tokens.state(),
-            "inflight": house.engine.live.inflight,
-            "tasks": len(asyncio.all_tasks()),
-        }
-        behind = problem and not house.started.store.lease  # with a lease it serves while the store is away
-        return not (house.draining or house.warming or behind or house.kills.stale or house.tokens.down or house.opas.down), detail
-
-    def agents() -> Sequence[Mapping[str, Any]]:
-        return [
-            {
-                "agent": g.agent,
-                "team": g.team,
-                "version": g.version,
-                "description": g.description,
-                "policy_digest": g.digest,
-                "file_digest": g.file_digest,
-            }
-            for g in grants_of(house)
-        ]
-
-    async def budgets() -> Sequence[Mapping[str, Any]]:
-        now, recent = house.clock.now(), house.gauges.recent
-        claims = await house.board.fleet(grants_of(house)[:MOST_AGENTS], now, recent)
-        return [balance_json(b) for b in await balances(house.stores.budget, claims, now, recent)]
-
     return AdminViews(
-        ready=ready,
+        ready=partial(_ready, house),
         metrics=house.metrics.render,
-        agents=agents,
-        budgets=budgets,
+        agents=partial(_agents, house),
+        budgets=partial(_budgets, house),
         ledger=house.journal,
         now=house.clock.now,
         pairs=lambda: [pair.as_json() for pair in house.sampler.pairs.all()],
@@ -73,3 +35,44 @@ def admin_views(house: House) -> AdminViews:
         panels=HousePanels(house),
         contents=HouseContents(house),
     )
+
+
+def _ready(house: House) -> tuple[bool, Mapping[str, Any]]:
+    problem = house.journal_problem()
+    detail = {
+        "warming": house.warming,
+        "draining": house.draining,
+        "config": house.files.version,
+        "config_errors": list(house.problems),
+        "store": house.stores.problem or "ok",
+        "ledger": problem or "ok",
+        "circuits_open": [name for name, is_open in house.circuits().items() if is_open],
+        "policy": house.opas.state(),
+        "opa": house.opas.detail(),
+        "control": house.kills.problem or "ok",
+        "tokens": house.tokens.state(),
+        "inflight": house.engine.live.inflight,
+        "tasks": len(asyncio.all_tasks()),
+    }
+    behind = problem and not house.started.store.lease  # with a lease it serves while the store is away
+    return not (house.draining or house.warming or behind or house.kills.stale or house.tokens.down or house.opas.down), detail
+
+
+def _agents(house: House) -> Sequence[Mapping[str, Any]]:
+    return [
+        {
+            "agent": g.agent,
+            "team": g.team,
+            "version": g.version,
+            "description": g.description,
+            "policy_digest": g.digest,
+            "file_digest": g.file_digest,
+        }
+        for g in grants_of(house)
+    ]
+
+
+async def _budgets(house: House) -> Sequence[Mapping[str, Any]]:
+    now, recent = house.clock.now(), house.gauges.recent
+    claims = await house.board.fleet(grants_of(house)[:MOST_AGENTS], now, recent)
+    return [balance_json(b) for b in await balances(house.stores.budget, claims, now, recent)]

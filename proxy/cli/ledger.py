@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.admin.api import record_json
-from proxy.app.house import table as model_table
+from proxy.app.served import table as model_table
 from proxy.cli import contents, ship
 from proxy.cli.arguments import when, whole
 from proxy.cli.asking import journal_of

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from proxy.app.house import table as model_table
+from proxy.app.served import table as model_table
 from proxy.app.storage import reading
 from proxy.engine.record import Record
 from proxy.model import Price

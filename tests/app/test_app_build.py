@@ -12,8 +12,9 @@ import pytest
 from proxy.app import build
 from proxy.app.check import warnings
 from proxy.app.chores import Options, reload
-from proxy.app.house import House, table
+from proxy.app.house import House
 from proxy.app.process import connect_ahead
+from proxy.app.served import table
 from proxy.config import ConfigErrors
 from proxy.identity.keys import KeyEntry
 from proxy.settings import load_settings

@@ -11,7 +11,7 @@ from test_docs_providers import files
 
 from proxy.app import build
 from proxy.app.check import warnings
-from proxy.app.house import table
+from proxy.app.served import table
 from proxy.engine.sound import Cause
 
 TEXT = (Path(__file__).parents[2] / "docs" / "local.md").read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.app import build
 from proxy.app.check import warnings
-from proxy.app.house import listing, table
+from proxy.app.served import listing, table
 from proxy.globs import is_glob
 
 TEXT = (Path(__file__).parents[2] / "docs" / "providers.md").read_text(encoding="utf-8")

@@ -5,39 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from benchmarks.records import TYPICAL
 from proxy.engine.record import Record
 
 MS = 1_000_000
-SERVED = Record(
+SERVED = replace(
+    TYPICAL,
     id="01jd3k8x9vq2m4n6p8r0s2t4w6",
-    time=1_795_244_760.5,
-    agent="invoice-triage",
-    team="payments",
-    version="1.4.0",
-    file_digest="ab" * 32,
-    policy_digest="cd" * 32,
-    key_id="k12",
     session="s-1",
-    session_source="x-fleetgate-session",
-    protocol="openai",
-    operation="chat",
-    stream=True,
     model_asked="gpt-5",
-    model="gpt-5-mini",
-    provider="openai",
     route="downgrade",
     route_why="budget fleet-month is at 0.80",
     difficulty=0.12,
-    status=200,
-    upstream_status=200,
-    outcome="ok",
-    input_tokens=5000,
-    output_tokens=600,
-    cache_read_tokens=2000,
     cache_write_tokens=30,
     cache_write_1h_tokens=12,
     reasoning_tokens=100,
-    cost=12_345_678,
     media=(("input_audio", 80), ("output_image", 12)),
     price="genai-prices",
     loop="warn;rule=identical;count=3",
@@ -45,18 +27,7 @@ SERVED = Record(
     wasted_new=1_000_000,
     findings=(("secrets/aws-key", "1 place"), ("shadow/model_not_allowed", "")),
     decisions=(("policy", "gpt-5 allowed by AGENTS.md:12 policy.models.allow"), ("budget", "0.05 USD held of fleet-month")),
-    marks={
-        "body": MS,
-        "admitted": 2 * MS,
-        "sent": 3 * MS,
-        "head": 400 * MS,
-        "first_byte": 403 * MS,
-        "last_byte": 1003 * MS,
-        "closed": 1004 * MS,
-    },
-    bytes_in=60_000,
-    bytes_out=4_321,
-    config="c7",
+    charges=(),
 )
 REFUSED = Record(
     id="01jd3k8x9vq2m4n6p8r0s2t4w7",
