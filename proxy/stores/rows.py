@@ -21,7 +21,7 @@ from proxy.budget.book import Book, Hold, ended
 from proxy.budget.counter import Counter
 from proxy.budget.port import MOST_LATE, RECORD_S, Ended, Unit
 from proxy.engine.ports import StoreError
-from proxy.stores.budget_log import Body, BudgetLog, Row, counter_of, counter_row, ended_row, hold_of, read
+from proxy.stores.budget_log import Body, BudgetLog, Over, counter_of, ended_row, hold_of
 
 MOST_COUNTERS = 10_000
 """Cached counters (300 bytes each) above which all are forgotten: they are read again when they are needed."""
@@ -32,7 +32,7 @@ WARY = 64
 """So many batches after others wrote go behind the lock at once."""
 
 _READ = """
-SELECT json_array((SELECT max(seq) FROM budget_log),
+SELECT json_array((SELECT max(seq) FROM budget_batches),
   (SELECT json_group_array(json_array(counter, spent, held, expires, span, slices)) FROM budget_counters
     WHERE counter IN (SELECT value FROM json_each(?1))),
   (SELECT json_group_array(json_array(id, parts, expires, about, begun)) FROM holds WHERE id IN (SELECT value FROM json_each(?2))))
@@ -87,8 +87,8 @@ class Rows:
     def forget(self) -> None:
         """Drop the cache. What is not in the tables yet is read again from the log."""
         self.book = Book()
-        self._log.seen = -1
-        self._counters, self._holds, self._ended = set[str](), set[str](), dict[str, Row]()
+        self._log.forget()
+        self._counters, self._holds, self._ended = set[str](), set[str](), dict[str, Over]()
 
     def commit(self, verbs: Sequence[Verb]) -> list[Any]:
         """Run `verbs` in one transaction and return each one's result, a `StoreError` among them where one cannot be done.
@@ -137,7 +137,7 @@ class Rows:
             gone = self._db.execute("DELETE FROM budget_counters WHERE expires <= ? AND held = 0 RETURNING counter", (now,)).fetchall()
             if gone:
                 names = [row[0] for row in gone]
-                self._log.append(((), (), (), names))
+                self._log.append(({}, (), (), names))
                 self._drop(names)
             return found
 
@@ -234,15 +234,15 @@ class Rows:
     def _append(self, unknown: _Unknown | None = None) -> None:
         """Write what changed, if nobody wrote since, and what was taken for new is."""
         book = self.book
-        counters = [counter_row(key, book.counters[key]) for key in book.dirty_counters]
-        over, standing = list[Row](), list[tuple[str, Hold]]()
+        counters = {key: book.counters[key] for key in book.dirty_counters}
+        over, standing = list[Over](), list[tuple[str, Hold]]()
         for hold_id in book.dirty_holds:
             if hold_id in book.settled:
                 over.append(ended_row(hold_id, book))
             else:
                 standing.append((hold_id, book.holds[hold_id]))
         new = ((), ()) if unknown is None else (unknown.new_holds, unknown.new_counters)
-        if not self._log.append((counters, standing, over, ()), *new):
+        if not self._log.append((counters, standing, over, ()), self._holds, *new):
             raise Stale
         self._wrote = True
         if unknown is not None and unknown.new_counters:
@@ -252,7 +252,7 @@ class Rows:
         for clear in (book.dirty_counters, book.dirty_holds, book.charged):
             clear.clear()
 
-    def _pend(self, over: Iterable[Row], standing: Iterable[str]) -> None:
+    def _pend(self, over: Iterable[Over], standing: Iterable[str]) -> None:
         """Keep in mind what is in the log and not in the tables."""
         self._holds.update(standing)
         for row in over:
@@ -267,7 +267,7 @@ class Rows:
         """Bring the tables up to date, unless somebody else wrote since; return whether they are."""
         book = self.book
         body: Body = (
-            [counter_row(key, book.counters[key]) for key in self._counters],
+            {key: book.counters[key] for key in self._counters},
             [(hold_id, book.holds[hold_id]) for hold_id in self._holds],
             list(self._ended.values()),
             (),
@@ -288,25 +288,25 @@ class Rows:
             self.forget()
             news = self._log.news() or []
         for number, text in news:
-            self._log.seen = number
-            if text:
-                self._take(read(text))
-            else:
-                self._log.mark = number
+            body = self._log.take(number, text)
+            if body is None:
                 self._folded()
+            else:
+                self._take(body)
         return others and bool(news)
 
     def _take(self, body: Body) -> None:
         counters, standing, over, gone = body
         book = self.book
-        for row in counters:
-            book.counters[row[0]] = counter_of(*row[1:])
-            self._counters.add(row[0])
+        book.counters.update(counters)
+        self._counters.update(counters)
         book.holds.update(standing)
-        for hold_id, until, _, _ in over:
-            book.holds.pop(hold_id, None)
+        ended = list[Over]()
+        for hold_id, until, about, bill in over:
+            hold = book.holds.pop(hold_id, None)
             book.settled[hold_id] = until
-        self._pend([tuple(row) for row in over], [row[0] for row in standing])
+            ended.append((hold_id, until, about or ("" if hold is None else hold.about), bill))
+        self._pend(ended, [row[0] for row in standing])
         self._drop(gone)
 
 

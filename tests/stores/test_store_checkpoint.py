@@ -27,7 +27,7 @@ def opened(path: Path) -> tuple[sqlite3.Connection, sqlite3.Connection]:
 
 def write(db: sqlite3.Connection, rows: int = 50) -> None:
     for _ in range(rows):
-        db.execute("INSERT INTO budget_log(body) VALUES (?)", ("x" * 2_000,))
+        db.execute("INSERT INTO budget_batches(body) VALUES (?)", ("x" * 2_000,))
 
 
 def pages(db: sqlite3.Connection) -> int:
@@ -52,10 +52,10 @@ def test_who_still_reads_what_is_older_is_waited_for(tmp_path: Path) -> None:
     write(writer)
     reader = connect(tmp_path / "f.db", 1)
     reader.execute("BEGIN")
-    seen = reader.execute("SELECT count(*) FROM budget_log").fetchone()
+    seen = reader.execute("SELECT count(*) FROM budget_batches").fetchone()
     write(writer)
     assert not checkpoint(keeper)
-    assert reader.execute("SELECT count(*) FROM budget_log").fetchone() == seen
+    assert reader.execute("SELECT count(*) FROM budget_batches").fetchone() == seen
     reader.execute("COMMIT")
     assert checkpoint(keeper)
     for db in (writer, keeper, reader):

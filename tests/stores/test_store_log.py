@@ -11,40 +11,14 @@ from typing import Any
 
 import pytest
 from store_cases import rolling, usd
+from store_process import Process
 
 from proxy.budget.book import Book
 from proxy.budget.port import RECORD_S, Claim, Ended, Exceeded, Held
 from proxy.engine.ports import StoreError
-from proxy.stores.rows import FOLD_ROWS, WARY, Rows, Verb
+from proxy.stores.rows import FOLD_ROWS, WARY, Verb
 from proxy.stores.schema import STEPS, connect
 from proxy.stores.sqlite import SqliteBudget
-
-
-class Process:
-    """The rows of one process, and what it asked of SQLite."""
-
-    def __init__(self, path: Path) -> None:
-        self.db = connect(path, 0.05)
-        self.rows = Rows(self.db)
-        self.said: list[str] = []
-        self.db.set_trace_callback(lambda text: self.said.append(text.split()[0]) if not text.startswith("--") else None)
-
-    def reserve(self, hold_id: str, *claims: Claim) -> Any:
-        return self.do(Verb(lambda book: book.reserve(hold_id, claims, 1, 50, "who"), (hold_id,), [c.counter for c in claims], new=True))
-
-    def settle(self, hold_id: str, amount: int) -> Any:
-        return self.do(Verb(lambda book: book.settle(hold_id, {"usd": amount, "requests": 1}, 2), (hold_id,)))
-
-    def balance(self, key: str) -> Any:
-        return self.do(Verb(lambda book: book.balance(key, 2), (), [key]))
-
-    def do(self, verb: Verb) -> Any:
-        self.said.clear()
-        (answer,) = self.rows.commit([verb])
-        return answer
-
-    def table(self, statement: str) -> list[Any]:
-        return self.db.execute(statement).fetchall()
 
 
 @pytest.fixture
@@ -94,7 +68,7 @@ def test_a_fold_brings_all_into_the_tables_and_changes_no_answer(two: tuple[Proc
     other.rows.finish()
     assert one.balance("a") == other.balance("a") == (10, 0)
     assert one.balance("u") == other.balance("u") == (10, 0)
-    assert one.table("SELECT count(*), max(body) FROM budget_log WHERE seq >= (SELECT max(seq) FROM budget_log)") == [(1, "")]
+    assert one.table("SELECT count(*), max(body) FROM budget_batches WHERE seq >= (SELECT max(seq) FROM budget_batches)") == [(1, "")]
 
 
 def test_who_was_away_for_several_folds_reads_all_anew(two: tuple[Process, Process]) -> None:
@@ -105,7 +79,7 @@ def test_who_was_away_for_several_folds_reads_all_anew(two: tuple[Process, Proce
         one.reserve(f"h{i}", usd("a", 1000, 10))
         one.settle(f"h{i}", 10)
         one.rows.finish()
-    (rows,) = other.table("SELECT count(*) FROM budget_log")
+    (rows,) = other.table("SELECT count(*) FROM budget_batches")
     assert rows[0] < 6, "what is in the tables for long is gone from the log"
     assert other.reserve("yours", usd("a", 1000, 966)) == Exceeded(0, ((30, 5),))
     assert other.reserve("yours", usd("a", 1000, 960)) == Held(((30, 965),))
@@ -252,7 +226,7 @@ def test_a_log_that_was_emptied_is_no_log(tmp_path: Path) -> None:
     async def main() -> None:
         store = SqliteBudget(tmp_path / "store.db")
         with contextlib.closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other:
-            other.execute("DELETE FROM budget_log")
+            other.execute("DELETE FROM budget_batches")
         for _ in range(2):
             with pytest.raises(StoreError, match="what it should"):
                 await store.reserve("h", [usd("a", 100, 10)], 1, 50)
