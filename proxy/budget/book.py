@@ -14,7 +14,6 @@ import heapq
 import operator
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
-from typing import cast
 
 from proxy.budget.counter import Counter, Rolling
 from proxy.budget.port import TOMBSTONE_S, Balance, Claim, Ended, Exceeded, Held, taken_at_once
@@ -27,7 +26,7 @@ _TRIES, _LOOKED_AT = 16, 5000
 _SESSION, _RUN = "session=", "run="
 """What the key of a counter that each session or run has for itself says (see `rules`); else nothing in a key has such a sign behind it."""
 
-_name, _span, _balance = operator.itemgetter(0), operator.itemgetter(8), operator.attrgetter("spent", "held")
+_name = operator.itemgetter(0)
 
 
 class Hold:
@@ -82,40 +81,32 @@ class Book:
             raise StoreError("the hold was settled before")
         if hold_id in self.holds:
             return self._again(self.holds[hold_id], claims, now)
-        if len(self.counters) > self._most and not self._watched:
+        counters = self.counters
+        if len(counters) > self._most and not self._watched:
             self._make_room()
-        counters = self._opened(claims, now)
-        for index, ((_, unit, limit, amount, expires, _, _, _, span), counter) in enumerate(zip(claims, counters, strict=True)):
+        touched: list[Counter] = []
+        for key, unit, limit, amount, expires, _, _, _, span in claims:
+            counter = counters.get(key)
+            if counter is None or span:
+                counter = self._open(key, counter, span, now)
             held = counter.held + amount
             if limit is not None and counter.spent + held > limit:
-                return self._undo(counters[:index], claims, now)
+                return self._undo(touched, claims, now)
             if span and taken_at_once(unit, span):
                 counter.spend(now, amount)  # type: ignore[attr-defined]  # a span makes it a rolling one
             else:
                 counter.held = held
             if expires > counter.expires:  # noqa: PLR1730 - a call less for each claim of every call
                 counter.expires = expires
+            touched.append(counter)
         self.holds[hold_id] = Hold(claims, hold_expires, about, now)
         if self._watched:
             self.dirty_holds.add(hold_id)
             self.dirty_counters.update(map(_name, claims))
-        return Held(tuple(map(_balance, counters)))
+        return Held(tuple([(counter.spent, counter.held) for counter in touched]))
 
-    def _opened(self, claims: Sequence[Claim], now: float) -> list[Counter]:
-        """Return the counter of each of `claims` for a reserve; those that nobody touched are made."""
-        found = self._known(claims)
-        return found if found is not None else [self._open(claim[0], claim[8], now) for claim in claims]
-
-    def _known(self, claims: Sequence[Claim]) -> list[Counter] | None:
-        """Return the counter of each of `claims`, None where one is not there or rolls."""
-        found = list(map(self.counters.get, map(_name, claims)))
-        return None if None in found or any(map(_span, claims)) else cast("list[Counter]", found)
-
-    def _open(self, key: str, span: float, now: float) -> Counter:
+    def _open(self, key: str, counter: Counter | None, span: float, now: float) -> Counter:
         """Return the counter of `key` for a reserve, a rolling one where there is a `span`, with what it has forgotten gone."""
-        counter = self.counters.get(key)
-        if counter is not None and not span:
-            return counter
         if counter is None and not self._watched:
             if _SESSION in key or _RUN in key:
                 self._sessions[key] = 0.0
@@ -203,8 +194,9 @@ class Book:
         if hold_id in self.settled:
             return False
         hold = self.holds.get(hold_id)
-        known = self._known(hold.parts) if hold is not None else None
-        found = known or ([self._of(part, now) for part in hold.parts] if hold is not None else ())
+        parts = hold.parts if hold is not None else ()
+        plain = self._plain(parts) if amounts and not refund and not self._watched else None
+        found = plain or [self._of(part, now) for part in parts]
         # nothing is changed before all is at hand: a counter that is missing must not leave half a settle
         self.settled[hold_id] = now + TOMBSTONE_S
         if self._watched:
@@ -214,8 +206,8 @@ class Book:
         if hold is None:
             return False
         del self.holds[hold_id]
-        if known and amounts is not None and not refund and not self._watched:
-            _charge_plainly(hold.parts, known, amounts)
+        if plain and amounts:
+            _charge_plainly(parts, plain, amounts)
             return True
         bill = self._charge(hold, found, amounts, now, refund)
         if bill or (self._watched and amounts is None):
@@ -246,6 +238,16 @@ class Book:
                     bill.append((part[0], unit, charged))
         return bill
 
+    def _plain(self, parts: Sequence[Claim]) -> list[Counter] | None:
+        """Return the counter of each of `parts`, None where one is not there or rolls."""
+        counters, found = self.counters, list[Counter]()
+        for part in parts:
+            counter = counters.get(part[0])
+            if counter is None or part[8]:
+                return None
+            found.append(counter)
+        return found
+
     def _of(self, part: Claim, now: float) -> Counter:
         """Return the counter of a hold's `part`. One of which nothing was held may have been forgotten, or looked up as one that nobody
         touched; no other may.
@@ -255,7 +257,7 @@ class Book:
             return counter
         if part.amount and not taken_at_once(part.unit, part.span):
             raise StoreError("a counter is missing, so the store does not say what it should")
-        return self._open(part.counter, part.span, now)
+        return self._open(part.counter, counter, part.span, now)
 
     def balance(self, key: str, now: float) -> Balance:
         """Return what is spent and held of `key` at `now`."""

@@ -179,6 +179,8 @@ def presented_key(headers: Mapping[str, str], query: str, found: Present | None 
         given = [_key_in(name, value) for name, value in headers.items() if name.lower() in CARRIERS]
     if "key=" in query:
         given += [unquote_plus(value) for name, _, value in (pair.partition("=") for pair in query.split("&")) if name == "key"]
+    if len(given) == 1:
+        return given[0] or None
     keys = {key for key in given if key}
     if len(keys) > 1:
         return Presented.CONFLICT

@@ -11,7 +11,6 @@ Not thread-safe. Cannot fail but by a bug.
 from __future__ import annotations
 
 from bisect import bisect_left
-from operator import attrgetter
 
 from proxy.engine.record import Record
 from proxy.model import Reason
@@ -29,10 +28,6 @@ _OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05,
 _UPSTREAM_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0)
 _TTFT_S = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.5, 5.0, 10.0, 30.0, 60.0)
 _BYTES = tuple(float(4**n) for n in range(4, 14))
-
-
-_said = attrgetter("agent", "model", "provider", "outcome", "reason", "route", "team")
-"""What exchanges of one kind have in common."""
 
 
 class _Kind:
@@ -82,12 +77,12 @@ class Exchanges:
         self._bytes_in = Histogram("fleetgate_request_bytes", "Size of request bodies.", (), _BYTES, 1)
         self._bytes_out = Histogram("fleetgate_reply_bytes", "Size of reply bodies.", (), _BYTES, 1)
         self.histograms = (self._overhead, self._upstream, self._ttft, self._bytes_in, self._bytes_out)
-        self._plain = tuple([(h.row(""), h.bounds) for h in (self._overhead, self._bytes_in, self._bytes_out)])
+        self._overhead_row, self._in_row, self._out_row = (h.row("") for h in (self._overhead, self._bytes_in, self._bytes_out))
         self._kinds: dict[tuple[str, ...], _Kind] = {}
 
     def count(self, r: Record) -> None:
         """Count one finished exchange."""
-        kind = self._kinds.get(_said(r)) or self._kind(r)
+        kind = self._kinds.get((r.agent, r.model, r.provider, r.outcome, r.reason, r.route, r.team)) or self._kind(r)
         kind.requests[0] += 1
         if kind.routed is not None:
             kind.routed[0] += 1
@@ -99,9 +94,9 @@ class Exchanges:
         if r.findings or r.loop or r.fallbacks or r.saved or r.would_save:
             self._more(r, kind)
         _, upstream, overhead, ttft = times(r)
-        for (row, bounds), value in zip(self._plain, (overhead, r.bytes_in, r.bytes_out), strict=True):
-            row[bisect_left(bounds, value)] += 1
-            row[-1] += value
+        row = self._overhead_row
+        row[bisect_left(self._overhead.bounds, overhead)] += 1
+        row[-1] += overhead
         if upstream is not None:
             row = kind.upstream = kind.upstream or self._upstream.row(kind.provider)
             row[bisect_left(self._upstream.bounds, upstream)] += 1
@@ -110,6 +105,12 @@ class Exchanges:
                 row = kind.ttft = kind.ttft or self._ttft.row(kind.provider)
                 row[bisect_left(self._ttft.bounds, ttft)] += 1
                 row[-1] += ttft
+        row, size = self._in_row, r.bytes_in
+        row[bisect_left(self._bytes_in.bounds, size)] += 1
+        row[-1] += size
+        row, size = self._out_row, r.bytes_out
+        row[bisect_left(self._bytes_out.bounds, size)] += 1
+        row[-1] += size
         if r.trace_id:
             self._exemplify(r, kind)
 
@@ -121,7 +122,7 @@ class Exchanges:
         provider = "" if hidden else self._provider.of(r.provider)
         key = (agent, model, provider, r.outcome, r.reason)
         kind = _Kind(key, self._requests.cell(key), self._routed.cell((r.route,)) if r.route else None)
-        said = _said(r)
+        said = (r.agent, r.model, r.provider, r.outcome, r.reason, r.route, r.team)
         if not hidden and max(map(len, said)) <= MAX_LABEL_CHARS:  # what anybody may say as he likes is not kept
             if len(self._kinds) >= MAX_KINDS:
                 self._kinds.clear()
