@@ -164,7 +164,7 @@ def test_version_and_help() -> None:
 
 def test_a_model_that_costs_nothing_by_the_table_is_pointed_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = Price(((0, 0),), ((0, 0),), source="genai-prices openrouter/free")
-    monkeypatch.setattr("proxy.app.house.price_of", lambda hint, model: free)
+    monkeypatch.setattr("proxy.app.served.price_of", lambda hint, model: free)
     fresh = folder(tmp_path)
     fresh.write("fleetgate.yaml", CONFIG.replace('  "gpt-*"', '  "odd-model-7": {provider: openai}\n  "gpt-*"'))
     assert "fleetgate.yaml:7: odd-model-7 costs nothing by genai-prices openrouter/free" in fresh.run("check", "--quickstart").out
