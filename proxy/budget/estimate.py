@@ -135,7 +135,7 @@ def bound(call: Call, tokenizer: str) -> int:
 def _bound(call: Call, family: Family, weight: int | None) -> int:
     """Return `bound`; `weight` is that of all messages where it is known."""
     if weight is None:
-        weight = sum([_weight(message, family) for message in call.messages])
+        weight = sum(carried(call.messages, family.key, lambda part: sum([_weight(message, family) for message in part])))
     if call.system:
         weight += sum([_weight(message, family) for message in call.system])
     if call.extra:

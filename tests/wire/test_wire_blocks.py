@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -166,3 +168,39 @@ def test_a_long_conversation_goes_on_in_the_blocks_of_the_last_turn() -> None:
     assert isinstance(second.messages, Blocks)
     assert second.messages.blocks == first.messages.blocks
     assert len(second.messages) == 101
+
+
+def opcodes(turn: Callable[[], object]) -> int:
+    """Return how many steps the interpreter takes for `turn`: the same on every machine, and more where messages are walked."""
+    count, before = 0, sys.gettrace()
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:
+        nonlocal count
+        frame.f_trace_opcodes = True
+        count += event == "opcode"
+        return trace
+
+    sys.settrace(trace)
+    try:
+        turn()
+    finally:
+        sys.settrace(before)
+    return count
+
+
+@pytest.mark.parametrize("codec", [ChatCodec(), MessagesCodec()])
+def test_a_turn_takes_as_many_steps_however_long_what_is_known(codec: Codec) -> None:
+    def turn(messages: int) -> int:
+        memos = Memos()
+        history = [{"role": "user" if n % 2 else "assistant", "content": f"word {n}"} for n in range(messages)]
+        facts_of(codec.decode(body_of(history), memos))
+        body = body_of([*history, {"role": "user", "content": "and now?"}])
+        return opcodes(lambda: read(codec.decode(body, memos)))
+
+    def read(call: Call) -> None:
+        assert bound_now(call, "claude") is not None
+        assert not has_media(call.messages)
+        assert turns(call.messages) > 0
+        assert detect(call.messages, LoopLimits()).level == "none"
+
+    assert turn(SIZE * 16 + 9) < 1.5 * turn(SIZE + 9)
