@@ -141,7 +141,8 @@ RATE, RATE_P50_US, RATE_P99_US = 300.0, 500.0, 2_000.0
 FIRST_BYTE = Case("first byte of a stream", bodies.prompt, STREAMS, stream=True)
 STREAM_RATE, FIRST_BYTE_US = 40.0, 500.0
 """So many streams begin a second, each with its first event at once, and how much later that may arrive."""
-RSS_MB = 150.0
+RSS_MB, GROWN_MB = 150.0, 2.0
+"""What a process may take, and by how much more after the second half of a run than after the first, to be called flat."""
 REDIS_US = 15.0
 """What a shared store may add in CPU to what counters in memory cost."""
 

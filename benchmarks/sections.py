@@ -167,10 +167,12 @@ async def memory(lab: Lab) -> Section:
             values[target.name] = list(found)
             errors += run.errors
             grown = found[-1] - found[len(found) // 2]
-            told = report.verdict(round(max(found), 1), cases.RSS_MB) if target.name == "fleetgate" else ""
+            ours = target.name == "fleetgate"
+            told = report.verdict(round(max(found), 1), cases.RSS_MB) if ours else ""
+            flat = report.verdict(round(grown, 1), cases.GROWN_MB) if ours else ""
             wrong = f"{run.errors}: {run.first_error[:120]}" if run.errors else "0"
-            lines.append([target.name, " ".join(f"{mb:.0f}" for mb in found), told, f"{grown:+.1f}", str(run.requests), wrong])
-    head = ("proxy", "RSS MB, at the start and after each tenth", "target", "second half", "requests", "errors")
+            lines.append([target.name, " ".join(f"{mb:.0f}" for mb in found), told, f"{grown:+.1f}", flat, str(run.requests), wrong])
+    head = ("proxy", "RSS MB, at the start and after each tenth", "target", "second half", "flat", "requests", "errors")
     done = Section("memory", [Table(head, lines)], errors=errors)
     at = [requests * part // 10 for part in range(11)]
     _curve(done, "memory", "RSS in MB, over requests that each begin a session", (at, "requests"), values, cases.RSS_MB)
