@@ -230,52 +230,46 @@ class Exchange:
     look_at: int
     """The number of stream pieces at which the output is counted against the hold next."""
 
+    # known as it goes
+    asked_model: str
+    loop: LoopSignal
+    findings: list[Finding]
+    decisions: list[tuple[str, str]]
+    defers: list[tuple[str, Release]]
+    bill: Callable[[Exchange], Charges] | None
+    """What says, once usage and cost are fixed, what the settle charges to each counter; None where nothing is held."""
+    marks: dict[str, int]
+    deny: Deny | None
+    stopped: Deny | None
+    """Why this exchange was stopped from outside while it ran; its task is cancelled then."""
+    target: Target | None
+    bridge: Bridge | None
+    meter: Meter | None
+    gate: Gate | None
+    """What holds the reply back until it may pass; None where nobody looks at it."""
+    usage: Usage | None
+    left: Sequence[Left]
+    """The targets that were asked before the one that served, and replaced; `spent` is what they cost."""
+    steer: Steer | None
+    trace: Trace | None
+    reply_headers: list[tuple[str, str]]
+
     def __init__(self, rt: Runtime, clock: Clock, client: Client, protocol: str) -> None:
         self.rt, self.clock, self.client, self.protocol = rt, clock, client, protocol
         self.wall, self.t0_ns = clock.now(), clock.ns()
         self.id = new_id(self.wall)
-        self.named_agent: str | None = None
-        self.peer = self.query = ""
-        self.asked_model = ""
+        self.peer = self.query = self.asked_model = self.outcome = ""
         self.session = self.session_source = self.run = self.parent = ""
-        self.depth = 0
-        self.loop: LoopSignal = NO_LOOP
-        self.findings: list[Finding] = []
-        self.decisions: list[tuple[str, str]] = []
-        self.defers: list[tuple[str, Release]] = []
-        self.bill: Callable[[Exchange], Charges] | None = None
-        """What says, once usage and cost are fixed, what the settle charges to each counter; None where nothing is held."""
-        self.marks: dict[str, int] = {}
-        self.deny: Deny | None = None
-        self.stopped: Deny | None = None
-        """Why this exchange was stopped from outside while it ran; its task is cancelled then."""
-        self.sent = False
-        self.started = False
-        self.served = False
-        self.target: Target | None = None
-        self.bridge: Bridge | None = None
-        self.redactions: Mapping[str, str] = _NOTHING
-        self.meter: Meter | None = None
-        self.gate: Gate | None = None
-        """What holds the reply back until it may pass; None where nobody looks at it."""
-        self.usage: Usage | None = None
-        self.cost = Nanos(0)
-        self.left: Sequence[Left] = ()
-        """The targets that were asked before the one that served, and replaced; `spent` is what they cost."""
-        self.spent = Nanos(0)
-        self.outcome = ""
-        self.status = 0
-        self.upstream_status = 0
-        self.max_output = None
-        self.steer: Steer | None = None
         self.route_to = self.route_rule = self.sample_of = ""
+        self.named_agent = self.answer = self.max_output = self.steer = self.pace = self.trace = None
+        self.deny = self.stopped = self.target = self.bridge = self.meter = self.gate = self.usage = self.bill = None
+        self.sent = self.started = self.served = False
+        self.depth = self.status = self.upstream_status = 0
         self.held_output = self.held_input = self.look_at = self.history = 0
-        self.pace: Pace | None = None
-        self.trace: Trace | None = None
-        self.reply_body = b""
-        self.answer: bytes | None = None
-        self.reply_headers: list[tuple[str, str]] = []
-        self.sizes = [0, 0]
+        self.cost = self.spent = Nanos(0)
+        self.loop, self.redactions, self.left, self.reply_body = NO_LOOP, _NOTHING, (), b""
+        self.findings, self.decisions, self.defers, self.reply_headers = [], [], [], []
+        self.marks, self.sizes = {}, [0, 0]
 
     @property
     def shown(self) -> Meter | None:

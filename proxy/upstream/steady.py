@@ -11,9 +11,10 @@ import asyncio
 import math
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from proxy.engine.ports import UpstreamError, UpstreamReply, UpstreamRequest
 from proxy.upstream.base import Deadlines, Provider
@@ -85,13 +86,15 @@ class SteadyTransport:
         self._pausing: set[asyncio.Future[bool]] = set()
         self._hurried = False
 
-    async def send(self, request: UpstreamRequest) -> UpstreamReply:
+    def send(self, request: UpstreamRequest) -> Coroutine[Any, Any, UpstreamReply]:
         """Return the reply to `request` once its head is here. Raises UpstreamError."""
         habits = self._habits[request.target.provider]
-        if habits.queue is None:
-            return await self._send(request, habits)
+        return self._send(request, habits) if habits.queue is None else self._counted(request, habits, habits.queue)
+
+    async def _counted(self, request: UpstreamRequest, habits: Habits, queue: int) -> UpstreamReply:
+        """Return the reply of a server whose calls are counted."""
         name = habits.name
-        if request.spare and self._inflight[name] >= habits.queue:
+        if request.spare and self._inflight[name] >= queue:
             raise UpstreamError("connect", f"{self._inflight[name]} calls are under way at {name} already", busy=True)
         self._inflight[name] += 1
         try:
