@@ -130,34 +130,13 @@ def as_json(grant: Grant) -> dict[str, Any]:
         "file_digest": grant.file_digest,
         "models": [_clause_json(c) for c in grant.models],
         "tools": [_clause_json(c) for c in grant.tools],
-        "tool_args": [
-            {
-                "tools": list(c.tools),
-                "field": c.key,
-                "regex": c.regex,
-                "action": c.action,
-                "shadow": c.shadow,
-                "source": str(c.source),
-            }
-            for c in grant.tool_args
-        ],
+        "tool_args": [_args_json(c) for c in grant.tool_args],
         "default_model": grant.default_model,
         "fallback": list(grant.fallback),
         "max_input_tokens": [_limit_json(limit) for limit in grant.max_input],
         "max_output_tokens": [_limit_json(limit) for limit in grant.max_output],
         "max_turns": [_limit_json(limit) for limit in grant.max_turns],
-        "budgets": [
-            {
-                "name": b.name,
-                "unit": b.unit,
-                "limit": dollars(b.limit) if b.unit == "usd" else decimal(b.limit) if b.unit == "gco2e" else b.limit,
-                "window": b.window,
-                "on_exceed": b.on_exceed,
-                "shadow": b.shadow,
-                "source": str(b.source),
-            }
-            for b in grant.budgets
-        ],
+        "budgets": [_budget_json(b) for b in grant.budgets],
         "loops": {
             "warn": grant.loops.warn,
             "block": grant.loops.block,
@@ -187,6 +166,17 @@ def _clause_json(clause: Clause) -> dict[str, Any]:
 
 def _limit_json(limit: Limit) -> dict[str, Any]:
     return {"value": limit.value, "shadow": limit.shadow, "source": str(limit.source)}
+
+
+def _args_json(clause: ArgumentClause) -> dict[str, Any]:
+    named = {"tools": list(clause.tools), "field": clause.key, "regex": clause.regex, "action": clause.action}
+    return {**named, "shadow": clause.shadow, "source": str(clause.source)}
+
+
+def _budget_json(rule: BudgetRule) -> dict[str, Any]:
+    limit = dollars(rule.limit) if rule.unit == "usd" else decimal(rule.limit) if rule.unit == "gco2e" else rule.limit
+    said = {"name": rule.name, "unit": rule.unit, "limit": limit, "window": rule.window, "on_exceed": rule.on_exceed}
+    return {**said, "shadow": rule.shadow, "source": str(rule.source)}
 
 
 # --- lint ------------------------------------------------------------------------------------------------------------------------
