@@ -2,7 +2,7 @@
 
 Most events of a stream are the one before with other words. Such an event (`Meter.again`) needs no framing, no gate and no task: the
 connection that it came in on hands it here, taps, hold and the gate's window look at it as at any other, and it is written. Everything else
-takes the pump's way, and so does the stream while a client is slow, a call is under way, a hold must grow or a part of an event has come.
+takes the pump's way, and so does the stream while a client is slow, a call is judged, a hold must grow or a part of an event has come.
 
 It decides nothing that the pump does not: what an event may not do, it may not do here. What was read here and not sent is left to the
 pump in `left`, with why, so that nothing is read or watched twice.
@@ -76,7 +76,7 @@ class Express:
             if text is None:
                 break
             try:
-                cut = watched(ex, Event(piece, "text", text), meter, self._taps)
+                cut = watched(ex, Event(piece, meter.says, text), meter, self._taps)
             except Exception as e:  # noqa: BLE001  the pump raises it
                 left = Left(len(piece), fault=e)
                 break

@@ -107,14 +107,20 @@ class Gate:
 
     @property
     def flows(self) -> bool:
-        """Whether more of the words that came last may come by `flow`: no call is under way and nothing was changed or is odd."""
+        """Whether more of the words that came last may come by `flow`: nothing was changed or is odd, and no call is under way but the one
+        whose arguments they are."""
         meter = self._meter
-        if not self._flow or self._changed or self._window or self._deny is not None or meter.odd:
+        if self._deny is not None or meter.odd or (self._calls and len(meter.tool_calls) > self._judged):
             return False
-        return meter.turns == self._turns and not (self._calls and (meter.calling or len(meter.tool_calls) > self._judged))
+        if self._window:
+            return meter.says == "tool" and meter.calling
+        return bool(self._flow) and not self._changed and meter.turns == self._turns and not (self._calls and meter.calling)
 
     def flow(self, raw: bytes, text: str) -> tuple[list[bytes], Deny | None]:
         """Take in an event that is as the newest but for its words, where the gate `flows`, and `leave`; `text` is what its meter read."""
+        if self._window:
+            self._hold(Held(raw, (), True, True, False))
+            return [], self._deny
         name = self._flow
         self._hold(Held(raw, (self._more(name, self._channels[name], text),), False, False, self._turns is not None))
         return self.leave()

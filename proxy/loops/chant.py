@@ -116,21 +116,27 @@ def looked_at(ex: Exchange) -> bool:
     return ex.call.operation == "chat" and not ex.call.wants_json
 
 
-class Watch:
+class Watch(Chant):
     """Watches one stream (`engine.stage.Tap`) and cuts it once it has become a chant, where the agent's loops may be blocked."""
 
-    __slots__ = ("_chant", "_ex", "_over")
+    __slots__ = ("_ex", "_over")
 
     def __init__(self, ex: Exchange) -> None:
-        self._chant, self._ex, self._over = Chant(), ex, False
+        super().__init__()
+        self._ex, self._over = ex, False
 
     def __call__(self, event: Event) -> Deny | None:
         """See `Tap`."""
-        if self._over or event.kind != "text" or not self._chant.hears(event.text):
+        if self._over or event.kind != "text":
+            return None
+        text = event.text
+        self._new.append(text)  # as `hears` has it, which would be one call more for each event
+        self._due += len(text)
+        if self._due < STEP or not self._look():
             return None
         self._over = True
-        ex, times = self._ex, self._chant.length // self._chant.period
-        limits, words = ex.grant.loops, f"the reply repeats one piece of {self._chant.period} characters {times} times"
+        ex, times = self._ex, self.length // self.period
+        limits, words = ex.grant.loops, f"the reply repeats one piece of {self.period} characters {times} times"
         ex.find(f"loops/{RULE}", words)
         blocks = limits.act == "block"
         ex.loop = LoopSignal("block" if blocks and not limits.shadow else "warn", RULE, times, since=0)

@@ -19,28 +19,27 @@ from proxy.server.deadline import Deadline
 
 
 class Outbox:
-    """The connections of one event loop that have something to write at the end of its turn."""
+    """The connections of one event loop that have something to write at the end of its turn.
 
-    __slots__ = ("_loop", "_waiting")
+    Attributes:
+        waiting: those; who adds the first one has `flush` called soon.
+    """
+
+    __slots__ = ("_loop", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: list[Flow] = []
+        self.waiting: list[Flow] = []
 
-    def add(self, flow: Flow) -> None:
-        """Have `flow` write at the end of this turn."""
-        if not self._waiting:
-            self._loop.call_soon(self._flush)
-        self._waiting.append(flow)
-
-    def _flush(self) -> None:
-        waiting = self._waiting
+    def flush(self) -> None:
+        """Have all of them write."""
+        waiting = self.waiting
         try:
             while waiting:
                 waiting.pop().flush()
         finally:
             if waiting:  # one failed: the others do not wait for ever
-                self._loop.call_soon(self._flush)
+                self._loop.call_soon(self.flush)
 
 
 class Flow(asyncio.Protocol):
@@ -119,9 +118,13 @@ class Flow(asyncio.Protocol):
         gone."""
         if self.full or self.closed or self._transport.is_closing():
             return False
-        if not self._later:
-            self._outbox.add(self)
-        self._later.append(data)
+        later = self._later
+        if not later:
+            waiting = self._outbox.waiting
+            if not waiting:
+                self._loop.call_soon(self._outbox.flush)
+            waiting.append(self)
+        later.append(data)
         return True
 
     def flush(self) -> None:

@@ -10,6 +10,7 @@ Source: Anthropic API documentation, "Streaming Messages"; types of the Python S
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -206,7 +207,10 @@ class MessagesMeter(RepeatingMeter):
         if delta.partial_json is not None:
             index = event.index or 0
             if index in self._blocks:
-                self._blocks[index].pieces.append(delta.partial_json)
+                into = self._blocks[index].pieces
+                into.append(delta.partial_json)
+                if delta.partial_json and self._worth():
+                    self._repeats(partial(_stencil, raw, delta.partial_json, event, delta), "tool", into)
             else:
                 self.odd = True
             self._text(delta.partial_json)
@@ -216,7 +220,7 @@ class MessagesMeter(RepeatingMeter):
             return self._unread(raw, data)
         self._text(text)
         if text and self._worth():
-            self._like = _stencil(raw, text, event, delta)
+            self._repeats(partial(_stencil, raw, text, event, delta))
         return Event(raw, "text", text)
 
     def _start(self, raw: bytes, index: int, block: _Block) -> Event:
@@ -282,13 +286,11 @@ class MessagesMeter(RepeatingMeter):
 
 def _stencil(raw: bytes, text: str, event: _Event, delta: _Delta) -> Stencil | None:
     """Return the stencil of a delta that says `text`; `event` and its `delta` are used up."""
-    found = stencil_of(raw, text, (b'"thinking":',) if delta.text is None else (b'"text":',))
+    said = "partial_json" if delta.partial_json is not None else "thinking" if delta.text is None else "text"
+    found = stencil_of(raw, text, (b'"%b":' % said.encode(),))
     if found is None:
         return None
-    if delta.text is None:
-        delta.thinking = PROBE
-    else:
-        delta.text = PROBE
+    setattr(delta, said, PROBE)
     return found if jsonio.decoded(_event_decoder, data_of(found.probe())) == event else None
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Protocol
 
 from proxy.model import Deny, Usage
-from proxy.wire.call import Call, Edit, Event, Message, ToolCall, Tools
+from proxy.wire.call import Call, Edit, Event, EventKind, Message, ToolCall, Tools
 from proxy.wire.frame import Frames
 from proxy.wire.memo import Memo
 from proxy.wire.prefix import Prefixes
@@ -85,10 +85,12 @@ class Meter(ABC):
         odd: something in it was not the protocol's, so that a call or a text may stand in it that nobody has read.
         turns: is another number after an event that `cut` would need; None where it needs all of them.
         repeats: events that `again` could read are brought here too, so that it may pay to be ready for them.
+        says: what kind of event `again` reads.
     """
 
     turns: int | None = None
     repeats = True
+    says: EventKind = "text"
 
     def __init__(self) -> None:
         self.usage: Usage | None = None

@@ -11,6 +11,7 @@ were checked on recorded replies of Gemini 2.0 to 3.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -155,8 +156,9 @@ class GenerateMeter(RepeatingMeter):
         text, tools = "".join(said.texts), "\n".join(said.tools)
         if text or tools or said.more:
             self.pieces += 1 + said.more + len(text) // _LONG
-            if text and not done and self._worth():
-                self._like = stencil(raw, text, reply, self._frame.data)
+            opens = raw.lstrip().startswith(b"[")  # an array, as no other element of it may
+            if text and not done and not opens and self._worth():
+                self._repeats(partial(stencil, raw, text, reply, self._frame.data))
             return Event(raw, "text" if said.speaks else "tool", text, tools)
         return Event(raw, "end" if done else "usage" if reported else "other")
 

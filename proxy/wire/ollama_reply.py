@@ -11,6 +11,7 @@ Source: Ollama API reference, "Generate a chat completion", "Generate a completi
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -129,7 +130,7 @@ class OllamaMeter(RepeatingMeter):
         if text or tools:
             self.pieces += 1
             if text and not tools and not done and self._worth():
-                self._like = _stencil(raw, text, line)
+                self._repeats(partial(_stencil, raw, text, line))
             return Event(raw, "text" if text and not tools else "tool", text, tools)
         if len(line.error) > 4:
             self.failed = True

@@ -5,6 +5,7 @@ Source: OpenAI API reference, "The chat completion object" and "The chat complet
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -69,7 +70,7 @@ class Chunk(msgspec.Struct):
 
 
 chunks = msgspec.json.Decoder(Chunk)
-_WORDS = {"content": (b'"content":',), "reasoning_content": (b'"reasoning_content":',), "reasoning": (b'"reasoning":',)}
+_WORDS = {name: (b'"%b":' % name.encode(),) for name in ("content", "reasoning_content", "reasoning", "arguments")}
 _PADDING = (b'"obfuscation":', b'"p":')
 """OpenAI's and Mistral's: as long as makes all events alike in length."""
 _COUNTS = (b'"prompt_tokens":', b'"completion_tokens":', b'"total_tokens":', b'"reasoning_tokens":')
@@ -78,22 +79,33 @@ _TIME = (b'"created":',)
 
 
 def stencil(raw: bytes, text: str, chunk: Chunk, timed: bool = False) -> Stencil | None:
-    """Return the stencil of the event `raw`, which was read as `chunk` and says `text`; None where it says more than words of one choice.
+    """Return the stencil of the event `raw`, which was read as `chunk` and says `text`; None where it says more than words of one choice,
+    or arguments of one call.
 
     The tokens that it reports may change, and where it is `timed` its time, which mostly is that of the reply. `chunk` is used up.
     """
     choices = chunk.choices or ()
     delta = choices[0].delta if len(choices) == 1 and choices[0].finish_reason is None else None
     said = [name for name in Output.__struct_fields__ if getattr(delta, name, None)]
-    if delta is None or len(said) != 1 or said[0] not in _WORDS:
+    holder: Output | Function | None = delta
+    if said == ["tool_calls"] and delta is not None:
+        holder, said = _more(delta.tool_calls or ()), ["arguments"]
+    if holder is None or len(said) != 1 or said[0] not in _WORDS:
         return None
     found = stencil_of(raw, text, _WORDS[said[0]], _COUNTS + _TIME if timed else _COUNTS, _PADDING)
     if found is None:
         return None
-    setattr(delta, said[0], PROBE)
+    setattr(holder, said[0], PROBE)
     other = jsonio.decoded(chunks, data_of(found.probe()))
     if timed and type(chunk.created) is type(other.created) is int:
         chunk.created = other.created
     if len(chunk.usage) > 4 and len(other.usage) > 4:
         chunk.usage = other.usage
     return found if other == chunk else None
+
+
+def _more(calls: Sequence[_Call]) -> Function | None:
+    """Return what says more arguments of a call that has begun, None where more is said than that."""
+    call = calls[0] if len(calls) == 1 else None
+    function = None if call is None or call.id or call.custom is not None else call.function
+    return None if function is None or function.name or function.input else function

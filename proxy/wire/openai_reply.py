@@ -9,6 +9,7 @@ Source: OpenAI API reference, "The chat completion chunk object"; types of the P
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,8 +17,8 @@ from msgspec.structs import replace
 
 from proxy.model import Deny, Reason, Usage
 from proxy.wire import jsonio, refusals
-from proxy.wire.call import Event, ToolCall
-from proxy.wire.openai_chunk import Chunk, Function, Output, chunks, stencil
+from proxy.wire.call import Event, EventKind, ToolCall
+from proxy.wire.openai_chunk import Choice, Chunk, Function, Output, chunks, stencil
 from proxy.wire.reading import thoughts
 from proxy.wire.repeating import RepeatingMeter
 from proxy.wire.sse import data_of
@@ -138,7 +139,6 @@ class ChatMeter(RepeatingMeter):
         self._created: Any = None
         self._newest: Usage | None = None
         self._reason = ""
-        self._counts = False
 
     def buffered(self, body: bytes) -> None:
         """See `Meter.buffered`."""
@@ -195,16 +195,20 @@ class ChatMeter(RepeatingMeter):
         reported = len(chunk.usage) > 4 and self._report(usage_of(chunk.usage), not choices)
         if text or tools:
             self.pieces += 1
-            if speaks and not tools and self._worth():
-                self._like, self._counts = stencil(raw, text, chunk, chunk.created != self._created), reported
-            return Event(raw, "text" if speaks else "tool", text, tools)
+            kind: EventKind = "text" if speaks else "tool"
+            if text and not tools and len(choices) == 1 and self._worth():
+                into = None if speaks else self._growing(choices[0])
+                self._repeats(partial(stencil, raw, text, chunk, chunk.created != self._created), kind, into, reported)
+            return Event(raw, kind, text, tools)
         return Event(raw, "usage" if reported and not choices else "other")
 
-    def _repeat(self, raw: bytes, text: str) -> None:
-        self.texts.append(text)
-        self.pieces += 1
-        if self._counts:
-            self._latest = raw
+    def _growing(self, choice: Choice) -> list[str] | None:
+        """Return where the arguments of the call go that `choice` says more of, None where it says more than that."""
+        calls = choice.delta and choice.delta.tool_calls
+        if not calls or len(calls) != 1:
+            return None
+        call = self._answer(choice.index or 0).at.get(calls[0].index or 0)
+        return None if call is None else call.pieces
 
     def _catch_up(self) -> None:
         """See `RepeatingMeter`: the usage."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from proxy.model import Deny, Reason
@@ -199,11 +200,10 @@ class ResponsesMeter(RepeatingMeter):
             pieces.append(text)
             self._take_back, self._part = pieces.pop, pieces
             self._text(text)
-        if not self._says(event):
-            return Event(raw, "tool", text)
+        kind: EventKind = "text" if self._says(event) else "tool"
         if text and self._worth():
-            self._like = stencil(raw, text, event)
-        return Event(raw, "text", text)
+            self._repeats(partial(stencil, raw, text, event), kind)
+        return Event(raw, kind, text)
 
     def _says(self, event: ReplyEvent) -> bool:
         """Tell whether an event's words are not those of a call."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 from proxy.model import Usage
 from proxy.wire.base import Meter
-from proxy.wire.call import Event
+from proxy.wire.call import Event, EventKind
 from proxy.wire.stencil import Stencil
 
 MISSES = 4
@@ -14,12 +15,18 @@ MISSES = 4
 
 
 class RepeatingMeter(Meter):
-    """Reads one reply. What stands in an event beside its words and may change from one to the next is read when it is asked for."""
+    """Reads one reply. What stands in an event beside its words and may change from one to the next is read when it is asked for.
+
+    A stencil is cut when the next event has come, so that nothing is kept waiting for it.
+    """
 
     def __init__(self) -> None:
         self._latest = b""
         super().__init__()
         self._like: Stencil | None = None
+        self._cut: Callable[[], Stencil | None] | None = None
+        self._into: list[str] | None = None
+        self._counts = False
         self._cut_at = self._missed = 0
 
     @property
@@ -35,20 +42,24 @@ class RepeatingMeter(Meter):
 
     def event(self, raw: bytes) -> Event:
         """See `Meter.event`."""
-        text = None if self._like is None else self._like.text(raw)
+        text = self.again(raw)
         if text is not None:
-            self._repeat(raw, text)
-            return Event(raw, "text", text)
+            return Event(raw, self.says, text)
         if self._latest:
             self._catch_up()
-        self._like = None
+        self._like = self._cut = None
         return self._read(raw)
 
     def again(self, raw: bytes) -> str | None:
         """See `Meter.again`."""
         like = self._like
         if like is None:
-            return None
+            if self._cut is None:
+                return None
+            like, self._cut = self._cut(), None
+            if like is None:
+                return None
+            self._like = like
         text = like.text(raw)
         if text is not None:
             self._repeat(raw, text)
@@ -56,19 +67,32 @@ class RepeatingMeter(Meter):
 
     def follow(self, raw: bytes, text: str) -> None:
         """See `Meter.follow`: what this one has of the event before is the same, so it need not be compared again."""
-        if self._like is None:
+        if self._like is None and self._cut is None:
             self.event(raw)
         else:
             self._repeat(raw, text)
 
     @abstractmethod
     def _read(self, raw: bytes) -> Event:
-        """Read an event that is not as the one before; where it says words and nothing else, set `_like`."""
+        """Read an event that is not as the one before; where it says words and nothing else, have a stencil of it: `_repeats`."""
+
+    def _repeats(
+        self, cut: Callable[[], Stencil | None], says: EventKind = "text", into: list[str] | None = None, counts: bool = False
+    ) -> None:
+        """Expect more events like the newest one, whose stencil `cut` makes.
+
+        What they say is of the kind `says` and goes `into` a list too, where given; each `counts` what has been used, where that is so.
+        """
+        self._cut, self.says, self._into, self._counts = cut, says, into, counts
 
     def _repeat(self, raw: bytes, text: str) -> None:
         """Take in an event of which the words alone were read."""
         self.texts.append(text)
         self.pieces += 1
+        if self._into is not None:
+            self._into.append(text)
+        if self._counts:
+            self._latest = raw
 
     def _catch_up(self) -> None:
         """Read the rest of `_latest`, the last event of which the words alone were read, where that is of interest."""

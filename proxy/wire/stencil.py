@@ -65,10 +65,7 @@ class Stencil:
             return None
         if text.isprintable() and '"' not in text and "\\" not in text:
             return text or None
-        try:
-            return _string_decoder.decode(b'"%b"' % words) or None
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return None
+        return _read(words) or None
 
     def _words(self, raw: bytes) -> bytes:
         """Return what fills the text's hole, nothing where another one is not filled as it must be, or something else is another."""
@@ -105,13 +102,12 @@ def stencil_of(
     Args:
         raw: the event, with its terminator.
         text: as its meter read it.
-        names: the members that may hold it, as `"name":`; it must stand in one of them, written plainly.
+        names: the members that may hold it, as `"name":`.
         digits: members whose number may change from event to event. letters: those whose text may.
     """
     if len(raw) > MAX_EVENT:
         return None
-    words = text.encode("utf-8", "surrogatepass")
-    found = [hole for name in names if (hole := _string(raw, name, _TEXT)) and raw[hole[0] : hole[1]] == words]
+    found = [hole for name in names if (hole := _string(raw, name, _TEXT)) and _read(raw[hole[0] : hole[1]]) == text]
     holes = found[:1] + [hole for name in digits if (hole := _number(raw, name))]
     holes = sorted(holes + [hole for name in letters if (hole := _string(raw, name, _LETTERS))])
     if not found:
@@ -125,7 +121,15 @@ def _string(raw: bytes, name: bytes, kind: int) -> Hole | None:
     at = _value(raw, name)
     if at < 0 or raw[at : at + 1] != b'"':
         return None
-    return at + 1, raw.find(b'"', at + 1), kind
+    return at + 1, _inside.match(raw, at + 1).end(), kind  # type: ignore[union-attr]  # it matches nothing too
+
+
+def _read(words: bytes) -> str | None:
+    """Return what is between the quotes of a JSON string, None where that is not all of one."""
+    try:
+        return _string_decoder.decode(b'"%b"' % words)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 def _number(raw: bytes, name: bytes) -> Hole | None:

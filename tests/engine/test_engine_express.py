@@ -110,7 +110,7 @@ WORD = st.one_of(
     st.text(max_size=6).filter(lambda text: not re.search("[\ud800-\udfff]", text)),
 )
 TEXT = st.builds(Text, st.lists(WORD, min_size=1, max_size=8).map(tuple), st.booleans())
-USE = st.builds(Use, st.sampled_from(["read", "delete"]), st.just(('{"a":', "1}")))
+USE = st.builds(Use, st.sampled_from(["read", "delete"]), st.sampled_from([('{"a":', "1}"), ('{"a"', ':"', "b", " stop", " é\\n", '"}')]))
 LOOKS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
     [
         {},
@@ -239,6 +239,25 @@ def test_nothing_does_behind_a_call_that_was_taken_out(monkeypatch: pytest.Monke
     assert (short, out.record.outcome) == ([], "ok")
 
 
+@pytest.mark.parametrize("protocol", ["chat", "messages", "responses"])
+@pytest.mark.parametrize("look", [Look(), Look(refused=frozenset({"delete"})), Look(calls=False, pattern="zz", reach=3), None])
+def test_the_arguments_of_a_call_go_there_too(protocol: str, look: Look | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    short, spoken = taken(monkeypatch), PROTOCOLS[protocol]
+    events = spoken.write([Use("delete", ('{"a"', ':"', *"abcdefgh", '"}'))])
+    out = spoken.play(events, look) if look is not None else Case(protocol, events, {}, None, 100_000).play()[0]
+    assert len(short) == (10 if look is None or look.calls else 0)
+    assert out.record.outcome == "ok"
+    assert (out.caller.got == b"".join(events)) == (look is None or not look.refused)
+
+
+def test_a_call_that_is_too_long_stops_the_reply_there_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    short, spoken = taken(monkeypatch), PROTOCOLS["chat"]
+    monkeypatch.setattr("proxy.engine.gate.MAX_HELD", 3000)
+    out = spoken.play(spoken.write([Use("read", ('{"a":"', *["word"] * 50, '"}'))]), Look())
+    assert (0 < len(short) < 20, out.record.outcome) == (True, "denied")
+    assert b"word" not in out.caller.got
+
+
 @pytest.mark.parametrize("protocol", [name for name in PROTOCOLS if name != "completions"])
 @pytest.mark.parametrize("reach", [7, None])
 def test_texts_that_are_looked_at_wait_there_as_anywhere(protocol: str, reach: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,3 +318,10 @@ def test_a_ceiling_is_kept_there() -> None:
     assert out.record.reason == "budget_exceeded"
     assert out.caller.got.startswith(b"".join(SAID[:4]))
     assert SAID[4] not in out.caller.got
+
+
+def test_an_array_is_opened_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    short, spoken = taken(monkeypatch), PROTOCOLS["gemini-array"]
+    first, *rest = spoken.write([Text((" word", " word"))])
+    out = spoken.play([first, first, *rest], Look())
+    assert (short, out.record.outcome) == ([], "upstream_error")

@@ -47,6 +47,19 @@ def response(text: str, number: int, /, **more: Any) -> Any:
     return {"type": "response.output_text.delta", **place, "delta": text, "obfuscation": "x" * (number % 7), **more}
 
 
+def chat_call(text: str, number: int, /, **more: Any) -> Any:
+    call = {"index": 0, "function": {"arguments": text}}
+    return {"id": "c", "model": "m", "choices": [{"index": 0, "delta": {"tool_calls": [call]}, "finish_reason": None}], **more}
+
+
+def message_call(text: str, number: int, /, **more: Any) -> Any:
+    return {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": text}, **more}
+
+
+def response_call(text: str, number: int, /, **more: Any) -> Any:
+    return {"type": "response.function_call_arguments.delta", "output_index": 1, "sequence_number": number, "delta": text, **more}
+
+
 def gemini(text: str, number: int, /, **more: Any) -> Any:
     usage = {"promptTokenCount": 9, "candidatesTokenCount": number, "totalTokenCount": 9 + number}
     return {"candidates": [{"content": {"parts": [{"text": text}]}, "index": 0}], "usageMetadata": usage, "modelVersion": "m", **more}
@@ -73,6 +86,9 @@ KINDS: dict[str, tuple[Callable[[], RepeatingMeter], Say, Callable[..., bytes]]]
     "gemini": (GenerateMeter, gemini, data),
     "gemini array": (lambda: GenerateMeter(ARRAY), gemini, element),
     "ollama": (OllamaMeter, ollama, line),
+    "chat calls": (ChatMeter, chat_call, data),
+    "messages calls": (MessagesMeter, message_call, data),
+    "responses calls": (ResponsesMeter, response_call, data),
 }
 ODD: dict[str, list[Any]] = {
     "chat": [
@@ -133,6 +149,37 @@ ODD: dict[str, list[Any]] = {
     ],
 }
 ODD["gemini array"] = ODD["gemini"]
+START: dict[str, list[Any]] = {
+    "responses": [ODD["responses"][1]],
+    "chat calls": [{"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "id": "a", "function": {"name": "f"}}]}}]}],
+    "messages calls": [ODD["messages"][2]],
+    "responses calls": [ODD["responses"][2]],
+}
+END = {
+    "chat calls": {"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]},
+    "messages calls": {"type": "content_block_stop", "index": 1},
+    "responses calls": {
+        "type": "response.output_item.done",
+        "output_index": 1,
+        "item": {"type": "function_call", "name": "f", "call_id": "c", "arguments": "onetwo threeé"},
+    },
+}
+ODD["chat calls"] = [
+    *(START["chat calls"] + ODD["chat"]),
+    *(
+        chat_call("x", 0) | {"choices": [{"index": 0, "delta": {"tool_calls": [call]}}]}
+        for call in (
+            {"index": 0, "function": {"arguments": "x", "name": "g"}},
+            {"index": 0, "id": "b", "function": {"arguments": "x"}},
+            {"index": 1, "function": {"arguments": "x"}},
+            {"function": {"arguments": "x"}},
+            {"index": 0, "custom": {"input": "x"}},
+        )
+    ),
+    {"choices": [{"index": 0, "delta": {"content": "one", "tool_calls": [{"index": 0, "function": {"arguments": "x"}}]}}]},
+    {"choices": [{"index": 1, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": "x"}}]}}]},
+]
+ODD["messages calls"], ODD["responses calls"] = ODD["messages"], ODD["responses"]
 ODD["chat that counts"] = ODD["chat"]
 WORDS = st.one_of(
     st.sampled_from(["one", " two", "", 'a "b"', "\\", "\n", "é", "\u2028", PROBE]), st.text(st.characters(codec="utf-8"), max_size=5)
@@ -149,6 +196,7 @@ def streams(draw: st.DrawFn, kind: str) -> list[bytes]:
     _, say, write = KINDS[kind]
     events: list[bytes] = []
     spaced = draw(st.booleans())
+    events += [write(value, spaced) for value in START.get(kind, []) if draw(st.integers(0, 3))]
     for number in range(draw(st.integers(1, 12))):
         what = draw(st.sampled_from(["word"] * 6 + ["odd", "more", "again", "bytes"]))
         if what == "odd":
@@ -163,7 +211,7 @@ def streams(draw: st.DrawFn, kind: str) -> list[bytes]:
         else:
             more = {draw(st.sampled_from(["x", "content", "text", "delta", "usage", "done", "index"])): "one"} if what == "more" else {}
             events.append(write(say(draw(WORDS), number, **more), spaced))
-    return events
+    return events + ([write(END[kind], spaced)] if kind in END else [])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -182,7 +230,7 @@ def test_a_meter_reads_the_same_with_and_without(kind: str) -> None:
             if text is None:
                 assert short.event(raw) == want
             else:
-                assert (want.kind, want.text, want.tool) == ("text", text, "")
+                assert (want.kind, want.text, want.tool) == (short.says, text, "")
             assert known(short) == known(quick) == known(plain)
         plain.withheld = quick.withheld = short.withheld = withheld
         assert plain._like is None
@@ -195,12 +243,16 @@ def test_a_meter_reads_the_same_with_and_without(kind: str) -> None:
 def test_words_after_words_need_no_parser(kind: str) -> None:
     make, say, write = KINDS[kind]
     meter = make()
-    if kind == "responses":
-        meter.event(write(ODD[kind][1]))
+    for value in START.get(kind, []):
+        meter.event(write(value))
     assert meter.again(write(say("one", 1))) is None
     meter.event(write(say("one", 1)))
     assert [meter.again(write(say(text, number))) for number, text in enumerate(["two", " three", "é"], 2)] == ["two", " three", "é"]
-    assert meter.texts == ["one", "two", " three", "é"]
+    assert meter.texts[-4:] == ["one", "two", " three", "é"]
+    assert meter.says == ("tool" if "calls" in kind else "text")
+    if kind in END:
+        meter.event(write(END[kind]))
+        assert [call.arguments for call in meter.tool_calls] == ["onetwo threeé"]
 
 
 def test_the_newest_counts_of_a_stream_are_read_when_they_are_asked_for() -> None:
@@ -242,7 +294,7 @@ def test_tokens_that_are_counted_in_each_event_are_read_when_they_are_asked_for(
 def test_words_that_only_seem_to_be_what_was_read(hostile: bytes) -> None:
     meter = ChatMeter()
     assert meter.event(hostile).text == "one"
-    assert meter._like is None
+    assert meter.again(hostile) is None
     assert meter.event(hostile.replace(b'"content":"one"', b'"content":"two"', 1)).text == "one"
 
 
@@ -250,7 +302,7 @@ def test_a_stream_whose_events_never_repeat_is_given_up() -> None:
     meter = ChatMeter()
     for number in range(20):
         meter.event(data(chat("word", number, id=f"c{number}")))
-        assert (meter._like is None) == (number >= MISSES), number
+        assert (meter._cut is None) == (number >= MISSES), number
     assert meter.pieces == 20
 
 
@@ -258,7 +310,7 @@ def test_words_that_only_seem_to_be_a_part_of_a_candidate() -> None:
     meter = GenerateMeter()
     hostile = b'data: {"candidates":[{"content":{"parts":[{"text" :"one"}]}}],"x":{"text":"one"}}\n\n'
     assert meter.event(hostile).text == "one"
-    assert meter._like is None
+    assert meter.again(hostile) is None
 
 
 @pytest.mark.parametrize("known_before", [False, True])

@@ -65,7 +65,7 @@ def test_counters_and_padding_may_change_too() -> None:
         (b'{"content":"one","content":"one"}', "one"),
         (b'{"content" : "one"}', "one"),
         (b'{"content":  "one"}', "one"),
-        (b'{"content":"o\\u006ee"}', "one"),
+        (b'{"content":"o\\u006ee"}', "o\\u006ee"),
         (b'{"content":"one"}', "two"),
         (b'{"content":["one"]}', "one"),
         (b'{"text":"one"}', "one"),
