@@ -3,14 +3,14 @@
 
 Run it when the release of the development dependencies changed, and read the diff: it is what calls will cost. Kept are providers,
 models, how both are found, context windows and standard rates by tokens, with tiers and dates. Left out: variants (batch, priority),
-rates by anything but tokens, and words. What holds at certain hours is kept if it holds at noon (UTC): off-peak discounts are not
-counted on. Names are in lower case, as they are looked up.
+rates by anything but tokens, and words. Of what holds at certain hours the dearest counts all day, because a call may come then: off-peak
+discounts are not counted on. Names are in lower case, as they are looked up.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 from genai_prices.data import providers
-from genai_prices.types import ConditionalPrice, ModelInfo, ModelPrice, Provider, StartDateConstraint, TieredPrices
+from genai_prices.types import ModelInfo, ModelPrice, Provider, StartDateConstraint, TieredPrices, TimeOfDateConstraint
 
 LIST = Path(__file__).resolve().parents[1] / "proxy" / "budget" / "price_list" / "genai-prices.json"
 KINDS = {
@@ -38,7 +38,9 @@ KINDS = {
     "output_video": "output_video_mtok",
 }
 """Our names of kinds of tokens, and theirs."""
-NOON = datetime(2000, 1, 1, 12, tzinfo=UTC)
+EVER = date(1970, 1, 1)
+Steps = list[tuple[int, Decimal]]
+"""A rate by the size of the prompt."""
 _json = msgspec.json.Encoder(decimal_format="number")
 
 
@@ -62,27 +64,37 @@ def _model(model: ModelInfo) -> dict[str, Any]:
     found: dict[str, Any] = {"id": model.id, "match": clause(model.match)}
     if model.context_window is not None:
         found["context"] = model.context_window
-    prices = [ConditionalPrice(prices=model.prices)] if isinstance(model.prices, ModelPrice) else model.prices
-    return {**found, "periods": list(_periods(prices))}
+    return {**found, "periods": list(_periods(model))}
 
 
-def _periods(prices: list[ConditionalPrice]) -> Iterable[dict[str, Any]]:
-    """Give the first, which holds where no other does, and of the others those that hold from a day on, or at noon."""
-    for place, price in enumerate(prices):
-        rates = {"rates": _rates(price.prices)}
-        limit = price.constraint
-        if place and isinstance(limit, StartDateConstraint):
-            yield {"since": limit.start_date, **rates}
-        elif not place or limit is None or limit.active(NOON):
-            yield rates
+def _periods(model: ModelInfo) -> Iterable[dict[str, Any]]:
+    """Give what holds from ever, and what holds from each day on that changes it: at the dearest of the hours between which it differs."""
+    limits = [price.constraint for price in model.prices] if isinstance(model.prices, list) else []
+    days = sorted({limit.start_date for limit in limits if isinstance(limit, StartDateConstraint)})
+    hours = [time(tzinfo=UTC)]
+    for limit in limits:
+        hours += [limit.start_time, limit.end_time] if isinstance(limit, TimeOfDateConstraint) else []
+    for since in (None, *days):
+        rates = _dearest([_rates(model.get_prices(datetime.combine(since or EVER, hour))) for hour in hours])
+        yield {"rates": rates} if since is None else {"since": since, "rates": rates}
 
 
-def _rates(price: ModelPrice) -> dict[str, list[tuple[int, Decimal]]]:
+def _dearest(several: list[dict[str, Steps]]) -> dict[str, Steps]:
+    """Return of each kind the highest rate."""
+    kinds = [kind for kind in KINDS if any(kind in rates for rates in several)]
+    return {kind: max([rates[kind] for rates in several if kind in rates], key=_usd) for kind in kinds}
+
+
+def _usd(steps: Steps) -> list[Decimal]:
+    return [usd for _, usd in steps]
+
+
+def _rates(price: ModelPrice) -> dict[str, Steps]:
     found = {ours: getattr(price, theirs) for ours, theirs in KINDS.items()}
     return {kind: _steps(rate) for kind, rate in found.items() if rate is not None}
 
 
-def _steps(rate: Decimal | TieredPrices) -> list[tuple[int, Decimal]]:
+def _steps(rate: Decimal | TieredPrices) -> Steps:
     if isinstance(rate, TieredPrices):
         return [(0, rate.base), *sorted((tier.start, tier.price) for tier in rate.tiers)]
     return [(0, rate)]

@@ -82,6 +82,10 @@ class Flow(asyncio.Protocol):
             with contextlib.suppress(OSError):
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
+    def eof_received(self) -> None:
+        """The client says no more, so the connection closes; what was to leave `soon` leaves first."""
+        self.flush()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is closed; nobody need wait for its client."""
         self.closed = True

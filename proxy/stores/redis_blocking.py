@@ -78,7 +78,11 @@ async def _heard(work: Work) -> Any:
 
 def _in_a_free_thread(work: Callable[[], Any]) -> Any:
     """Do `work`, which runs a loop, in a thread that runs none: in this one, if it may."""
-    if asyncio._get_running_loop() is None:
-        return work()
-    with ThreadPoolExecutor(1) as elsewhere:
-        return elsewhere.submit(work).result()
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:  # none runs
+        pass
+    else:
+        with ThreadPoolExecutor(1) as elsewhere:
+            return elsewhere.submit(work).result()
+    return work()

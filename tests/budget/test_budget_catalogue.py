@@ -64,6 +64,14 @@ def test_a_provider_is_known_by_its_name_or_address_and_makers_come_before_those
         assert (ours and (ours[1].id, ours[0].id)) == theirs, name
 
 
+@pytest.mark.parametrize(("model", "usd"), [("deepseek-chat", 1.1), ("deepseek-v4-pro", 3.96)])
+def test_what_is_dearer_at_certain_hours_counts_all_day(model: str, usd: float) -> None:
+    """Both of the night's discount and of the price for the busy hours of the morning: a call may come in the dearest hour."""
+    found = price_of("deepseek", model, seconds(TODAY))
+    assert found is not None
+    assert found.output == ((0, round(usd * 10**9)),)
+
+
 def test_the_release_is_named_with_the_price() -> None:
     found = price_of("openai", "gpt-4o")
     assert found is not None
@@ -100,9 +108,11 @@ def seconds(day: date) -> float:
 
 
 def price(model: ModelInfo | None, day: date, provider: Provider) -> Price | None:
-    """Return what the package says, at noon of `day`."""
-    rates = ModelPrice() if model is None else model.get_prices(datetime(day.year, day.month, day.day, 12, tzinfo=UTC))
-    said = {kind: steps(getattr(rates, theirs)) for kind, theirs in KINDS.items() if getattr(rates, theirs) is not None}
+    """Return what the package says, at the dearest half hour of `day`."""
+    midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
+    hours = [ModelPrice() if model is None else model.get_prices(midnight + timedelta(minutes=30 * i)) for i in range(48)]
+    rates = {kind: [getattr(hour, theirs) for hour in hours if getattr(hour, theirs) is not None] for kind, theirs in KINDS.items()}
+    said = {kind: max(map(steps, found)) for kind, found in rates.items() if found}
     if model is None or not {"input", "output"} & said.keys():
         return None
     free, media = ((0, 0),), tuple((kind, said[kind]) for kind in MEDIA if kind in said)

@@ -72,6 +72,25 @@ def test_what_is_no_request_is_refused_and_nothing_behind_it_is_read(monkeypatch
     run(work())
 
 
+def test_a_client_that_says_no_more_gets_what_was_said_in_the_same_turn() -> None:
+    there: list[tuple[Connection, Wire]] = []
+
+    async def handle(client: EdgeClient) -> None:
+        await client.send(200, [], b"")
+        made, wire = there[0]
+        made.eof_received()
+        wire.close()  # as the event loop does then
+
+    async def work() -> None:
+        made, wire, _ = opened(handle)
+        there.append((made, wire))
+        made.data_received(GET)
+        await turns()
+        assert statuses(wire) == [200]
+
+    run(work())
+
+
 def test_a_fault_outside_any_exchange_is_said_once_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     async def early(client: EdgeClient) -> None:
         raise ValueError
