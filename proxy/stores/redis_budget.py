@@ -13,6 +13,7 @@ No key of ours expires by itself on the server, so that no eviction policy for s
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -91,8 +92,8 @@ class RedisBudget:
             (
                 counter,
                 unit,
-                "" if limit is None else str(limit) if 0 <= limit < MOST else _text(limit),
-                str(amount) if 0 <= amount < MOST else _text(amount),
+                "" if limit is None else _text(limit),
+                _text(amount),
                 repr(span) if span else 0,
                 expires,
             )
@@ -172,7 +173,9 @@ class RedisBudget:
         return future
 
 
+@functools.lru_cache(maxsize=4096)
 def _text(amount: int) -> str:
+    """Return an amount or a limit as the script has it: one call asks for the same on several counters."""
     if not 0 <= amount < MOST:
         raise StoreError(f"an amount outside of 0 to {MOST:.0e} cannot be kept in the Redis store")
     return str(amount)
