@@ -9,6 +9,8 @@ from __future__ import annotations
 import sqlite3
 from pathlib import Path
 
+from proxy.stores.patient import Patient
+
 STEPS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE budget_counters (counter TEXT PRIMARY KEY, spent INTEGER NOT NULL, held INTEGER NOT NULL, expires REAL NOT NULL)"
@@ -67,8 +69,10 @@ OLDEST = (3, 38, 0)
 """The first SQLite whose JSON operators our statements may use."""
 
 
-def connect(path: Path, busy_s: float) -> sqlite3.Connection:
+def connect(path: Path, busy_s: float) -> Patient:
     """Return a connection to the file at `path`, created and brought up to date as needed. Transactions are the caller's.
+
+    It waits for others that write for up to `busy_s`.
 
     Raises:
         ValueError: the file cannot be opened or written, is no database, or is from a newer version.
@@ -76,9 +80,10 @@ def connect(path: Path, busy_s: float) -> sqlite3.Connection:
     if sqlite3.sqlite_version_info < OLDEST:
         raise ValueError(f"store sqlite: needs SQLite {'.'.join(map(str, OLDEST))} or newer, this Python has {sqlite3.sqlite_version}")
     try:
-        db = sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
+        db = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False, factory=Patient)
     except sqlite3.Error as e:
         raise ValueError(f"store sqlite:{path}: {e}; the folder must exist and be writable") from None
+    db.patience_s = busy_s
     try:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")
