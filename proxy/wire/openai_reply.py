@@ -8,7 +8,6 @@ Source: OpenAI API reference, "The chat completion chunk object"; types of the P
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -62,22 +61,20 @@ _loose_decoder = msgspec.json.Decoder(Loose)
 BROKEN = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-@dataclass(slots=True)
-class _Started:
+class _Started(msgspec.Struct):
     """A tool call of which pieces still come."""
 
     id: str = ""
     name: str = ""
-    pieces: list[str] = field(default_factory=list)
+    pieces: list[str] = msgspec.field(default_factory=list)
 
 
-@dataclass(slots=True)
-class _Answer:
+class _Answer(msgspec.Struct):
     """One choice while it streams: `at` maps an index to the call that it stands for now; `closed` calls are complete."""
 
     index: int = 0
-    calls: list[_Started] = field(default_factory=list)
-    at: dict[int, _Started] = field(default_factory=dict)
+    calls: list[_Started] = msgspec.field(default_factory=list)
+    at: dict[int, _Started] = msgspec.field(default_factory=dict)
     closed: int = 0
     finished: bool = False
 
@@ -111,13 +108,14 @@ def usage_of(raw: bytes | msgspec.Raw) -> Usage | None:
     if reasoning > output and found.total_tokens == prompt + output + reasoning:
         output += reasoning  # some servers report reasoning beside the completion instead of inside it
     fits = possible and read + write <= prompt and reasoning <= output
-    read = min(read, prompt)
-    write = min(write, prompt - read)
+    if not fits:
+        read, reasoning = min(read, prompt), min(reasoning, output)
+        write = min(write, prompt - read)
     media: tuple[tuple[str, int], ...] = ()
     if inside.audio_tokens or outside.audio_tokens:
         heard, said = min(_bounded(inside.audio_tokens or 0), prompt - read - write), min(_bounded(outside.audio_tokens or 0), output)
         media = (("input_audio", heard), ("output_audio", said)) if heard or said else ()
-    return Usage(prompt - read - write, output, read, write, 0, min(reasoning, output), fits, media)
+    return Usage(prompt - read - write, output, read, write, 0, reasoning, fits, media)
 
 
 def _bounded(value: int) -> int:
