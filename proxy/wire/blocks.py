@@ -113,16 +113,17 @@ def carried(messages: Sequence[Message], key: str, read: Callable[[Sequence[Mess
     Args:
         messages: a conversation.
         key: under which name that is remembered: the same name is the same reading.
-        read: a function of the messages alone, and never None. What it raises passes through, and nothing is remembered then.
+        read: a function of the messages alone. What it raises passes through, and nothing is remembered then.
     """
     if not isinstance(messages, Blocks):
         return [read(messages)]
-    found: list[T] = []
-    for block in messages.blocks:
-        value = block.known.get(key)
-        if value is None:
-            value = block.known[key] = read(block.messages)
-        found.append(value)
+    try:
+        found = [block.known[key] for block in messages.blocks]
+    except KeyError:  # some are new
+        for block in messages.blocks:
+            if key not in block.known:
+                block.known[key] = read(block.messages)
+        found = [block.known[key] for block in messages.blocks]
     found.append(read(messages.rest))
     return found
 
