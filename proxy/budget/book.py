@@ -29,6 +29,11 @@ _SESSION, _RUN = "session=", "run="
 _name = operator.itemgetter(0)
 
 
+def passing(counter: str) -> bool:
+    """Return whether each session or run has a counter of this key for itself: of those there may be as many as there are calls."""
+    return _SESSION in counter or _RUN in counter
+
+
 class Hold:
     """One hold that stands. `parts` are its claims, or what was read of them: counter, unit, limit, amount and span are right.
 

@@ -17,14 +17,15 @@ from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from proxy.budget.book import Book, Hold, ended
+from proxy.budget.book import Book, Hold, ended, passing
 from proxy.budget.counter import Counter
 from proxy.budget.port import MOST_LATE, RECORD_S, Ended, Unit
 from proxy.engine.ports import StoreError
 from proxy.stores.budget_log import Body, BudgetLog, Over, counter_of, ended_row, hold_of
 
-MOST_COUNTERS = 10_000
-"""Cached counters (300 bytes each) above which all are forgotten: they are read again when they are needed."""
+MOST_COUNTERS, MOST_LASTING = 10_000, 100_000
+"""Cached counters (300 bytes each) above which all are forgotten: they are read again when they are needed. Those that are of no session or
+run are not counted, up to so many: they come back with each call, and forgetting them again and again costs more than keeping them."""
 FOLD_ITEMS, FOLD_ROWS = 1_000, 256
 """Counters and holds, or batches, that are not in the tables yet, above which they are brought there. It takes some milliseconds, for
 which a reserve waits, and less for each of many: the records of most settled holds have come by then, and those are not owed any more."""
@@ -81,7 +82,7 @@ class Rows:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db, self._log = db, BudgetLog(db)
-        self._wary, self._wrote = 0, False
+        self._wary, self._wrote, self._most = 0, False, MOST_COUNTERS
         self.forget()
 
     def forget(self) -> None:
@@ -187,7 +188,8 @@ class Rows:
             self._drop(unknown.new_counters)
         elif not fresh and not self._db.in_transaction and not self._log.current():
             raise Stale
-        if len(book.counters) > MOST_COUNTERS:
+        if len(book.counters) > self._most:
+            self._most = MOST_COUNTERS + min(MOST_LASTING, sum([not passing(key) for key in book.counters]))
             self.forget()
         return results
 

@@ -92,6 +92,37 @@ def test_many_new_names_at_once_are_new_only_where_nobody_knows_them(two: tuple[
     assert one.balance("a") == other.balance("a") == (0, 6)
 
 
+def test_counters_that_come_back_are_not_forgotten_again_and_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("proxy.stores.rows.MOST_COUNTERS", 6)
+    process, forgotten = Process(tmp_path / "store.db"), [0]
+    forget = process.rows.forget
+
+    def counted() -> None:
+        forgotten[0] += 1
+        forget()
+
+    monkeypatch.setattr(process.rows, "forget", counted)
+    calls = iter(range(1000))
+
+    def call(counter: str) -> None:
+        hold_id = f"h{next(calls)}"
+        assert isinstance(process.reserve(hold_id, usd(counter, 10**6, 10)), Held)
+        assert process.settle(hold_id, 7)
+
+    for round_ in range(5):
+        for agent in range(20):
+            call(f"b|usd|agent=a{agent}|day")
+        if round_ == 2:
+            forgotten[0] = 0
+    assert forgotten == [0], "once it is known how many agents there are"
+    for session in range(60):
+        call(f"b|usd|agent=a,session=s{session}|session")
+    assert forgotten[0] > 3
+    assert len(process.rows.book.counters) <= 20 + 6 + 1
+    assert [process.balance(f"b|usd|agent=a{agent}|day") for agent in range(20)] == [(35, 0)] * 20
+    process.db.close()
+
+
 def test_a_row_of_another_release_stops_all(tmp_path: Path) -> None:
     async def main() -> None:
         store = SqliteBudget(tmp_path / "store.db")
