@@ -136,7 +136,9 @@ def record_of(ex: Exchange) -> Record:
         target = route.targets[0]
     price = None if target is None else target.price
     team, version, file, policy = ("", "", "", "") if grant is None else (grant.team, grant.version, grant.file_digest, grant.digest)
-    chosen, why, difficulty = ("", "", None) if route is None else (served_as(ex, route), _why(left, route), route.difficulty)
+    chosen, why, difficulty = "", "", None
+    if route is not None:
+        chosen, why, difficulty = served_as(ex, route), _why(left, route) if left else route.why, route.difficulty
     reason, rule, message, remedy = _NO_REFUSAL if ex.deny is None and ex.outcome != "upstream_error" else _refused(ex)
     saved, would_save = (0, 0) if route is None or route.other is None else _saved(ex, route, usage)
     return Record(
@@ -211,7 +213,6 @@ def _saved(ex: Exchange, route: Route, usage: Usage) -> tuple[int, int]:
 
 
 def _why(left: Sequence[Left], route: Route) -> str:
-    if not left:
-        return route.why
+    """Return why a call went where it did that others were asked before."""
     words = [f"{x.provider} {x.model} was replaced ({x.cause}): {x.words}" for x in left]
     return "; ".join([*words, route.why] if route.why else words)

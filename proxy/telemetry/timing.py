@@ -25,8 +25,9 @@ def times(record: Record) -> Times:
         ttft = max(0, first - sent)
     if end is None:
         end = (0 if record.stream else marks.get("first_byte")) or total
-    upstream = max(0, end - sent)
-    return total, upstream, max(0, total - body - upstream), ttft
+    upstream = end - sent if end > sent else 0
+    ours = total - body - upstream
+    return total, upstream, ours if ours > 0 else 0, ttft
 
 
 def total_ns(record: Record) -> int:
