@@ -143,8 +143,7 @@ def _from_body(hints: Mapping[str, str]) -> tuple[str, str]:
     if user and (value := bounded(_claude_session(user))):
         return value, "metadata.user_id"
     for name in BODY:
-        value = bounded(hints.get(name, ""))
-        if value:
+        if name in hints and (value := bounded(hints[name])):
             return value, name
     return "", ""
 

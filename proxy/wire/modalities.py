@@ -19,6 +19,8 @@ def media_of(prompt: Any, cached: Any, said: Any, most: tuple[int, int, int]) ->
         most: how many tokens of the prompt were not cached, how many were, and how many candidates have.
     """
     asked, read, told = _by_modality(prompt), _by_modality(cached), _by_modality(said)
+    if not (asked or read or told):  # the common case
+        return ()
     parts = [(f"input_{medium}", min(max(tokens - read.get(medium, 0), 0), most[0])) for medium, tokens in asked.items()]
     parts += [(f"cache_read_{medium}", min(tokens, most[1])) for medium, tokens in read.items()]
     parts += [(f"output_{medium}", min(tokens, most[2])) for medium, tokens in told.items()]

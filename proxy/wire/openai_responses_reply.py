@@ -292,7 +292,7 @@ class ResponsesMeter(RepeatingMeter):
         self.usage = usage_of(found.usage)
         details = found.incomplete_details
         reason = details.get("reason") if isinstance(details, dict) else None
-        self.finish = next((word for word in (reason, found.status) if isinstance(word, str)), "")
+        self.finish = reason if isinstance(reason, str) else found.status if isinstance(found.status, str) else ""
         for item in self._items.values():
             self._know(item)
         text = ""
