@@ -2,15 +2,14 @@
 
 Agents resend the whole conversation on every turn, and what one message becomes hangs on its bytes, but for the names that calls and their
 outputs share and for neighbours of one role, which become one turn. So a message is read into a turn once, and the turn keeps what it
-became for each target, with the neighbours that it became it with (see `history.told`); names and ids are given anew each time (see
-`calls`).
+became for each target, with the neighbours that it became it with (see `history.told`).
 
 A message is found by being the very object that the memo gave for its bytes, and that memo compares all of them; it is kept alive here, so
 that no other can take its place. Tools and a system prompt that stands apart are found so too, and their bytes compared as well. Dropping
 all of it changes cost, never a byte. What cannot be read is not kept: it is refused again each time.
 
 Most of a conversation was carried over on the turn before, one message after the other: what became of its beginning is kept as a whole,
-and found at its last message or turn. So a turn costs what is new in it.
+with the names and ids that its calls have (see `calls`), and found at its last message or turn. So a turn costs what is new in it.
 
 Two generations keep it bounded, as in `wire.memo`. Beginnings are made of what is in them, and forgotten with the older one.
 """

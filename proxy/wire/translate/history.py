@@ -3,7 +3,8 @@
 Where nothing is to be remembered a request is read and written whole, from plain JSON to plain JSON; that is what the words mean. With a
 memory (`carried`) the same readers and writers are asked for what it does not know alone, and what it does know stands in their places:
 turns as they were read then, and the JSON that they became. So nothing here may hang on anything but one message, or the neighbours that
-become one turn; what hangs on more (ids, names, where the system stands) is done each time.
+become one turn. What hangs on more is done each time (where the system stands), or kept for the beginning of a conversation as a whole (ids
+and names).
 
 Fails closed: what cannot be read is `Untranslatable`. Half a surrogate, which one encoder cannot write, raises `UnicodeEncodeError`; the
 request is then written whole.
