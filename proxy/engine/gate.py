@@ -58,7 +58,7 @@ class Gate:
         self._held: deque[Held] = deque()
         self._channels: dict[str, Channel] = {}
         self._size = self._judged = self._passed = 0
-        self._window = self._changed = False
+        self._window = self._changed = self._said = False
         self._deny: Deny | None = None
         self._texts, self._calls = inspector.reach != 0, inspector.calls
         self._stride = max(1, (inspector.reach or 0) // _STRIDE)
@@ -108,12 +108,12 @@ class Gate:
     @property
     def flows(self) -> bool:
         """Whether more of the words that came last may come by `flow`: nothing was changed or is odd, and no call is under way but the one
-        whose arguments they are."""
+        whose arguments they are, with no text beside them."""
         meter = self._meter
         if self._deny is not None or meter.odd or (self._calls and len(meter.tool_calls) > self._judged):
             return False
         if self._window:
-            return meter.says == "tool" and meter.calling
+            return meter.says == "tool" and meter.calling and not self._said
         return bool(self._flow) and not self._changed and meter.turns == self._turns and not (self._calls and meter.calling)
 
     def flow(self, raw: bytes, text: str) -> tuple[list[bytes], Deny | None]:
@@ -193,6 +193,7 @@ class Gate:
     def _grow(self, raw: bytes, text: str) -> tuple[Range, ...]:
         """Take the texts of an event, of which its meter read `text`, into their channels; return where they stand."""
         pieces = self._editor.texts(raw)
+        self._said = bool(pieces)
         self._flow = pieces[0][0] if len(pieces) == 1 and pieces[0][1] == text else ""
         if not pieces:
             return ()

@@ -56,6 +56,17 @@ def test_words_and_calls_in_one_event_are_both_judged() -> None:
     assert out.caller.got.count(WORDS.encode()) == 1
 
 
+def test_words_beside_arguments_are_looked_at_each_time_that_they_come() -> None:
+    """Also where all events are one over and over, but for the arguments: those are held where they arrive."""
+    messages = PROTOCOLS["messages"]
+    begun = messages.write([Use("a", ())])[:2]
+    odd = [event("content_block_delta", index=0, delta={"type": "text_delta", "text": "secret", "partial_json": f"{i}"}) for i in range(5)]
+    look = Look("secret", reach=6)
+    out = messages.play([*begun, *odd, event("content_block_stop", index=0), *messages.write([])[1:]], look)
+    assert b"secret" not in out.caller.got
+    assert out.caller.got.count(b"[X]") == len(look.took_spans) == len(odd)
+
+
 def test_a_choice_that_ends_does_not_let_the_call_of_another_pass() -> None:
     look = Look(refused=frozenset({"bad"}))
     events = [call(0, "good", "{}"), call(0, "bad", '{"x":', 1), finish(0), call(0, "", "1}", 1), finish(1), DONE]
