@@ -12,28 +12,44 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import time
 from typing import cast
 
 from proxy.engine.ports import ClientGone
 from proxy.server.deadline import Deadline
 
+MORE_S = 0.0005
+"""How long, at most, what was written for several clients waits for what else is coming for others."""
+
 
 class Outbox:
     """The connections of one event loop that have something to write at the end of its turn.
+
+    Where several have, more may be on its way: events of many streams reach a proxy one after the other, each as soon as it looks. So while
+    each turn finds more to write they wait, for `MORE_S`: their readers are then woken together. Who is alone does not wait.
 
     Attributes:
         waiting: those; who adds the first one has `flush` called soon.
     """
 
-    __slots__ = ("_loop", "waiting")
+    __slots__ = ("_loop", "_seen", "_until", "waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self._loop, self._seen, self._until = loop, 1, 0.0
         self.waiting: list[Flow] = []
 
     def flush(self) -> None:
-        """Have all of them write."""
-        waiting = self.waiting
+        """Have all of them write, now or soon."""
+        waiting, seen = self.waiting, self._seen
+        if len(waiting) > seen:
+            now = time.perf_counter()
+            if seen == 1:
+                self._until = now + MORE_S
+            if now < self._until:
+                self._seen = len(waiting)
+                self._loop.call_soon(self.flush)
+                return
+        self._seen = 1
         try:
             while waiting:
                 waiting.pop().flush()
