@@ -14,7 +14,8 @@ import hashlib
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from proxy import globs
 from proxy.budget.port import Claim, Unit
@@ -38,8 +39,7 @@ _REMEMBERED = 10_000
 Amounts = Mapping[str, int]
 
 
-@dataclass(slots=True)
-class Facts:
+class Facts(msgspec.Struct):
     """What a call is, for matching. `targets` are the (provider, model) pairs that may serve it."""
 
     team: str

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 from budget_exchange import PRICE, USD, rule
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from proxy.budget.cost import FITS_ALL, Cost, fit
 from proxy.budget.port import Claim
@@ -90,14 +90,14 @@ def test_a_scope_selects_calls_and_names_their_counter(scope: tuple[tuple[str, s
 @pytest.mark.parametrize("dimension", ["team", "session", "run", "key"])
 def test_a_dimension_that_the_call_lacks_does_not_match(dimension: str) -> None:
     empty: dict[str, Any] = {dimension: ""}
-    facts = dataclasses.replace(FACTS, **empty)
+    facts = replace(FACTS, **empty)
     assert RuleSet([rule(scope=((dimension, "*"),))]).claims(facts, 0.0, AMOUNTS) == []
     assert RuleSet([rule(scope=((dimension, "*"),))]).claims(FACTS, 0.0, AMOUNTS) != []
 
 
 def test_a_session_window_counts_each_session_by_itself() -> None:
     rules = RuleSet([rule(window="session", scope=(("agent", "*"),))])
-    one, two = (rules.claims(dataclasses.replace(FACTS, session=s), 100.0, AMOUNTS)[0] for s in ("s1", "s2"))
+    one, two = (rules.claims(replace(FACTS, session=s), 100.0, AMOUNTS)[0] for s in ("s1", "s2"))
     assert (one.counter, two.counter) == ("cap|usd|agent=triage,session=s1|session", "cap|usd|agent=triage,session=s2|session")
     assert one.expires == 100.0 + 86_400
 
@@ -161,7 +161,7 @@ def test_windows_reset_and_old_counters_expire_later() -> None:
 
 
 def test_every_target_that_may_serve_is_claimed_and_shared_counters_once() -> None:
-    facts = dataclasses.replace(FACTS, targets=(("openai", "gpt-4o"), ("azure", "gpt-4o"), ("local", "qwen")))
+    facts = replace(FACTS, targets=(("openai", "gpt-4o"), ("azure", "gpt-4o"), ("local", "qwen")))
     each = RuleSet([rule(scope=(("provider", "*"),))]).claims(facts, 0.0, AMOUNTS)
     assert [(c.counter, c.target) for c in each] == [
         ("cap|usd|,provider=openai|total", ("openai", "gpt-4o")),
@@ -182,7 +182,7 @@ def test_counter_keys_stay_short_plain_and_distinct(value: str) -> None:
 
 def test_ten_thousand_rules_cost_only_those_that_can_match() -> None:
     rules = RuleSet([rule(f"r{i}", scope=(("agent", f"agent-{i}"),)) for i in range(10_000)] + [rule("all", scope=(("agent", "*"),))])
-    facts = dataclasses.replace(FACTS, agent="agent-77")
+    facts = replace(FACTS, agent="agent-77")
     assert [c.rule.name for c in rules.claims(facts, 0.0, AMOUNTS) if c.rule] == ["r77", "all"]
     assert rules.plan(facts).size == 2, "only what matches is looked at per call"
 
@@ -191,7 +191,7 @@ def test_what_is_remembered_of_callers_is_bounded(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("proxy.budget.rules._REMEMBERED", 3)
     rules = RuleSet([rule(scope=(("agent", "*"),))])
     for i in range(10):
-        (found,) = rules.claims(dataclasses.replace(FACTS, agent=f"a{i}"), 0.0, AMOUNTS)
+        (found,) = rules.claims(replace(FACTS, agent=f"a{i}"), 0.0, AMOUNTS)
         assert found.counter == f"cap|usd|agent=a{i}|total"
         assert len(rules._plans) <= 3
 
