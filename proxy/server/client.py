@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 LARGE = 65_536
 """Bytes of a reply from which on it is not copied behind its head. A small one is, for one packet or record of TLS."""
 
-FEW = 16_384
-"""Bytes that a connection takes in any case: fewer than those after which it is called full."""
-
 
 class EdgeClient:
     """Implements the `Client` port on one connection.
@@ -160,7 +157,7 @@ class EdgeClient:
     def _write(self, data: bytes) -> None:
         """Hand bytes over. Few leave at the end of the turn, with what follows: it need not be known whether the client takes them."""
         self.begun = True
-        if len(data) > FEW or not self._connection.soon(data):
+        if not self._connection.soon(data):
             self._connection.write(data)
 
 

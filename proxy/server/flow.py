@@ -18,6 +18,8 @@ from typing import cast
 from proxy.engine.ports import ClientGone
 from proxy.server.deadline import Deadline
 
+FEW = 16_384
+"""Bytes that a connection takes in any case: fewer than those after which it is called full."""
 MORE_S = 0.0005
 """How long, at most, what was written for several clients waits for what else is coming for others."""
 
@@ -135,9 +137,12 @@ class Flow(asyncio.Protocol):
 
     def soon(self, data: bytes) -> bool:
         """Hand bytes over at the end of this turn, or before what is written until then; False, and they are not, where a client is slow or
-        gone."""
+        gone. Many leave at once, so that it is known whether the client takes them."""
         if self.full or self.closed or self._transport.is_closing():
             return False
+        if len(data) > FEW:
+            self.write(data)
+            return True
         later = self._later
         if not later:
             waiting = self._outbox.waiting

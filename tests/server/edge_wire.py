@@ -25,10 +25,12 @@ class Wire(asyncio.Transport):
         self.lines: list[list[Any]] = []
         self.ended = self.half = self.paused = False
         self.aborted = asyncio.Event()
+        self.on_write: Callable[[], None] = lambda: None
 
     def write(self, data: Any) -> None:
         self.written += data
         self.writes.append(bytes(data))
+        self.on_write()
 
     def writelines(self, list_of_data: Iterable[Any]) -> None:
         self.lines.append(list(list_of_data))

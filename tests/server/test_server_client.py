@@ -11,8 +11,9 @@ from edge_wire import GET, LIMIT, POST, Wire, deaf, echo, opened, run, statuses,
 
 from proxy.engine.ports import ClientGone
 from proxy.server import connection
-from proxy.server.client import FEW, LARGE, EdgeClient
+from proxy.server.client import LARGE, EdgeClient
 from proxy.server.connection import READ_HIGH, Connection
+from proxy.server.flow import FEW
 
 
 def test_a_slow_reader_stops_a_body_and_takes_all_of_it() -> None:

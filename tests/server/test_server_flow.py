@@ -8,7 +8,7 @@ import pytest
 from edge_wire import Wire, run
 
 from proxy.server import flow
-from proxy.server.flow import Flow, Outbox
+from proxy.server.flow import FEW, Flow, Outbox
 
 
 def flows(count: int) -> list[tuple[Flow, Wire]]:
@@ -51,6 +51,19 @@ def test_what_comes_for_many_leaves_when_a_turn_brings_no_more(for_s: float, mon
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             assert [wire.writes[again:] for _, wire in found] == [[b"a"]] * 4
+
+    run(work())
+
+
+def test_much_leaves_at_once_so_that_a_slow_client_is_known_before_more_comes_in_the_same_turn() -> None:
+    async def work() -> None:
+        ((made, wire),) = flows(1)
+        wire.on_write = made.pause_writing
+        much = b"x" * (FEW + 1)
+        assert made.soon(b"a")
+        assert made.soon(much)
+        assert not made.soon(much)
+        assert wire.written == b"a" + much
 
     run(work())
 
