@@ -28,6 +28,9 @@ BUSY_ROUNDS, LEDGER_BUSY_S = 6, 0.3
 CONTROL_S = 0.25
 """How often kills and decisions of people are looked for: each holds on every replica within a second."""
 GIVE_BACK_S = 10.0
+PRICES_S = 60.0
+"""How often it is looked whether another day has begun."""
+DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +129,24 @@ async def follow_tokens(house: House) -> None:
     while True:
         house.tokens.refresh()
         await asyncio.sleep(TOKENS_S)
+
+
+async def follow_prices(house: House) -> None:
+    """Take up prices that begin on a day: a snapshot has those of the days on which it was asked for them."""
+    seen = 0
+    while True:
+        await asyncio.sleep(PRICES_S)
+        today = int(house.clock.now() // DAY_S)
+        if today == seen:
+            continue
+        seen = today
+        async with house.reloading:
+            if house.table.outdated():
+                problems = house.problems
+                house.use(house.files)
+                log.info("prices that hold from today on are taken up")
+                if problems:  # of an edit, which is still not applied
+                    house.keep_old(problems)
 
 
 async def give_back() -> None:

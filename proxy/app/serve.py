@@ -131,6 +131,7 @@ async def _alone(start: Start, stack: AsyncExitStack) -> None:
         chores.follow_keys(house),
         chores.follow_control(house),
         chores.follow_tokens(house),
+        chores.follow_prices(house),
         chores.follow_holds(house),
         chores.give_back(),
         chores.follow_ledger(house),

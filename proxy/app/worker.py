@@ -157,6 +157,7 @@ async def _serve(job: Job, channel: Channel, stop: asyncio.Event, stack: AsyncEx
         chores.follow_keys(house),
         chores.follow_control(house),
         chores.follow_tokens(house),
+        chores.follow_prices(house),
         chores.follow_holds(house),
         chores.give_back(),
         house.opas.run(),

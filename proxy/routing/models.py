@@ -173,6 +173,10 @@ class ModelTable:
             self._known[key] = found
         return found
 
+    def outdated(self) -> bool:
+        """Return whether a model that was asked for would be served otherwise by now: a price may begin on a day."""
+        return any(self._resolve(*key) != found for key, found in self._known.items())
+
     def _resolve(self, model: str, dialect: str) -> tuple[Target, ...]:
         rule = self.rule(model)
         first = None if rule is None else self._at(rule, rule, (model, rule.upstream_model or model), dialect)

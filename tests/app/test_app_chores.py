@@ -57,6 +57,33 @@ def test_a_ledger_that_cannot_be_read_is_tried_again(monkeypatch: pytest.MonkeyP
     assert len(followed(monkeypatch, [0, 0], behind=-1)) == 2
 
 
+def test_prices_that_begin_on_a_day_are_taken_up_and_a_wrong_edit_stays_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    times, told = iter([86_400.0, 86_460.0, 172_799.0, 172_800.0, 259_200.0]), list[object]()
+
+    async def sleep(seconds: float) -> None:
+        assert seconds == chores.PRICES_S
+
+    def now() -> float:
+        found = next(times, None)
+        if found is None:
+            raise asyncio.CancelledError
+        return found
+
+    outdated = iter([True, True, False])
+    house: Any = SimpleNamespace(clock=SimpleNamespace(now=now), files="files", problems=(), reloading=asyncio.Lock(), keep_old=told.append)
+    house.table = SimpleNamespace(outdated=lambda: next(outdated))
+
+    def use(files: str) -> None:
+        told.append(files)
+        house.problems = () if len(told) > 1 else ("wrong",)
+
+    house.use = use
+    monkeypatch.setattr("proxy.app.chores.asyncio.sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(chores.follow_prices(house))
+    assert told == ["files", "files", ("wrong",)], "once a day, and what people are told of their files stays"
+
+
 def test_memory_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     rests, given = list[float](), list[int]()
 

@@ -137,6 +137,16 @@ def test_local_servers_are_free_unless_a_rule_has_a_price() -> None:
     assert asked.of == [("local", "local/dear", {"input": 1, "output": 1}), ("openai", "gpt-5", None)]
 
 
+def test_what_was_resolved_is_outdated_once_a_price_is_another() -> None:
+    prices = {"gpt-4o": PRICE, "gpt-5": PRICE}
+    found = ModelTable(RULES, PROVIDERS, lambda provider, model, override: prices.get(model), str)
+    assert found.target("gpt-5", "openai") is not None
+    prices["gpt-4o"] = FREE
+    assert not found.outdated(), "nobody asked for that one"
+    prices["gpt-5"] = FREE
+    assert found.outdated()
+
+
 def test_remembers_what_it_resolved_within_a_bound() -> None:
     asked = Asked()
     models = table(asked)
