@@ -41,5 +41,6 @@ class Patient(sqlite3.Connection):
 
 
 def _busy(error: sqlite3.OperationalError) -> bool:
-    """Say whether somebody else has the file. The low byte of a code is what it is, the rest why."""
-    return error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+    """Say whether somebody else has the file. The low byte of a code is what it is, the rest why; what Python finds wrong has none."""
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+    return code & 0xFF == sqlite3.SQLITE_BUSY

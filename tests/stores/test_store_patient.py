@@ -68,6 +68,7 @@ def test_it_waits_for_nothing_else(path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("proxy.stores.patient.sleep", lambda _: pytest.fail("it waited"))
     with contextlib.closing(connect(path, 5)) as db, pytest.raises(sqlite3.OperationalError, match="no such table"):
         db.execute("INSERT INTO nowhere VALUES (1)")
+    assert not patient._busy(sqlite3.OperationalError("of Python's own")), "which has no code"
 
 
 def test_what_fails_while_it_waits_is_told_at_once(path: Path, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
