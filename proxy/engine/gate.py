@@ -87,7 +87,7 @@ class Gate:
 
     def passed(self, raw: bytes, text: str) -> None:
         """Take note of an event that passed by, `open` as the gate was, where it `follows`; `text` is what its meter read in it."""
-        shown = self.shown
+        shown = self.shown if self._early else self._shown
         shown.follow(raw, text)
         shown.texts.clear()
 

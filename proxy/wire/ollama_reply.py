@@ -130,17 +130,12 @@ class OllamaMeter(RepeatingMeter):
         if text or tools:
             self.pieces += 1
             if text and not tools and not done and self._worth():
-                self._repeats(partial(_stencil, raw, text, line))
+                self._repeats(partial(_stencil, raw, text, line), late=True)
             return Event(raw, "text" if text and not tools else "tool", text, tools)
         if len(line.error) > 4:
             self.failed = True
             return Event(raw, "error")
         return Event(raw, "end" if done else "other")
-
-    def _repeat(self, raw: bytes, text: str) -> None:
-        self._latest = raw
-        self.texts.append(text)
-        self.pieces += 1
 
     def _catch_up(self) -> None:
         """See `RepeatingMeter`: the time."""

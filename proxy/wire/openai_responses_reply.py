@@ -71,7 +71,6 @@ class ResponsesMeter(RepeatingMeter):
         self._number = -1
         self._take_back: Callable[[], object] | None = None
         self._open: set[int] = set()
-        self._part: list[str] = []
 
     def buffered(self, body: bytes) -> None:
         """See `Meter.buffered`."""
@@ -113,12 +112,6 @@ class ResponsesMeter(RepeatingMeter):
             self._created = bytes(event.response)
             self._head(response_of(self._created) or Response())
         return Event(raw, "other")
-
-    def _repeat(self, raw: bytes, text: str) -> None:
-        self._part.append(text)
-        self._take_back, self._latest = self._part.pop, raw
-        self.texts.append(text)
-        self.pieces += 1
 
     def _catch_up(self) -> None:
         """See `RepeatingMeter`: the number."""
@@ -194,15 +187,15 @@ class ResponsesMeter(RepeatingMeter):
         text = event.delta
         if not isinstance(text, str) or event.type == SOUND:
             return Event(raw, "other")
+        kind: EventKind = "text" if self._says(event) else "tool"
         if text:
             parts, place = self._item(event.output_index).parts, _place(event)
             pieces = parts.setdefault(place if place in parts or len(parts) < MAX_PARTS else _REST, [])
             pieces.append(text)
-            self._take_back, self._part = pieces.pop, pieces
+            self._take_back = pieces.pop
             self._text(text)
-        kind: EventKind = "text" if self._says(event) else "tool"
-        if text and self._worth():
-            self._repeats(partial(stencil, raw, text, event), kind)
+            if self._worth():
+                self._repeats(partial(stencil, raw, text, event), kind, pieces, late=True)
         return Event(raw, kind, text)
 
     def _says(self, event: ReplyEvent) -> bool:

@@ -26,7 +26,7 @@ class RepeatingMeter(Meter):
         self._like: Stencil | None = None
         self._cut: Callable[[], Stencil | None] | None = None
         self._into: list[str] | None = None
-        self._counts = False
+        self._late = False
         self._cut_at = self._missed = 0
 
     @property
@@ -77,13 +77,14 @@ class RepeatingMeter(Meter):
         """Read an event that is not as the one before; where it says words and nothing else, have a stencil of it: `_repeats`."""
 
     def _repeats(
-        self, cut: Callable[[], Stencil | None], says: EventKind = "text", into: list[str] | None = None, counts: bool = False
+        self, cut: Callable[[], Stencil | None], says: EventKind = "text", into: list[str] | None = None, late: bool = False
     ) -> None:
         """Expect more events like the newest one, whose stencil `cut` makes.
 
-        What they say is of the kind `says` and goes `into` a list too, where given; each `counts` what has been used, where that is so.
+        What they say is of the kind `says` and goes `into` a list too, where given. What else stands in the newest is read `late`, where
+        somebody may ask for it: `_catch_up`.
         """
-        self._cut, self.says, self._into, self._counts = cut, says, into, counts
+        self._cut, self.says, self._into, self._late = cut, says, into, late
 
     def _repeat(self, raw: bytes, text: str) -> None:
         """Take in an event of which the words alone were read."""
@@ -91,7 +92,7 @@ class RepeatingMeter(Meter):
         self.pieces += 1
         if self._into is not None:
             self._into.append(text)
-        if self._counts:
+        if self._late:
             self._latest = raw
 
     def _catch_up(self) -> None:
