@@ -6,12 +6,14 @@ children too.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,6 +45,9 @@ def cores() -> tuple[int, int]:
     """Return the core for the proxies and the core for everything else; the same one where there is no second."""
     allowed = sorted(os.sched_getaffinity(0))
     return allowed[0], allowed[1 % len(allowed)]
+
+
+SPIN = "import os\nos.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))\nwhile True:\n    pass"
 
 
 @dataclass(slots=True)
@@ -87,6 +92,17 @@ def start(command: Sequence[str], core: int | None, log: Path, env: Mapping[str,
     with log.open("wb") as out:
         popen = subprocess.Popen([*pin, *command], stdout=out, stderr=out, cwd=cwd, env={**os.environ, **MALLOC, **(env or {})})
     return Process(popen, log)
+
+
+@contextlib.contextmanager
+def awake(cores: Collection[int], folder: Path) -> Iterator[None]:
+    """Keep `cores` from halting: on each a process spins whenever nothing else wants it, and gives way to whatever does."""
+    spinning = [start([sys.executable, "-c", SPIN], core, folder / f"awake-{core}.log") for core in {*cores}]
+    try:
+        yield
+    finally:
+        for each in spinning:
+            each.stop()
 
 
 def wait_ready(process: Process, port: int, timeout_s: float = 30) -> None:

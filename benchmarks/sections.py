@@ -5,11 +5,12 @@ A section decides what is compared with what. How a figure comes about is in `me
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
-from benchmarks import cases, measure, peers, plots, report
+from benchmarks import cases, measure, peers, plots, process, report
 from benchmarks.dialects import CHAT
 from benchmarks.lab import Lab, say
 from benchmarks.measure import Case, Row, middle
@@ -137,20 +138,23 @@ async def streams(lab: Lab) -> Section:
 
 
 async def latency(lab: Lab) -> Section:
-    """What is added at a fixed rate that waits for nobody."""
+    """What is added at a fixed rate that waits for nobody: on cores that halt when they are idle, and on cores that do not."""
     body, stream = cases.SPEED[1], cases.FIRST_BYTE
     lines, plotted, errors = list[Sequence[str]](), dict[str, list[Value]](), 0
     todo = ((body, cases.RATE, (cases.RATE_P50_US, cases.RATE_P99_US)), (stream, cases.STREAM_RATE, (cases.FIRST_BYTE_US, float("inf"))))
     with lab.running({name: PROXIES[name] for name in ("nginx", "bare", "fleetgate")}) as targets:
-        for case, rate, limits in todo:
-            say(f"  {case.name}, {rate:g}/s")
-            for row in await measure.latency(lab.direct, targets, case, rate, lab.effort):
-                ours = limits if row.target.startswith("fleetgate") else None
-                line = report.latency_cells(f"{case.name}, {rate:g}/s", row, ours)
+        for (case, rate, limits), awake in itertools.product(todo, (False, True)):
+            name = f"{case.name}, {rate:g}/s{', cores kept awake' if awake else ''}"
+            say(f"  {name}")
+            with process.awake((lab.here, lab.there) if awake else (), lab.folder):
+                rows = await measure.latency(lab.direct, targets, case, rate, lab.effort)
+            for row in rows:
+                line = report.latency_cells(name, row, limits if row.target.startswith("fleetgate") else None)
                 lines.append([cell if "inf" not in cell else "" for cell in line])
                 errors += row.errors
                 if case is body:
-                    plotted[row.target] = [middle(row.p50_us)[0], middle(row.p99_us)[0]] if row.p50_us and row.held else [None, None]
+                    label = f"{row.target}, awake" if awake else row.target
+                    plotted[label] = [middle(row.p50_us)[0], middle(row.p99_us)[0]] if row.p50_us and row.held else [None, None]
     found = Section("latency", [Table(report.LATENCY_HEAD, lines)], errors=errors)
     title = f"Added latency in µs, 60 KB at {cases.RATE:g} requests a second"
     found.plots["latency"] = (title, plots.bars(title, ["p50", "p99"], plotted, [cases.RATE_P50_US, cases.RATE_P99_US], ""))
