@@ -19,6 +19,9 @@ from proxy.stores.faults import Unreachable
 from proxy.stores.redis_link import RedisLink, Script, Word
 from proxy.stores.redis_place import Place
 
+ROUNDS, TLS_ROUNDS = 1, 8
+"""Turns of the loop in which the end of a connection is heard: TLS says it, then TCP, and each layer tells the next one in a turn of its
+own."""
 Work = Callable[[], Coroutine[Any, Any, Any]]
 
 
@@ -65,14 +68,15 @@ class BlockingLink:
                 raise StoreError("the Redis store is closed")
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-            return self._loop.run_until_complete(_heard(work))
+            return self._loop.run_until_complete(_heard(work, TLS_ROUNDS if self.place.tls else ROUNDS))
         finally:
             self._lock.release()
 
 
-async def _heard(work: Work) -> Any:
+async def _heard(work: Work, rounds: int) -> Any:
     """Do `work` once the link has heard what came while nothing ran."""
-    await asyncio.sleep(0)
+    for _ in range(rounds):
+        await asyncio.sleep(0)
     return await work()
 
 

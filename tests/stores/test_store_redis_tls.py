@@ -64,6 +64,14 @@ def said(place: Place) -> str:
         link.close()
 
 
+def test_a_connection_that_ended_while_nobody_called_is_heard_of(server: TlsRedis, ours: Authority) -> None:
+    link, other = BlockingLink(at(server, ca=ours.ca)), BlockingLink(at(server, ca=ours.ca))
+    with contextlib.closing(link), contextlib.closing(other):
+        for _ in range(3):
+            assert link.call("PING") == b"PONG", "on a new connection: nothing was lost on the one that had ended"
+            assert other.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") > 0
+
+
 def at(server: TlsRedis, host: str = "localhost", **changes: Path | None) -> Place:
     return replace(place_of(f"rediss://{host}:{server.tls_port}/0?tenant=tls"), **changes)  # type: ignore[arg-type]
 
