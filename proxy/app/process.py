@@ -18,6 +18,7 @@ from aiohttp import web
 
 from proxy.admin.api import AdminViews, build_admin
 from proxy.app.house import House
+from proxy.budget.catalogue import price_list
 from proxy.budget.vocabulary import VocabularyError, load
 from proxy.engine.ports import StoreError
 from proxy.settings import Settings
@@ -60,8 +61,9 @@ def _has_terminal() -> bool:
 
 
 async def warm() -> None:
-    """Load what most models are counted with, so that the first request does not have to."""
+    """Load what most models are counted with, so that the first request does not have to, and the list of prices. Raises ValueError."""
     try:
+        price_list()
         await load("o200k_base")
     except VocabularyError as e:
         raise ValueError(str(e)) from None

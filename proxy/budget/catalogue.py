@@ -2,7 +2,8 @@
 
 Decides which entry a provider and a model's name mean, and which of its rates hold on a day; makes no price of them (`budget.prices`
 does). The list is derived from a release of genai-prices by `scripts/price_list.py` and never fetched: importing that package would keep
-2,300 models in memory, of which a fleet uses ten. A name that it does not know is None, and so is a provider.
+2,300 models in memory, of which a fleet uses ten. A name that it does not know is None, and so is a provider. A list that is missing or
+damaged is an error wherever it is asked: no call goes out at a price that nobody knows.
 """
 
 from __future__ import annotations
@@ -24,6 +25,13 @@ Clause = Mapping[str, Any]
 """Which names are meant, in lower case: one of `equals`, `starts_with`, `ends_with`, `contains`, `regex`; `or` and `and` of such."""
 Rates = Mapping[str, tuple[tuple[int, Decimal], ...]]
 """By kind of tokens: USD per million, in steps by the size of the prompt."""
+
+
+class PriceListError(ValueError):
+    """The price list is missing from the installation, or damaged."""
+
+    def __init__(self, why: Exception) -> None:
+        super().__init__(f"the price list of this installation is missing or damaged; reinstall ({why})")
 
 
 class Period(msgspec.Struct, frozen=True):
@@ -66,9 +74,12 @@ class PriceList(msgspec.Struct, frozen=True):
 
 @functools.cache
 def price_list() -> PriceList:
-    """Return the price list of this installation."""
-    text = importlib.resources.files("proxy.budget").joinpath("price_list", "genai-prices.json").read_bytes()
-    return msgspec.json.decode(text, type=PriceList)
+    """Return the price list of this installation. Raises PriceListError."""
+    try:
+        text = importlib.resources.files("proxy.budget").joinpath("price_list", "genai-prices.json").read_bytes()
+        return msgspec.json.decode(text, type=PriceList)
+    except (OSError, msgspec.MsgspecError) as e:
+        raise PriceListError(e) from None
 
 
 def find(hint: str, model: str) -> tuple[Model, Provider] | None:
@@ -146,4 +157,7 @@ def _by_id() -> Mapping[str, Provider]:
 
 @functools.cache
 def _models(provider: str) -> tuple[Model, ...]:
-    return msgspec.json.decode(_by_id()[provider].models, type=tuple[Model, ...])
+    try:
+        return msgspec.json.decode(_by_id()[provider].models, type=tuple[Model, ...])
+    except msgspec.MsgspecError as e:
+        raise PriceListError(e) from None

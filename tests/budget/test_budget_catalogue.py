@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import importlib.util
 import re
 import subprocess
@@ -9,14 +11,18 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from genai_prices.data import providers
 from genai_prices.types import ModelInfo, ModelPrice, Provider, StartDateConstraint, TieredPrices
 from simulating import ROOT
 
-from proxy.budget.catalogue import VENDORS, find, price_list
+from proxy.app.process import warm
+from proxy.budget import catalogue
+from proxy.budget.catalogue import VENDORS, PriceList, PriceListError, find, price_list
 from proxy.budget.prices import context_of, price_of
 from proxy.model import MEDIA, Price
 
@@ -70,6 +76,40 @@ def test_what_is_dearer_at_certain_hours_counts_all_day(model: str, usd: float) 
     found = price_of("deepseek", model, seconds(TODAY))
     assert found is not None
     assert found.output == ((0, round(usd * 10**9)),)
+
+
+@pytest.mark.parametrize(
+    "text", [None, b"", b"\xff", b'{"source": "x"}', b'{"source": "x", "providers": [{"id": "openai", "address": "x"}]}']
+)
+def test_a_list_that_is_missing_or_damaged_makes_no_price(text: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.resources.files", lambda package: tmp_path)
+    (tmp_path / "price_list").mkdir()
+    if text is not None:
+        (tmp_path / "price_list" / "genai-prices.json").write_bytes(text)
+    with fresh():
+        with pytest.raises(PriceListError, match="reinstall"):
+            find("openai", "gpt-4o")
+        with pytest.raises(ValueError, match="reinstall"):
+            asyncio.run(warm())
+
+
+def test_models_that_are_damaged_make_no_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = msgspec.structs.replace(price_list().providers[0], models=msgspec.Raw(b'[{"id": 1}]'))
+    monkeypatch.setattr(catalogue, "price_list", lambda: PriceList("x", (broken,)))
+    with fresh(), pytest.raises(PriceListError, match="reinstall"):
+        find(broken.id, "a")
+
+
+@contextlib.contextmanager
+def fresh() -> Iterator[None]:
+    """Have the list read anew, now and afterwards."""
+    for clear in (price_list.cache_clear, catalogue._by_id.cache_clear, catalogue._models.cache_clear):
+        clear()
+    try:
+        yield
+    finally:
+        for clear in (catalogue._by_id.cache_clear, catalogue._models.cache_clear):
+            clear()
 
 
 def test_the_release_is_named_with_the_price() -> None:
