@@ -29,6 +29,10 @@ class Tying(Protocol):
         """Return one that goes on from here by itself."""
         ...
 
+    def known(self) -> int:
+        """Return of how many calls something is known."""
+        ...
+
 
 class CallIds:
     """The ids of one conversation, in reading order. Linear, however the calls and results are mixed."""
@@ -74,6 +78,10 @@ class CallIds:
         found._named.update({name: waiting.copy() for name, waiting in self._named.items()})
         return found
 
+    def known(self) -> int:
+        """See `Tying.known`."""
+        return len(self._names)
+
     def _first(self, waiting: deque[str]) -> str:
         while waiting:
             found = waiting.popleft()
@@ -109,6 +117,10 @@ class Names:
         found = Names()
         found._names.update(self._names)
         return found
+
+    def known(self) -> int:
+        """See `Tying.known`."""
+        return len(self._names)
 
 
 def tied(turns: Iterable[Turn], ties: Tying | None) -> list[Turn]:

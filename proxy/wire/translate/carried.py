@@ -35,6 +35,8 @@ Generation = defaultdict[str, dict[int, "Known[Any]"]]
 """What was read as what, by the identities of the sources."""
 POINTER = 16
 """Bytes that a thing and what became of it take in a beginning."""
+TIE = 100
+"""Bytes that a call takes in what ties calls and outputs together, which each beginning has for itself."""
 BACK = 12
 """How many messages or turns from the end the known beginning may end: what is new, and what stood behind it the last time."""
 
@@ -146,7 +148,8 @@ class Carried:
         """Remember what became of a beginning in the place of the one that it goes on from, unless some of it is forgotten already."""
         if over.things:
             self._begun.pop((kind, id(over.things[-1])), None)
-        if self.grow(POINTER * len(new.things) + OVERHEAD + new.loose) and over.era == self._era:
+        known = TIE * new.ties.known() if new.ties is not None else 0
+        if self.grow(POINTER * len(new.things) + known + OVERHEAD + new.loose) and over.era == self._era:
             new.era = self._era
             self._begun[kind, id(new.things[-1])] = new
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,8 @@ from proxy.wire.base import Memos
 from proxy.wire.call import Edit
 from proxy.wire.translate import carried as module
 from proxy.wire.translate.bridge import DIALECTS, TARGETS, Bridge, Origin
-from proxy.wire.translate.carried import Carried
+from proxy.wire.translate.calls import CallIds, Names
+from proxy.wire.translate.carried import Beginning, Carried
 from proxy.wire.translate.hub import Asked, Text, Turn
 
 
@@ -41,6 +43,26 @@ def test_the_known_beginning_is_not_looked_at_again(source: str, target: str) ->
         same(source, target, jsonio.encoded(DIALECTS[source].write_request(asked)), memos, Edit())
     assert len(watched.asked) == 30
     assert max(watched.asked) == 3
+
+
+@pytest.mark.parametrize("kind", [CallIds, Names])
+def test_what_a_beginning_knows_of_calls_is_counted(kind: type[CallIds | Names]) -> None:
+    things = [Turn("user", (Text(str(i)),)) for i in range(10)]
+    sizes = list[int]()
+    for count in (0, 1000):
+        ties: CallIds | Names = kind()
+        ties.calls(tuple([(f"id{i}", "get") for i in range(count)]))
+        memory = Carried()
+        new = Beginning(things, len(things), [], [], ties.copy())
+        memory.begin("kind", new, memory.beginning("kind", things, None))
+        assert memory.beginning("kind", things, None) is new
+        sizes.append(memory._size)
+    assert sizes[1] - sizes[0] == 1000 * module.TIE
+    tracemalloc.start()
+    kept = [ties.copy() for _ in range(4)]
+    took = tracemalloc.get_traced_memory()[0] // len(kept)
+    tracemalloc.stop()
+    assert took <= 1000 * module.TIE
 
 
 def test_a_beginning_is_found_by_what_it_is_of() -> None:
