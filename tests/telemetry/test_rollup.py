@@ -4,7 +4,7 @@ import resource
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -133,23 +133,25 @@ def test_what_is_no_database_is_removed_for_the_next_time(path: Path) -> None:
     assert beside(path).stat().st_mode & 0o777 == 0o600
 
 
-@pytest.fixture
+@contextmanager
 def full_disk() -> Iterator[None]:
     """Files of more than 400 KB cannot grow any more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_on_a_full_disk_it_stays_where_it_is_and_says_so(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_on_a_full_disk_it_stays_where_it_is_and_says_so(tmp_path: Path) -> None:
     path = tmp_path / "fg.db"
     write(path, 200)
     follow(path, NOW, 60)
     before = counted(path)
     write(path, 4000, 200, agents=4000)
-    request.getfixturevalue("full_disk")
-    found = follow(path, NOW, 60)
+    with full_disk():
+        found = follow(path, NOW, 60)
     assert found.blocked
     assert "cannot be written" in found.stale
     assert 200 <= found.upto < 4200
