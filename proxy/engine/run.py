@@ -322,3 +322,4 @@ class Engine:
                 ex.rt.capture.end(ex, record)
             except Exception:
                 log.exception("exchange %s: what was said in it cannot be kept", ex.id)
+        ex.gate = None  # it looks at its exchange: the two, and the bodies, would stay until a collection
