@@ -141,12 +141,16 @@ async def follow_prices(house: House) -> None:
             continue
         seen = today
         async with house.reloading:
-            if house.table.outdated():
-                problems = house.problems
+            problems = house.problems
+            try:
+                if not house.table.outdated():
+                    continue
                 house.use(house.files)
                 log.info("prices that hold from today on are taken up")
-                if problems:  # of an edit, which is still not applied
-                    house.keep_old(problems)
+            except (ConfigError, ConfigErrors, OSError, ValueError) as e:  # what serves goes on as it is
+                problems = (*problems, f"prices that hold from today on cannot be taken up: {e}")
+            if problems:  # of an edit, which is still not applied, or of this
+                house.keep_old(problems)
 
 
 async def give_back() -> None:

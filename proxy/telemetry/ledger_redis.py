@@ -119,13 +119,19 @@ class RedisLedger:
         return len(self._queue)
 
     def record(self, record: Record) -> None:
-        """Queue one record, or count it as lost when the queue is full."""
+        """Queue one record, or count it as lost when the queue is full or it cannot be written."""
         if len(self._queue) >= self._max or self._closing.is_set():
             self.lost += 1
             self._tell(self.problem or "queue full")
             return
         hold = record.id.rstrip(schema.SECOND)
-        self._queue.append((hold if hold.isascii() else schema.clean([hold])[0], int(record.outcome in SWEPT), packed(record)))
+        try:
+            said = packed(record)
+        except (TypeError, ValueError, OverflowError) as e:
+            self.lost += 1
+            self._tell(f"a record cannot be written: {e}")
+            return
+        self._queue.append((hold if hold.isascii() else schema.clean([hold])[0], int(record.outcome in SWEPT), said))
         if self._idle:
             self._idle = False
             self._wake.set()

@@ -84,6 +84,33 @@ def test_prices_that_begin_on_a_day_are_taken_up_and_a_wrong_edit_stays_known(mo
     assert told == ["files", "files", ("wrong",)], "once a day, and what people are told of their files stays"
 
 
+@pytest.mark.parametrize("fails", ["outdated", "use"])
+def test_prices_that_cannot_be_taken_up_stop_no_server(fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    times, told = iter([86_400.0, 172_800.0]), list[object]()
+
+    async def sleep(seconds: float) -> None:
+        return
+
+    def now() -> float:
+        found = next(times, None)
+        if found is None:
+            raise asyncio.CancelledError
+        return found
+
+    def fail(*_: object) -> bool:
+        raise ValueError("a damaged list")
+
+    house: Any = SimpleNamespace(
+        clock=SimpleNamespace(now=now), files="", problems=("wrong",), reloading=asyncio.Lock(), keep_old=told.append
+    )
+    house.table = SimpleNamespace(outdated=fail if fails == "outdated" else lambda: True)
+    house.use = fail
+    monkeypatch.setattr("proxy.app.chores.asyncio.sleep", sleep)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(chores.follow_prices(house))
+    assert told == [("wrong", "prices that hold from today on cannot be taken up: a damaged list")] * 2
+
+
 def test_memory_is_given_back_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
     rests, given = list[float](), list[int]()
 

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 from record_samples import REFUSED, SERVED, served
@@ -176,6 +178,15 @@ def test_a_file_that_cannot_be_written_keeps_the_records_in_the_stream(link: Blo
         shipment.step()
     shipment.close()
     assert link.call("XLEN", link.key("ledger")) == 1
+
+
+def test_a_record_that_cannot_be_written_is_counted_and_harms_no_other(link: BlockingLink) -> None:
+    ledger = RedisLedger(link, 100)
+    ledger.record(replace(served(0, id="odd", time=0.0), team=cast(str, object())))
+    ledger.record(served(0, id="fine", time=1.0))
+    ledger.stop()
+    assert ledger.lost == 1
+    assert names(link) == ["fine"]
 
 
 @needs_own_redis
